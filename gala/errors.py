@@ -1,0 +1,68 @@
+"""What the user did wrong, said in one line.
+
+Every mistake of a user - in a file, an option or the launch - is raised as :class:`UserError` and
+printed by the command that met it as one line on standard error, with exit code 2 and no
+traceback. Mistakes of ours stay ordinary exceptions and assertions.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+EXIT_OK = 0
+EXIT_BAD_INPUT = 2
+EXIT_ALARM = 3
+EXIT_START_AGAIN = 75
+
+
+class UserError(Exception):
+    """Bad input, described in one line: where it is, the rule it breaks, what would be valid.
+
+    Args:
+        rule: what is wrong and what the rule is, a short clause without a final full stop.
+        file: the file that holds the mistake, when there is one.
+        line: 1-based line in that file, when known.
+        field: dotted name of the field or option, when there is one.
+        hint: the nearest valid value or the next thing to do.
+    """
+
+    def __init__(
+        self,
+        rule: str,
+        *,
+        file: str | Path | None = None,
+        line: int | None = None,
+        field: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.rule, self.file, self.line, self.field, self.hint = rule, file, line, field, hint
+        place = ""
+        if file is not None:
+            place = f"{file}:{line}: " if line is not None else f"{file}: "
+        text = f"{place}{field}: {rule}" if field else f"{place}{rule}"
+        if hint:
+            text = f"{text} ({hint})"
+        super().__init__(" ".join(text.split()))
+
+
+def nearest(name: str, options: Iterable[str]) -> str | None:
+    """The option that looks most like ``name``, or None when none looks alike.
+
+    >>> nearest("rign", ["ring", "star"])
+    'ring'
+    """
+    known = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
+    return known[close[0]] if close else None
+
+
+def did_you_mean(name: str, options: Iterable[str], *, limit: int = 8) -> str:
+    """A hint for an unknown name: the nearest option, or the options when none is near."""
+    options = list(options)
+    close = nearest(name, options)
+    if close is not None:
+        return f"did you mean {close!r}?"
+    shown = ", ".join(options[:limit])
+    return f"known: {shown}" + (", ..." if len(options) > limit else "")

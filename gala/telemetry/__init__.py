@@ -1,0 +1,1 @@
+"""Run folders: what agents write while they train, and how every tool reads it."""

@@ -1,0 +1,113 @@
+"""The file of parameter sketches that each agent appends to: ``rank_RR/sketches.bin``.
+
+Format
+------
+A header of 16 bytes - the magic ``GALASKT1``, the sketch size m as uint32, four zero bytes - and
+then records of fixed size, little-endian (:func:`record_dtype`):
+
+====================  ==========  =====================================================
+field                 type        meaning
+====================  ==========  =====================================================
+``t``                 float64     unix seconds when the sketch was taken
+``tick``              int64       wall-clock tick (or lock-step tick) shared by all agents
+``update``            int64       local updates done
+``step``              int64       environment steps done by this agent
+``incarnation``       int64       lives of this agent before this one
+``norm``              float64     exact L2 norm of the parameters
+``sketch``            float32[m]  linear +-1 sketch of the parameters
+====================  ==========  =====================================================
+
+Fixed records make a crash harmless: a half-written last record is ignored by the reader.
+This module needs numpy only, so that dashboards start without torch.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAGIC = b"GALASKT1"
+HEADER = struct.Struct("<8sII")
+
+
+def record_dtype(size: int) -> np.dtype[np.void]:
+    """Numpy dtype of one record with a sketch of ``size`` buckets."""
+    return np.dtype(
+        [
+            ("t", "<f8"),
+            ("tick", "<i8"),
+            ("update", "<i8"),
+            ("step", "<i8"),
+            ("incarnation", "<i8"),
+            ("norm", "<f8"),
+            ("sketch", "<f4", (size,)),
+        ]
+    )
+
+
+def read_sketches(path: str | Path, *, last: int | None = None) -> NDArray[np.void]:
+    """All complete records of a sketch file (or the ``last`` so many), oldest first.
+
+    Returns an empty array with a sketch size of 0 when the file does not exist, has no complete
+    header, or is not a sketch file.
+    """
+    try:
+        with open(path, "rb") as file:
+            header = file.read(HEADER.size)
+            if len(header) < HEADER.size:
+                return np.empty(0, record_dtype(0))
+            magic, size, _ = HEADER.unpack(header)
+            if magic != MAGIC or not 0 < size <= 2**16:
+                return np.empty(0, record_dtype(0))
+            dtype = record_dtype(size)
+            file.seek(0, 2)
+            count = (file.tell() - HEADER.size) // dtype.itemsize
+            wanted = count if last is None else min(last, count)
+            file.seek(HEADER.size + (count - wanted) * dtype.itemsize)
+            data = file.read(wanted * dtype.itemsize)
+    except OSError:
+        return np.empty(0, record_dtype(0))
+    return np.frombuffer(data[: len(data) // dtype.itemsize * dtype.itemsize], dtype=dtype)
+
+
+class SketchWriter:
+    """Appends records to a sketch file; one writer per file."""
+
+    def __init__(self, path: str | Path, size: int) -> None:
+        self._dtype = record_dtype(size)
+        existing = read_sketches(path, last=0)
+        fresh = existing.dtype != self._dtype
+        self._file = open(path, "wb" if fresh else "r+b", buffering=0)
+        if fresh:
+            self._file.write(HEADER.pack(MAGIC, size, 0))
+        else:  # drop the half record that a crash may have left
+            self._file.seek(0, 2)
+            whole = (self._file.tell() - HEADER.size) // self._dtype.itemsize
+            self._file.truncate(HEADER.size + whole * self._dtype.itemsize)
+            self._file.seek(0, 2)
+
+    def append(
+        self,
+        *,
+        t: float,
+        tick: int,
+        update: int,
+        step: int,
+        incarnation: int,
+        norm: float,
+        sketch: NDArray[np.float32],
+    ) -> None:
+        """Write one record (one system call). ``sketch`` is Float[m]."""
+        record = np.zeros((), dtype=self._dtype)
+        for name, value in zip(
+            record.dtype.names or (), (t, tick, update, step, incarnation, norm, sketch), strict=True
+        ):
+            record[name] = value
+        self._file.write(record.tobytes())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,139 @@
+"""YAML files that come from people: parsed as data, with the line of every field.
+
+Used for experiment and topology files. Refuses what no hand-written file needs (aliases that
+multiply, megabytes of text), so that a file from elsewhere cannot exhaust memory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gala.errors import UserError
+
+MAX_BYTES = 16 * 2**20
+
+Key = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loader that reads ``1e-4`` as a number, as every reader of an experiment file expects."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"""^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+        |[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
+        |[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?
+        |[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
+        re.X,
+    ),
+    list("-+0123456789."),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A parsed YAML file.
+
+    Attributes:
+        path: the file it came from, for messages.
+        data: plain Python data (dict, list, str, int, float, bool, None).
+        lines: 1-based line of every key and item, by its path, e.g. ``("edges", 3, "weight")``.
+    """
+
+    path: Path
+    data: Any
+    lines: dict[Key, int]
+
+    def line(self, *key: str | int) -> int | None:
+        """Line of ``key``, or of its nearest enclosing field, or None."""
+        while key:
+            if key in self.lines:
+                return self.lines[key]
+            key = key[:-1]
+        return self.lines.get(())
+
+    def error(self, rule: str, *key: str | int, hint: str | None = None) -> UserError:
+        """A :class:`UserError` that points at the field ``key`` of this file."""
+        field = ".".join(str(part) for part in key) or None
+        return UserError(rule, file=self.path, line=self.line(*key), field=field, hint=hint)
+
+
+def load_yaml(path: str | Path) -> Document:
+    """Read one YAML document.
+
+    Raises:
+        UserError: the file is missing, unreadable, too large, empty, not UTF-8, not YAML, holds a
+            duplicate key or an alias.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise UserError("is a folder, expected a YAML file", file=path)
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise UserError(
+                f"is {size / 2**20:.0f} MiB, the limit is {MAX_BYTES // 2**20} MiB", file=path
+            )
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError("no such file", file=path) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"is not UTF-8 text (byte {error.start})", file=path) from None
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", file=path) from None
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: str | Path) -> Document:
+    """Parse YAML ``text``; ``path`` names it in messages. Raises as :func:`load_yaml`."""
+    path = Path(path)
+    loader = _Loader(text)
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            if isinstance(event, yaml.AliasEvent):
+                line = event.start_mark.line + 1
+                raise UserError("aliases (*name) are not allowed", file=path, line=line)
+        node = loader.get_single_node()
+        if node is None:
+            raise UserError("is empty", file=path)
+        lines: dict[Key, int] = {}
+        _walk(node, (), lines, path)
+        data = loader.construct_document(node)  # type: ignore[no-untyped-call]
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark is not None else None
+        raise UserError(f"malformed YAML: {error.problem}", file=path, line=line) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"malformed YAML: {error}", file=path) from None
+    except RecursionError:
+        raise UserError("malformed YAML: nested too deeply", file=path) from None
+    except ValueError as error:
+        raise UserError(f"malformed YAML: {error}", file=path) from None
+    finally:
+        loader.dispose()
+    return Document(path=path, data=data, lines=lines)
+
+
+def _walk(node: yaml.Node, key: Key, lines: dict[Key, int], path: Path) -> None:
+    lines.setdefault(key, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[Hashable] = set()
+        for name, value in node.value:
+            part = name.value if isinstance(name, yaml.ScalarNode) else str(name.tag)
+            line = name.start_mark.line + 1
+            if part in seen:
+                raise UserError("is given twice", file=path, line=line, field=".".join(map(str, (*key, part))))
+            seen.add(part)
+            lines[(*key, part)] = line
+            _walk(value, (*key, part), lines, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _walk(value, (*key, index), lines, path)
