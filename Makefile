@@ -1,0 +1,45 @@
+# Two commands on a fresh machine that has git, make and Python 3.11 or newer:
+#   make train [ARGS="--total-steps 1e6 --run-dir runs/mine"]    the main job: four agents learn Pong
+#   make test  [ARGS="tests/gossip -k ring"]                     every test
+# PIP_ARGS goes to pip, for example to choose another build of torch.
+
+VENV := .venv
+STAMP := $(VENV)/.installed
+ARGS ?=
+PIP_ARGS ?=
+
+# The first interpreter that is new enough; `make PYTHON=/path/to/python` overrides the search.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; \
+	done)
+
+.PHONY: help install train test check clean
+
+help:
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP)
+
+# Runs again only when one of these files is newer than the stamp.
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "gala: error: Python 3.11 or newer is needed, and none was found on PATH" >&2; exit 2; }
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "gala: error: $(PYTHON) cannot make a virtual environment (Debian: install python3-venv)" >&2; exit 2; }
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt $(PIP_ARGS) -e '.[dev]'
+	@touch $@
+
+train: $(STAMP)
+	$(VENV)/bin/gala train experiments/pong.yaml --agents 4 $(ARGS)
+
+test: $(STAMP)
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+check: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
