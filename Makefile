@@ -25,7 +25,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "gala: error: Python 3.11 or newer is needed, and none was found on PATH" >&2; exit 2; }
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "gala: error: $(PYTHON) cannot make a virtual environment (Debian: install python3-venv)" >&2; exit 2; }
-	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt $(PIP_ARGS) -e '.[dev]'
+	$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e '.[dev]'
 	@touch $@
 
 train: $(STAMP)
