@@ -10,8 +10,9 @@ This is the only module that knows the library behind ``--help`` (tyro).
 from __future__ import annotations
 
 import dataclasses
+import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -138,7 +139,7 @@ class GossipConfig:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     max_staleness: NonNegative | None = None
-    """Updates without a mix before an agent waits for neighbours; 0: lock-step; null: never wait."""
+    """Updates without a mix before an agent waits; 0: lock-step; null: never wait."""
     transport: Literal["auto", "shared-memory"] = "auto"
     """What carries messages between agents."""
     timeout_s: PositiveFloat = 60.0
@@ -272,19 +273,25 @@ def from_document(document: Document, overrides: Sequence[tuple[str, Any]] = ())
         raise document.error(shown, *key) from None
 
 
-def parse_options(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, Any]]]:
+def parse_options(
+    arguments: Sequence[str], also: Mapping[str, Any] = types.MappingProxyType({})
+) -> tuple[list[str], list[tuple[str, Any]]]:
     """Split a command line into positional arguments and ``(dotted name, value)`` options.
 
     Options are ``--section.field value`` or ``--section.field=value``; values are read as YAML, so
     ``1e6``, ``null``, ``true`` and ``[32, 64, 32]`` mean the same as in a file. ``--section.field``
     and ``--section.no-field`` switch a boolean.
 
+    Args:
+        arguments: the command line without the program.
+        also: names (with underscores) and types of options that are not part of the configuration.
+
     Raises:
         UserError: an unknown option (with the nearest one) or a missing value.
     """
     positional: list[str] = []
     options: list[tuple[str, Any]] = []
-    known = dict(_leaves(Config))
+    known = dict(_leaves(Config)) | dict(also)
     rest = list(arguments)
     while rest:
         token = rest.pop(0)

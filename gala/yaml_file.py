@@ -99,14 +99,14 @@ def parse_yaml(text: str, path: str | Path) -> Document:
     try:
         for event in yaml.parse(text, Loader=_Loader):
             if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1
+                line = event.start_mark.line + 1 if event.start_mark else None
                 raise UserError("aliases (*name) are not allowed", file=path, line=line)
         node = loader.get_single_node()
         if node is None:
             raise UserError("is empty", file=path)
         lines: dict[Key, int] = {}
         _walk(node, (), lines, path)
-        data = loader.construct_document(node)  # type: ignore[no-untyped-call]
+        data = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else None

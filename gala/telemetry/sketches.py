@@ -14,6 +14,9 @@ field                 type        meaning
 ``step``              int64       environment steps done by this agent
 ``incarnation``       int64       lives of this agent before this one
 ``norm``              float64     exact L2 norm of the parameters
+``update_norm``       float64     largest L2 norm of a recent local update
+``mix_every``         int64       largest recent number of updates from one mix to the next
+``delay``             int64       largest recent age of a message when it was mixed, in updates
 ``sketch``            float32[m]  linear +-1 sketch of the parameters
 ====================  ==========  =====================================================
 
@@ -43,6 +46,9 @@ def record_dtype(size: int) -> np.dtype[np.void]:
             ("step", "<i8"),
             ("incarnation", "<i8"),
             ("norm", "<f8"),
+            ("update_norm", "<f8"),
+            ("mix_every", "<i8"),
+            ("delay", "<i8"),
             ("sketch", "<f4", (size,)),
         ]
     )
@@ -89,22 +95,11 @@ class SketchWriter:
             self._file.truncate(HEADER.size + whole * self._dtype.itemsize)
             self._file.seek(0, 2)
 
-    def append(
-        self,
-        *,
-        t: float,
-        tick: int,
-        update: int,
-        step: int,
-        incarnation: int,
-        norm: float,
-        sketch: NDArray[np.float32],
-    ) -> None:
-        """Write one record (one system call). ``sketch`` is Float[m]."""
+    def append(self, **fields: float | NDArray[np.float32]) -> None:
+        """Write one record (one system call); every field of :func:`record_dtype` is needed."""
         record = np.zeros((), dtype=self._dtype)
-        for name, value in zip(
-            record.dtype.names or (), (t, tick, update, step, incarnation, norm, sketch), strict=True
-        ):
+        assert set(fields) == set(record.dtype.names or ()), sorted(fields)
+        for name, value in fields.items():
             record[name] = value
         self._file.write(record.tobytes())
 

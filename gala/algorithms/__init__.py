@@ -1,0 +1,1 @@
+"""Learning algorithms: pure functions of time-indexed arrays, and the update that uses them."""

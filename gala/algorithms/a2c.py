@@ -1,0 +1,128 @@
+"""Advantage actor-critic (Mnih et al. 2016, in its synchronous form): one update from one rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gala.algorithms.returns import explained_variance, gae
+from gala.config import A2CConfig
+from gala.flat import FlatParameters
+from gala.networks.precision import ComputePolicy
+from gala.rollouts import Rollout
+
+Statistics = dict[str, float]
+
+
+def scaled_lr(config: A2CConfig, simulators: int) -> float:
+    """The learning rate with ``simulators`` simulators over all agents.
+
+    ``sqrt`` scaling: the configured rate is for 16 simulators (paper, appendix).
+    """
+    scale = (simulators / 16) ** 0.5 if config.lr_scaling == "sqrt" else 1.0
+    return config.lr * scale
+
+
+def build_optimizer(config: A2CConfig, vector: Tensor, lr: float) -> torch.optim.Optimizer:
+    """The optimizer of one flat parameter vector."""
+    if config.optimizer == "adam":
+        return torch.optim.Adam([vector], lr=lr, eps=config.optimizer_eps)
+    return torch.optim.RMSprop(
+        [vector], lr=lr, alpha=config.rmsprop_alpha, eps=config.optimizer_eps
+    )
+
+
+class A2C:
+    """Owns the optimizer; :meth:`update` is one step on one rollout.
+
+    Args:
+        config: coefficients.
+        flat: the master parameters.
+        compute: the module that acts and learns for them.
+        lr: learning rate at the start.
+    """
+
+    def __init__(
+        self, config: A2CConfig, flat: FlatParameters, compute: ComputePolicy, *, lr: float
+    ) -> None:
+        self.config, self.initial_lr = config, lr
+        self._flat, self._compute = flat, compute
+        self.optimizer = build_optimizer(config, flat.vector, lr)
+
+    def schedule(self, progress: float) -> float:
+        """Set and return the learning rate at ``progress`` in [0, 1] of the run."""
+        left = 1.0 - min(max(progress, 0.0), 1.0) if self.config.lr_schedule == "linear" else 1.0
+        lr = self.initial_lr * left
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        return lr
+
+    def update(
+        self, rollout: Rollout, reduce: Callable[[Tensor], None] | None = None
+    ) -> dict[str, Tensor]:
+        """One optimizer step on ``rollout``.
+
+        The loss is the mean over valid steps of ``-A log pi(a|s) + value_coef (G - V)^2 -
+        entropy_coef H``, with ``A`` from generalised advantage estimation and ``G = A + V``.
+
+        Args:
+            rollout: T steps of B simulators.
+            reduce: called with the flat gradient before it is clipped (gradient averaging).
+
+        Returns:
+            Scalars to log, still tensors; turn them into numbers with :func:`statistics` only when
+            they are logged.
+        """
+        config, head = self.config, self._compute.module.head
+        advantage = gae(
+            rollout.reward,
+            rollout.discount,
+            rollout.value,
+            rollout.next_value,
+            rollout.cut,
+            config.gae_lambda,
+        )
+        target = advantage + rollout.value
+        device = self._flat.data.device
+        weight = rollout.valid.flatten().to(device, torch.float32)
+        weight /= weight.sum().clamp(min=1.0)
+        advantage, target_flat = advantage.flatten().to(device), target.flatten().to(device)
+        if config.normalize_advantage:
+            mean = (weight * advantage).sum()
+            deviation = (weight * (advantage - mean).square()).sum().sqrt()
+            advantage = (advantage - mean) / (deviation + 1e-8)
+
+        dist, value = self._compute.module(rollout.obs[:-1].flatten(0, 1).to(device))
+        action = rollout.action.flatten(0, 1).to(device)
+        policy_loss = -(weight * advantage * head.log_prob(dist, action)).sum()
+        value_loss = (weight * (target_flat - value).square()).sum()
+        entropy = (weight * head.entropy(dist)).sum()
+        loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * entropy
+
+        self._compute.zero_grad()
+        loss.backward()
+        gradient = self._compute.gradient()
+        if reduce is not None:
+            reduce(gradient)
+        grad_norm = gradient.norm()
+        if config.max_grad_norm is not None:
+            gradient.mul_((config.max_grad_norm / (grad_norm + 1e-6)).clamp(max=1.0))
+        self.optimizer.step()
+        self._compute.refresh()
+        return {
+            "losses/policy_loss": policy_loss.detach(),
+            "losses/value_loss": value_loss.detach(),
+            "losses/entropy": entropy.detach(),
+            "losses/grad_norm": grad_norm,
+            "value": rollout.value,
+            "target": target,
+        }
+
+
+def statistics(raw: dict[str, Tensor]) -> Statistics:
+    """Numbers to log from what :meth:`A2C.update` returned."""
+    numbers = {name: float(tensor) for name, tensor in raw.items() if name.startswith("losses/")}
+    numbers["losses/explained_variance"] = explained_variance(raw["value"], raw["target"])
+    return numbers

@@ -1,0 +1,214 @@
+"""Measures the epsilon-ball while training runs, without any collective operation.
+
+Each agent appends a sketch of its parameters to its own file, at ticks that all agents share, and
+looks at what the others appended. Distances and the bound come from those records alone, so the
+measurement needs nothing but the run folder.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gala.divergence.bound import NoBound, contraction
+from gala.divergence.sketch import Sketcher, distances_to_mean, relative_error
+from gala.telemetry.sketches import SketchWriter, read_sketches
+from gala.topology import Topology
+
+LOCK_STEP_TICK = 50
+"""Updates between two sketches where all agents do equal updates (lock-step, allreduce)."""
+
+WINDOW = 512
+"""Updates over which the largest update norm is kept."""
+
+Metrics = dict[str, float | None]
+
+
+class UpdateNorms:
+    """Windowed supremum of ``||x_after - x_before||_2`` over the last 512 to 1,024 updates.
+
+    With preconditioned optimizers the step taken is the "gradient" of the bound, so that L of the
+    paper is measured instead of assumed.
+    """
+
+    def __init__(self, vector: Tensor) -> None:
+        self._before = torch.empty_like(vector)
+        self._current = self._previous = 0.0
+        self._count = 0
+
+    def before(self, vector: Tensor) -> None:
+        """Note the parameters before a local update."""
+        self._before.copy_(vector)
+
+    def after(self, vector: Tensor) -> None:
+        """Take the norm of the update that led to ``vector``."""
+        norm = float(torch.sub(vector, self._before, out=self._before).norm())
+        self._current = max(self._current, norm)
+        self._count += 1
+        if self._count % WINDOW == 0:
+            self._previous, self._current = self._current, 0.0
+
+    @property
+    def supremum(self) -> float:
+        """Largest recent norm."""
+        return max(self._current, self._previous)
+
+
+@dataclass(slots=True)
+class Ball:
+    """One measurement of the epsilon-ball.
+
+    Attributes:
+        to_mean: ``||x_i - mean||_2`` per rank.
+        total: ``||X - Xbar||_F``.
+        mean_norm: ``||mean||_2``.
+        epsilon: worst-case bound on ``total``; None when no bound applies.
+        expected: expectation of ``total`` for independent updates; None likewise.
+        reason: which model the bound comes from, or why there is none.
+    """
+
+    to_mean: dict[int, float]
+    total: float
+    mean_norm: float
+    epsilon: float | None
+    expected: float | None
+    reason: str
+
+
+class DivergenceTracker:
+    """Writes this agent's sketches and measures the ball from everybody's.
+
+    Args:
+        run_dir: the run folder.
+        rank: index of this agent.
+        agents: number of agents.
+        parameters: P.
+        every_s: seconds between ticks.
+        sketch_size: buckets of a sketch.
+        topology: for the bound; None when agents do not gossip (no bound applies).
+        lock_step: ticks count updates instead of seconds, so that equal updates are compared.
+        incarnation: earlier lives of this agent.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        rank: int,
+        agents: int,
+        parameters: int,
+        every_s: float,
+        sketch_size: int,
+        topology: Topology | None,
+        lock_step: bool,
+        incarnation: int = 0,
+    ) -> None:
+        self._files = [run_dir / f"rank_{i:02d}" / "sketches.bin" for i in range(agents)]
+        self._rank, self._every_s, self._lock_step = rank, every_s, lock_step
+        self._topology, self._incarnation = topology, incarnation
+        self._sketcher = Sketcher(parameters, sketch_size)
+        self._writer = SketchWriter(self._files[rank], sketch_size)
+        self._last_tick: int | None = None
+        self.ball: Ball | None = None
+
+    def tick(self, update: int) -> int | None:
+        """The tick that is due at ``update``, or None when the last one is still on."""
+        tick = update // LOCK_STEP_TICK if self._lock_step else int(time.time() / self._every_s)
+        return tick if tick != self._last_tick else None
+
+    def observe(
+        self,
+        vector: Tensor,
+        *,
+        update: int,
+        step: int,
+        update_norm: float,
+        mix_every: int = 1,
+        delay: int = 0,
+    ) -> None:
+        """At a new tick: append the sketch of ``vector``, then measure the previous tick.
+
+        The previous one, because by now every agent that lives has written its sketch of it.
+        """
+        tick = self.tick(update)
+        if tick is None:
+            return
+        self._last_tick = tick
+        self._writer.append(
+            t=time.time(),
+            tick=tick,
+            update=update,
+            step=step,
+            incarnation=self._incarnation,
+            norm=float(vector.norm()),
+            update_norm=update_norm,
+            mix_every=mix_every,
+            delay=delay,
+            sketch=self._sketcher(vector),
+        )
+        self.ball = measure(self._files, tick - 1, self._topology) or self.ball
+
+    def metrics(self, update_norm: float) -> Metrics:
+        """The newest measurement as records of ``metrics.jsonl``."""
+        result: Metrics = {"divergence/update_norm": update_norm}
+        ball = self.ball
+        if ball is None:
+            return result
+        mine = ball.to_mean.get(self._rank)
+        relative = mine / ball.mean_norm if mine is not None and ball.mean_norm else None
+        return result | {
+            "divergence/to_mean": mine,
+            "divergence/total": ball.total,
+            "divergence/relative": relative,
+            "divergence/sketch_error": relative_error(self._sketcher.size),
+            "divergence/epsilon": ball.epsilon,
+            "divergence/expected": ball.expected,
+            "divergence/epsilon_ratio": ball.total / ball.epsilon if ball.epsilon else None,
+        }
+
+    def close(self) -> None:
+        """Close the own sketch file."""
+        self._writer.close()
+
+
+def measure(files: list[Path], tick: int, topology: Topology | None) -> Ball | None:
+    """The ball at ``tick`` from the agents' sketch files; None when fewer than one wrote it."""
+    records: dict[int, NDArray[np.void]] = {}
+    for rank, path in enumerate(files):
+        recent = read_sketches(path, last=4)
+        match = recent[recent["tick"] == tick]
+        if len(match):
+            records[rank] = match[-1]
+    if not records:
+        return None
+    sketches = np.stack([record["sketch"] for record in records.values()]).astype(np.float64)
+    to_mean = distances_to_mean(sketches)
+    epsilon = expected = None
+    if topology is None:
+        reason = "no bound applies: the agents do not gossip"
+    else:
+        model = contraction(
+            topology,
+            delay=max(int(record["delay"]) for record in records.values()),
+            mix_every=max(int(record["mix_every"]) for record in records.values()),
+            alive=frozenset(records),
+        )
+        reason = model.reason
+        if not isinstance(model, NoBound):
+            norm = math.sqrt(sum(float(r["update_norm"]) ** 2 for r in records.values()))
+            epsilon, expected = model.factor * norm, model.noise_factor * norm
+    return Ball(
+        to_mean=dict(zip(records, map(float, to_mean), strict=True)),
+        total=float(np.linalg.norm(to_mean)),
+        mean_norm=float(np.linalg.norm(sketches.mean(axis=0))),
+        epsilon=epsilon,
+        expected=expected,
+        reason=reason,
+    )

@@ -1,0 +1,90 @@
+"""The actor-critic network: one trunk, one action head, one value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gala.config import NetworkConfig
+from gala.errors import UserError
+from gala.networks.heads import ActionHead, build_head
+from gala.networks.trunks import MLP, NatureCNN, orthogonal_
+
+
+class Policy(nn.Module):
+    """pi(a|s) and V(s) with a shared trunk (an mlp keeps two: actor and critic do not interfere).
+
+    Calling it returns ``(dist, value)``: Float[B, head.size] for ``head``, and Float[B].
+    """
+
+    head: ActionHead
+
+    def __init__(
+        self,
+        actor: nn.Module,
+        critic: nn.Module | None,
+        features: int,
+        head: ActionHead,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.head = head
+        self.actor = actor
+        self.critic = critic
+        self.logits = nn.Linear(features, head.size - head.free_log_std)
+        self.value = nn.Linear(features, 1)
+        self.log_std = nn.Parameter(torch.zeros(head.free_log_std)) if head.free_log_std else None
+        orthogonal_(self.logits, 0.01, generator)
+        orthogonal_(self.value, 1.0, generator)
+
+    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """``dist`` Float[B, head.size] and value Float[B] of observations with B rows."""
+        if self.critic is not None and obs.dtype != self.logits.weight.dtype:
+            obs = obs.to(self.logits.weight.dtype)  # vectors in float64 or integers
+        features = self.actor(obs)
+        critic_features = features if self.critic is None else self.critic(obs)
+        if features.dtype != self.logits.weight.dtype:  # a low-precision trunk, exact heads
+            features = critic_features = features.to(self.logits.weight.dtype)
+        dist = self.logits(features)
+        if self.log_std is not None:
+            dist = torch.cat([dist, self.log_std.expand(dist.shape[0], -1).to(dist.dtype)], -1)
+        return dist, self.value(critic_features).squeeze(-1)
+
+
+def build_policy(
+    observation_space: gymnasium.Space[Any],
+    action_space: gymnasium.Space[Any],
+    config: NetworkConfig,
+    *,
+    seed: int,
+) -> Policy:
+    """The network for the two spaces; the same ``seed`` gives bit-identical parameters.
+
+    Raises:
+        UserError: a space or ``config.kind`` that does not fit.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shape = observation_space.shape
+    if shape is None:
+        raise UserError(f"observation space {observation_space} is not supported", field="env.id")
+    head = build_head(action_space)
+    is_image = len(shape) == 3 and observation_space.dtype == np.uint8
+    kind = ("nature-cnn" if is_image else "mlp") if config.kind == "auto" else config.kind
+    if kind == "nature-cnn":
+        if not is_image:
+            raise UserError(
+                f"nature-cnn needs images (uint8, channels x height x width), got {shape}",
+                field="network.kind",
+                hint="use mlp",
+            )
+        hidden = config.hidden if config.hidden is not None else (512,)
+        trunk = NatureCNN(shape, config.filters, hidden, generator)
+        return Policy(trunk, None, trunk.features, head, generator)
+    hidden = config.hidden if config.hidden is not None else (64, 64)
+    inputs = int(np.prod(shape))
+    actor, critic = (MLP(inputs, hidden, generator) for _ in range(2))
+    return Policy(actor, critic, actor.features, head, generator)

@@ -1,0 +1,86 @@
+"""The copy of the policy that computes: float32 parameters, optionally a bfloat16 trunk.
+
+Parameters, gradients, optimizer and messages are float32 always. Where bfloat16 is native, the
+convolutional trunk computes in it on a copy of its weights that is refreshed once after each
+change of the parameters; the heads stay float32. One cast per update replaces autocast's casts in
+every forward pass, and acting and learning see the same weights.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from gala.flat import FlatParameters
+from gala.networks.policy import Policy
+from gala.networks.trunks import NatureCNN
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are native (AVX512-BF16 or AMX; CUDA from Ampere on)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        with open("/proc/cpuinfo") as file:
+            flags = next((line for line in file if line.startswith("flags")), "").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def choose_precision(setting: str, policy: Policy, device: torch.device) -> torch.dtype:
+    """The trunk's dtype: ``auto`` means bfloat16 for convolutions where it is native."""
+    if setting == "auto":
+        convolutional = isinstance(policy.actor, NatureCNN)
+        return torch.bfloat16 if convolutional and native_bfloat16(device) else torch.float32
+    return torch.bfloat16 if setting == "bfloat16" else torch.float32
+
+
+class ComputePolicy:
+    """The module that acts and learns for ``flat``, the master parameters of ``policy``.
+
+    Attributes:
+        module: call it; it is ``policy`` itself in float32.
+        dtype: of the trunk.
+    """
+
+    def __init__(self, policy: Policy, flat: FlatParameters, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.module = policy
+        self._flat = flat
+        self._trunk: FlatParameters | None = None
+        if dtype != torch.float32 and policy.critic is None:
+            self.module = _with_trunk(policy, copy.deepcopy(policy.actor))
+            self._trunk = FlatParameters(self.module.actor, dtype=dtype)
+            assert flat.layout[0][0].startswith("actor."), "the trunk leads the flat vector"
+            self._end = self._trunk.data.numel()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take over changed master parameters; call after each update and each mix."""
+        if self._trunk is not None:
+            self._trunk.data.copy_(self._flat.data[: self._end])
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero in place."""
+        self._flat.zero_grad()
+        if self._trunk is not None:
+            self._trunk.zero_grad()
+
+    def gradient(self) -> Tensor:
+        """Float32[P], the gradient of the master parameters after a backward pass."""
+        if self._trunk is not None:
+            self._flat.grad[: self._end].copy_(self._trunk.grad)
+        return self._flat.grad
+
+
+def _with_trunk(policy: Policy, trunk: nn.Module) -> Policy:
+    """A policy with another trunk and the same (shared) heads."""
+    twin = Policy.__new__(Policy)
+    nn.Module.__init__(twin)
+    twin.head = policy.head
+    twin.actor, twin.critic = trunk, None
+    twin.logits, twin.value, twin.log_std = policy.logits, policy.value, policy.log_std
+    return twin
