@@ -24,7 +24,7 @@ from gala.atomic_file import is_temporary, open_atomic
 
 _NAME = re.compile(r"update_(\d{9,})\.pt")
 _ABANDONED_S = 3600.0  # a temporary this old belongs to a writer that was killed
-_PLAIN = (int, float, complex, bool, str, bytes, type(None))
+_PLAIN = (int, float, complex, bool, str, type(None))
 _DATA = (*_PLAIN, torch.Tensor, torch.nn.Parameter, torch.Size, torch.dtype, torch.device)
 
 
@@ -162,11 +162,14 @@ def _require_data(value: object, name: str) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """The root cause in one line: the operating system's words where there are any."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno is not None:
-            return os.strerror(cause.errno)
-        cause = cause.__cause__ or cause.__context__
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """The root cause in one line: the operating system's words where there are any.
+
+    The root, because what torch wraps around a refused file is advice to trust it.
+    """
+    root: BaseException = error
+    while not isinstance(root, OSError) and (inner := root.__cause__ or root.__context__):
+        root = inner
+    if isinstance(root, OSError) and root.errno is not None:
+        return os.strerror(root.errno)
+    lines = str(root).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(root).__name__
