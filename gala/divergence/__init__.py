@@ -1,0 +1,1 @@
+"""The epsilon-ball: how far agents are apart, and how far theory says they can be."""

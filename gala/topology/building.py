@@ -1,0 +1,263 @@
+"""From a description and a number of agents to a topology, with every rule checked."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError, validate_call
+
+from gala.errors import did_you_mean
+from gala.topology import families
+from gala.topology.description import Description, EdgeList
+from gala.topology.graph import Edges, Graph, degrees, edge_array, reached
+from gala.topology.mixing import Mixing
+from gala.topology.schedules import Schedule, rounds_of
+from gala.topology.topology import Topology
+from gala.topology.weights import WeightError, Weights, fill, weigh
+
+FAMILIES: dict[str, Callable[..., Graph]] = {
+    "ring": families.ring,
+    "line": families.line,
+    "star": families.star,
+    "complete": families.complete,
+    "torus": families.torus,
+    "hypercube": families.hypercube,
+    "exponential": families.exponential,
+    "one-peer-exponential": families.one_peer_exponential,
+}
+"""Every family by the name that files use."""
+
+
+def build(description: Description, agents: int) -> Topology:
+    """The topology that ``description`` means for ``agents`` agents.
+
+    Raises:
+        UserError: the size is not the file's, the family does not exist or not at this size, an
+            edge or weight is impossible, or the graph is not strongly connected.
+    """
+    place = description.place
+    if agents < 1:
+        raise place.error(f"a topology needs at least one agent, got {agents}")
+    if description.agents not in (None, agents):
+        raise place.error(
+            f"is for {description.agents} agents, the launch has {agents}",
+            "agents",
+            hint=f"launch {description.agents} agents or use a file with agents: any",
+        )
+    if description.edges is not None:
+        graph = _written(description, description.edges, agents)
+    else:
+        graph = _family(description, agents)
+    weights = description.weights
+    schedule = description.schedule or Schedule()
+    _check_schedule(description, graph)
+    edges = rounds_of(graph, schedule)
+    if agents > 1:
+        _check_connected(description, edge_array(np.concatenate(edges)), agents)
+    mixings, kind = _weigh(description, graph, edges, weights)
+    one_peer = all(degree.max(initial=0) <= 1 for e in edges for degree in degrees(e, agents))
+    timed = "one-peer" if one_peer else "rotate"
+    return Topology(
+        name=description.name,
+        agents=agents,
+        rounds=mixings,
+        weights=kind,
+        schedule=timed if graph.timed and description.schedule is None else schedule.kind,
+        push_sum=kind == "push-sum",
+        family=description.family,
+        positions=graph.positions,
+    )
+
+
+def _family(description: Description, agents: int) -> Graph:
+    assert description.family is not None
+    place, name, options = description.place, description.family, description.options
+    if name not in FAMILIES:
+        raise place.error(
+            f"unknown family {name!r}", "family", hint=did_you_mean(name, FAMILIES, limit=20)
+        )
+    function = FAMILIES[name]
+    known = [option for option in inspect.signature(function).parameters if option != "agents"]
+    for option in options:
+        if option not in known:
+            hint = did_you_mean(option, known) if known else f"{name} has no options"
+            raise place.error("unknown option", "family", option, hint=hint)
+    try:
+        graph: Graph = validate_call(function)(agents, **options)
+    except families.Unfit as error:
+        key = ("family",) if error.option is None else ("family", error.option)
+        raise place.error(error.rule, *key, hint=error.hint) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Input ")
+        raise place.error(
+            f"{message}, got {first['input']!r}", "family", *first["loc"][:1]
+        ) from None
+    return graph
+
+
+def _written(description: Description, listed: EdgeList, agents: int) -> Graph:
+    """The graph of a list of edges, after checking each of them."""
+    place, field = description.place, description.edges_key
+    edges, entry = listed.edges, listed.entry
+
+    def bad(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+        return [(i, int(entry[i])) for i in np.flatnonzero(mask)[:1].tolist()]
+
+    for i, e in bad(np.any((edges < 0) | (edges >= agents), axis=1)):
+        missing = next(a for a in edges[i].tolist() if not 0 <= a < agents)
+        raise place.error(
+            f"agent {missing} is missing, agents are 0..{agents - 1}",
+            field,
+            e,
+            hint=f"launch {missing + 1} agents or correct the edge" if missing > 0 else None,
+        )
+    for i, e in bad(edges[:, 0] == edges[:, 1]):
+        raise place.error(
+            f"agent {edges[i, 0]} hears itself; an agent's own weight is what is left of one",
+            field,
+            e,
+            hint="remove the edge",
+        )
+    for i, e in bad(listed.weighted & ~np.isfinite(listed.weight)):
+        raise place.error(f"weight {listed.weight[i]} is not a finite number", field, e)
+    for i, e in bad(listed.weighted & (np.nan_to_num(listed.weight) <= 0)):
+        rule = "is negative" if listed.weight[i] < 0 else "is zero"
+        raise place.error(
+            f"weight {listed.weight[i]:g} {rule}, weights must be above 0",
+            field,
+            e,
+            hint="remove the edge" if listed.weight[i] == 0 else None,
+        )
+    explicit = bool(listed.weighted.any())
+    if description.weights is not None and description.weights.kind != "push-sum":
+        explicit = description.weights.kind == "explicit"
+    kind = description.weights.kind if description.weights is not None else None
+    if kind == "explicit":
+        for _, e in bad(~listed.weighted):
+            raise place.error("weights: explicit needs a weight on every edge", field, e)
+    elif kind in ("uniform", "metropolis", "lazy"):
+        for _, e in bad(listed.weighted):
+            raise place.error(
+                f"has a weight, but weights: {kind} makes the weights",
+                field,
+                e,
+                hint="remove it or write weights: explicit",
+            )
+    elif explicit:
+        for _, e in bad(~listed.weighted):
+            raise place.error(
+                "has no weight, but other edges have one",
+                field,
+                e,
+                hint="give all edges a weight, or none",
+            )
+    layers, weights = [], []
+    for number in range(listed.rounds):
+        chosen = np.flatnonzero((listed.round == -1) | (listed.round == number))
+        part = edges[chosen]
+        order = np.lexsort((part[:, 0], part[:, 1]))
+        part, chosen = part[order], chosen[order]
+        for i in np.flatnonzero((part[1:] == part[:-1]).all(axis=1))[:1].tolist():
+            first, second = sorted((int(entry[chosen[i]]), int(entry[chosen[i + 1]])))
+            raise place.error(
+                f"edge {part[i, 0]} to {part[i, 1]} is given twice, first as {field}.{first}",
+                field,
+                second,
+                hint="remove one of them",
+            )
+        layers.append(part)
+        weights.append(listed.weight[chosen])
+    return Graph(
+        agents=agents,
+        layers=tuple(layers),
+        weights=tuple(weights) if explicit and kind != "push-sum" else None,
+        timed=listed.rounds > 1,
+    )
+
+
+def _check_schedule(description: Description, graph: Graph) -> None:
+    schedule = description.schedule
+    if schedule is None or schedule.kind == "static" and not graph.timed:
+        return
+    who = description.family or "this list of edges"
+    if graph.timed and schedule.kind != "one-peer":
+        raise description.place.error(
+            f"{who} brings its own rounds and takes no schedule",
+            "schedule",
+            hint="remove the line schedule",
+        )
+    if graph.weights is not None:
+        raise description.place.error(
+            f"schedule: {schedule.kind} changes the edges of a round, weights cannot be explicit",
+            "schedule",
+            hint="remove the weights, or give every edge its round",
+        )
+
+
+def _weigh(
+    description: Description, graph: Graph, rounds: tuple[Edges, ...], weights: Weights | None
+) -> tuple[tuple[Mixing, ...], str]:
+    place, agents = description.place, graph.agents
+    try:
+        if graph.weights is not None:
+            if weights is not None and weights.kind != "explicit":
+                raise place.error(
+                    f"{description.family} brings its own weights",
+                    "weights",
+                    hint="remove the line weights",
+                )
+            mixings = tuple(
+                fill(edges, agents, weight)
+                for edges, weight in zip(rounds, graph.weights, strict=True)
+            )
+            return mixings, "explicit"
+        if weights is not None and weights.kind == "explicit":
+            raise place.error("weights: explicit needs edges with weights", "weights")
+        if weights is not None:
+            return tuple(weigh(edges, agents, weights) for edges in rounds), weights.kind
+        mixings = tuple(weigh(edges, agents, Weights(kind="uniform")) for edges in rounds)
+        if not all(mixing.column_stochastic for mixing in mixings):
+            try:
+                balanced = Weights(kind="metropolis")
+                return tuple(weigh(edges, agents, balanced) for edges in rounds), "metropolis"
+            except WeightError:
+                pass  # no weights make this graph doubly stochastic that easily: uniform it stays
+        return mixings, "uniform"
+    except WeightError as error:
+        key: tuple[str | int, ...] = ("weights",)
+        if graph.weights is not None and description.edges is not None:
+            into = np.flatnonzero(description.edges.edges[:, 1] == error.agent)
+            key = (description.edges_key, int(description.edges.entry[into[-1]]))
+        raise place.error(error.rule, *key, hint=error.hint) from None
+
+
+def _check_connected(description: Description, edges: Edges, agents: int) -> None:
+    for start, direction in ((0, edges), (0, edges[:, ::-1])):
+        seen = reached(direction, agents, start)
+        if seen.all():
+            continue
+        inside, outside = np.flatnonzero(seen).tolist(), np.flatnonzero(~seen).tolist()
+        if direction is not edges:
+            inside, outside = outside, inside
+        key = ("family",) if description.edges is None else (description.edges_key,)
+        raise description.place.error(
+            f"not strongly connected: what agents {_names(inside)} publish never reaches "
+            f"agents {_names(outside)}",
+            *key,
+            hint=f"add an edge such as [{inside[-1]}, {outside[0]}]",
+        )
+
+
+def _names(agents: list[int]) -> str:
+    shown = [str(agent) for agent in agents[:8]]
+    return "{" + ", ".join(shown) + (", ..." if len(agents) > 8 else "") + "}"
+
+
+def family_of(name: str, options: dict[str, Any] | None, place: Any) -> Description:
+    """The description of a bare family ``name``."""
+    return Description(name=name, place=place, family=name, options=options or {})

@@ -1,0 +1,102 @@
+"""Weights: from who hears whom to a mixing matrix.
+
+=============  ==================================================================================
+uniform        the mean over oneself and everybody heard; doubly stochastic on regular graphs
+metropolis     1 / (1 + the larger degree of the two ends), the rest to oneself: doubly stochastic
+               on every undirected graph (Metropolis-Hastings; Xiao, Boyd 2004)
+lazy           ``self_weight`` (1/2) to oneself, the rest shared equally among those heard
+explicit       as the file says; what is left of one goes to oneself
+push-sum       a publisher splits its mass over itself and its hearers: columns sum to one instead
+               of rows, and a travelling scalar weight repairs the scale (Kempe et al. 2003)
+=============  ==================================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gala.topology.graph import Edges, degrees
+from gala.topology.mixing import TOLERANCE, Mixing
+
+WeightsKind = Literal["uniform", "metropolis", "explicit", "lazy", "push-sum"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """How weights are given.
+
+    Attributes:
+        kind: one of the table above.
+        self_weight: own weight under ``lazy``, within (0, 1).
+    """
+
+    kind: WeightsKind = "uniform"
+    self_weight: float = 0.5
+
+
+class WeightError(ValueError):
+    """Weights that cannot be: ``rule``, the ``agent`` whose row is at fault, and a ``hint``."""
+
+    def __init__(self, rule: str, *, agent: int | None = None, hint: str | None = None) -> None:
+        super().__init__(rule)
+        self.rule, self.agent, self.hint = rule, agent, hint
+
+
+def weigh(edges: Edges, agents: int, weights: Weights) -> Mixing:
+    """Mixing matrix of one round.
+
+    Args:
+        edges: Int64[E, 2] of (source, target).
+        agents: N.
+        weights: any kind but ``explicit``.
+
+    Raises:
+        WeightError: metropolis on a graph whose directions do not balance.
+    """
+    source, target = edges[:, 0], edges[:, 1]
+    heard, hearers = degrees(edges, agents)
+    if weights.kind == "push-sum":
+        weight = 1.0 / (1.0 + hearers[source])
+        return Mixing.of(agents, source, target, weight, 1.0 / (1.0 + hearers))
+    if weights.kind == "uniform":
+        weight = 1.0 / (1.0 + heard[target])
+        return Mixing.of(agents, source, target, weight, 1.0 / (1.0 + heard))
+    if weights.kind == "lazy":
+        weight = (1.0 - weights.self_weight) / heard[target]
+        own = np.where(heard > 0, weights.self_weight, 1.0)
+        return Mixing.of(agents, source, target, weight, own)
+    assert weights.kind == "metropolis"
+    weight = 1.0 / (1.0 + np.maximum(heard[source], heard[target]))
+    mixing = fill(edges, agents, weight)
+    if not mixing.column_stochastic:
+        worst = int(np.abs(mixing.column_sums - 1).argmax())
+        raise WeightError(
+            f"metropolis weights need a graph that is heard both ways; agent {worst} hears "
+            f"{heard[worst]} and is heard by {hearers[worst]}",
+            agent=worst,
+            hint="add the edges back, or use weights: push-sum",
+        )
+    return mixing
+
+
+def fill(edges: Edges, agents: int, weight: NDArray[np.float64]) -> Mixing:
+    """Mixing matrix of given edge weights Float64[E]; what is left of one goes to oneself.
+
+    Raises:
+        WeightError: the weights of an agent sum to more than one.
+    """
+    left = 1.0 - np.bincount(edges[:, 1], weight, minlength=agents)
+    for agent in np.flatnonzero(left < -TOLERANCE)[:1].tolist():
+        given = weight[edges[:, 1] == agent]
+        raise WeightError(
+            f"the weights of row {agent} sum to {given.sum():.10g}, and a row must sum to 1 with "
+            "what is left given to the agent itself",
+            agent=agent,
+            hint=f"give at most {1 / (len(given) + 1):.4g} to each of the {len(given)} it hears",
+        )
+    left = np.round(np.where(left < TOLERANCE, 0.0, left), 15)  # 0.4, not 0.39999999999999997
+    return Mixing.of(agents, edges[:, 0], edges[:, 1], weight, left)

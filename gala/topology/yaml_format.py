@@ -1,0 +1,288 @@
+"""Topology files for people: YAML, version 1.
+
+Format
+------
+::
+
+    version: 1
+    name: my-graph
+    agents: any                 # or a number
+    family: ring                # or {kind: ring, directed: true}, or instead of it:
+    edges:
+      - [0, 1]                  # agent 1 averages what agent 0 publishes
+      - {source: 1, target: 2, weight: 0.5, round: 0}
+    weights: metropolis         # uniform | metropolis | explicit | lazy | push-sum
+    schedule: static            # static | rotate | one-peer | random
+
+``weights`` may be ``{kind: lazy, self_weight: 0.7}``, ``schedule`` may be
+``{kind: rotate, peers: 2}`` or ``{kind: random, seed: 7, period: 64}``; ``round`` is a number or a list of numbers, and an edge
+without it is used in every round; ``directed: false`` lets every edge be heard both ways.
+``topologies/schema.json`` describes the same for editors.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from gala.errors import UserError, did_you_mean
+from gala.topology.description import Description, EdgeList, Place
+from gala.topology.schedules import Schedule, ScheduleKind
+from gala.topology.weights import Weights, WeightsKind
+from gala.yaml_file import Document
+
+Agent = Annotated[int, Field(strict=True)]
+
+
+def _kind(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+def _edge(value: Any) -> Any:
+    if isinstance(value, list) and len(value) in (2, 3):
+        return dict(zip(("source", "target", "weight"), value, strict=False))
+    return value
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class EdgeModel(_Model):
+    """One edge: the target averages what the source publishes."""
+
+    source: Agent
+    """Agent that publishes."""
+    target: Agent
+    """Agent that averages."""
+    weight: Annotated[float, Field(strict=True)] | None = None
+    """Weight that the target gives to the source; what is left of one goes to the target itself."""
+    round: Agent | list[Agent] | None = None
+    """Round, or rounds, of the period that use the edge; none: all."""
+
+
+class FamilyModel(BaseModel):
+    """A family and its options."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    kind: str
+    """Name of the family."""
+
+
+class WeightsModel(_Model):
+    """Weights and their options."""
+
+    kind: WeightsKind
+    """How weights are made."""
+    self_weight: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Own weight, for lazy."""
+
+
+class ScheduleModel(_Model):
+    """A schedule and its options."""
+
+    kind: ScheduleKind
+    """Which edges a round uses."""
+    peers: Annotated[int, Field(ge=1, strict=True)] = 1
+    """Layers of the graph per round, for rotate."""
+    seed: Annotated[int, Field(ge=0, strict=True)] = 0
+    """For random: the same seed draws the same rounds."""
+    period: Annotated[int, Field(ge=1, le=4096, strict=True)] = 64
+    """For random: rounds until it repeats."""
+
+
+class TopologyFile(_Model):
+    """A topology file of gala: who averages what whom publishes, with which weight, and when."""
+
+    version: Literal[1] = 1
+    """Version of this format."""
+    name: str | None = None
+    """What people call the topology; none: the name of the file."""
+    agents: Literal["any"] | Annotated[int, Field(ge=1, strict=True)] = "any"
+    """Number of agents, or any: as many as are launched."""
+    family: (
+        Annotated[FamilyModel, BeforeValidator(_kind, json_schema_input_type=str | FamilyModel)]
+        | None
+    ) = None
+    """A family of graphs; instead of edges."""
+    edges: (
+        list[
+            Annotated[
+                EdgeModel,
+                BeforeValidator(
+                    _edge,
+                    json_schema_input_type=tuple[int, int] | tuple[int, int, float] | EdgeModel,
+                ),
+            ]
+        ]
+        | None
+    ) = None
+    """The edges, one by one; instead of a family."""
+    directed: Annotated[bool, Field(strict=True)] = True
+    """False: every edge is heard both ways."""
+    rounds: Annotated[int, Field(ge=1, strict=True)] | None = None
+    """Rounds of one period; none: as many as the edges name."""
+    weights: (
+        Annotated[
+            WeightsModel, BeforeValidator(_kind, json_schema_input_type=WeightsKind | WeightsModel)
+        ]
+        | None
+    ) = None
+    """How weights are made. None: explicit if edges have weights, else uniform where that is doubly
+    stochastic, else metropolis where that is possible."""
+    schedule: (
+        Annotated[
+            ScheduleModel,
+            BeforeValidator(_kind, json_schema_input_type=ScheduleKind | ScheduleModel),
+        ]
+        | None
+    ) = None
+    """Which edges a round uses; none: all of them, in the rounds that they name."""
+
+
+def describe(document: Document) -> Description:
+    """What the YAML ``document`` says.
+
+    Raises:
+        UserError: a field is unknown, missing or of the wrong type.
+    """
+    if not isinstance(document.data, dict):
+        raise document.error(
+            "a topology file is a mapping of fields", hint="for example: family: ring"
+        )
+    try:
+        model = TopologyFile.model_validate(document.data)
+    except ValidationError as error:
+        raise explain(error, document) from None
+    place = Place(file=document.path, line=lambda key: document.line(*key))
+    if (model.family is None) == (model.edges is None):
+        raise place.error(
+            "a topology has either a family or edges"
+            + (", not both" if model.family is not None else ""),
+            *(("edges",) if model.family is not None else ()),
+            hint="keep one of them" if model.family is not None else "for example family: ring",
+        )
+    if model.family is not None:
+        for name in ("rounds", "directed"):
+            if name in document.data:
+                raise place.error(
+                    f"{name} belongs to a list of edges, not to a family",
+                    name,
+                    hint="write family: {kind: ring, directed: true}"
+                    if name == "directed"
+                    else None,
+                )
+    return Description(
+        name=model.name or document.path.stem,
+        place=place,
+        agents=None if model.agents == "any" else model.agents,
+        family=model.family.kind if model.family else None,
+        options=dict(model.family.model_extra or {}) if model.family else {},
+        edges=_edges(model, place) if model.edges is not None else None,
+        weights=weights_of(model.weights),
+        schedule=schedule_of(model.schedule),
+    )
+
+
+def weights_of(model: WeightsModel | None) -> Weights | None:
+    """The plain dataclass."""
+    return None if model is None else Weights(kind=model.kind, self_weight=model.self_weight)
+
+
+def schedule_of(model: ScheduleModel | None) -> Schedule | None:
+    """The plain dataclass."""
+    if model is None:
+        return None
+    return Schedule(kind=model.kind, peers=model.peers, seed=model.seed, period=model.period)
+
+
+def _edges(model: TopologyFile, place: Place) -> EdgeList:
+    triples: list[tuple[int, int, float | None]] = []
+    rounds: list[int] = []
+    entries: list[int] = []
+    for index, edge in enumerate(model.edges or []):
+        named = [-1] if edge.round is None else edge.round
+        for number in [named] if isinstance(named, int) else named:
+            if edge.round is not None and not 0 <= number < (model.rounds or 4096):
+                raise place.error(
+                    f"round {number} is outside 0..{(model.rounds or 4096) - 1}",
+                    "edges",
+                    index,
+                    "round",
+                )
+            ways = [(edge.source, edge.target)]
+            if not model.directed:
+                ways.append((edge.target, edge.source))
+            for source, target in ways:
+                triples.append((source, target, edge.weight))
+                rounds.append(number)
+                entries.append(index)
+    period = model.rounds or max(rounds, default=-1) + 1 or 1
+    return EdgeList.of(triples, round=rounds, entry=entries, rounds=max(period, 1))
+
+
+def explain(error: ValidationError, document: Document) -> UserError:
+    """The first of pydantic's complaints, in the words of a topology file."""
+    first = error.errors()[0]
+    key = tuple(part for part in first["loc"] if not _machinery(part))
+    kind, value = first["type"], first["input"]
+    if kind == "extra_forbidden":
+        known = _fields(key[:-1])
+        return (
+            document.error(
+                f"unknown field {key[-1]!r}", *key[:-1], hint=did_you_mean(str(key[-1]), known)
+            )
+            if document.line(*key) is None
+            else UserError(
+                "unknown field",
+                file=document.path,
+                line=document.line(*key),
+                field=".".join(map(str, key)),
+                hint=did_you_mean(str(key[-1]), known),
+            )
+        )
+    if kind == "missing":
+        return document.error("is missing", *key)
+    if key == ("version",):
+        return document.error(
+            f"version {value!r} is unknown", *key, hint="this gala reads version 1"
+        )
+    if kind == "literal_error" and key[-1:] == ("kind",):
+        options = cast("dict[str, str]", first["ctx"])["expected"].replace("'", "")
+        names = options.replace(" or ", ", ").split(", ")
+        return document.error(
+            f"unknown {key[0]} {value!r}", *key[:-1], hint=did_you_mean(str(value), names)
+        )
+    if key[:1] == ("edges",) and len(key) == 2:
+        return document.error(
+            "an edge is [source, target], [source, target, weight] or a mapping", *key
+        )
+    if key == ("agents",):
+        return document.error(f"must be a number from 1 or any, got {value!r}", *key)
+    message = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return document.error(f"{message}, got {_short(value)}", *key)
+
+
+def _machinery(part: str | int) -> bool:
+    """Whether pydantic put ``part`` into a location to name a branch of a union."""
+    return isinstance(part, str) and (
+        part in {"int", "float", "str", "list[int]"}
+        or part.startswith(("constrained", "function-", "literal", "list[", "none"))
+    )
+
+
+def _fields(key: tuple[str | int, ...]) -> list[str]:
+    models: dict[str, type[BaseModel]] = {
+        "edges": EdgeModel,
+        "weights": WeightsModel,
+        "schedule": ScheduleModel,
+    }
+    model = models[str(key[0])] if key else TopologyFile
+    return list(model.model_fields)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
