@@ -1,0 +1,165 @@
+"""Who may import whom: rooms stand on floors, and what is below knows nothing of what is above."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import networkx as nx
+import pytest
+
+# Each room or module on its floor; it may import its own floor and the floors below.
+FLOORS = [
+    {"errors", "signals", "launch_environment"},
+    {"yaml_file", "atomic_file", "presets"},
+    {"topology", "config", "launch", "torchrun"},
+    {"flat", "run_folder", "networks", "envs", "divergence", "telemetry"},
+    {"gossip", "rollouts", "algorithms", "checkpoint", "evaluation", "coupling"},
+    {"simulation", "actor_learner", "observer"},
+    {"dashboard", "report", "watch", "train", "training", "bench"},
+    {"cli"},
+    {"__main__"},
+]
+
+# Beyond the floors: what a room must not know, because it would no longer be usable alone.
+LEARNING = {"algorithms", "rollouts", "envs", "networks", "evaluation"}
+COMMUNICATION = {"gossip", "coupling", "divergence", "launch", "telemetry"}
+FORBIDDEN = {
+    "algorithms": COMMUNICATION | {"envs", "checkpoint", "run_folder"},
+    "networks": COMMUNICATION | {"envs", "algorithms", "checkpoint", "run_folder"},
+    "envs": COMMUNICATION | {"networks", "algorithms", "checkpoint", "run_folder"},
+    "rollouts": COMMUNICATION | {"checkpoint", "run_folder"},
+    "flat": LEARNING | COMMUNICATION | {"config"},
+    "gossip": LEARNING | {"checkpoint"},
+    "divergence": LEARNING | {"gossip", "coupling", "checkpoint"},
+    "telemetry": LEARNING | {"gossip", "coupling", "divergence", "checkpoint"},
+    "simulation": LEARNING | {"coupling", "actor_learner", "checkpoint"},
+    "topology": {"config", "launch"},
+    "config": {"topology", "launch"},
+}
+
+# What only looks at runs reads run folders, and nothing of what trains.
+VIEWERS = {"dashboard", "report", "watch"}
+VIEWED = {
+    "gala.telemetry.reader",
+    "gala.telemetry.sketches",
+    "gala.evaluation.statistics",
+    "gala.evaluation.human",
+    "gala.errors",
+    "gala.yaml_file",
+    "gala.atomic_file",
+    "gala.run_folder",
+    "gala.presets",
+}
+
+
+def floor_of(room: str) -> int:
+    """Number of a room's floor, from below; a room without one stands on the roof."""
+    floors = [floor for floor, rooms in enumerate(FLOORS) if room in rooms]
+    return floors[0] if floors else len(FLOORS)
+
+
+def imported_modules(module: Any, names: set[str]) -> list[tuple[Any, str]]:
+    """Modules of gala that ``module`` imports; a name of an object is cut to its module."""
+    found = []
+    for node, name in module.imports():
+        if name == "gala" or not name.startswith("gala."):
+            continue
+        while name not in names:
+            name = name.rpartition(".")[0]
+        if name != "gala":
+            found.append((node, name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def edges(modules: list[Any]) -> list[tuple[Any, Any, str]]:
+    """Module, importing statement, imported module; for imports between different rooms."""
+    names = {module.name for module in modules}
+    return [
+        (module, node, name)
+        for module in modules
+        for node, name in imported_modules(module, names)
+        if name.split(".")[1] != module.room
+    ]
+
+
+def test_the_scan_sees_what_is_there(modules: list[Any], edges: list[Any]) -> None:
+    assert len(modules) > 20
+    seen = {(module.name, name) for module, _, name in edges}
+    assert ("gala.yaml_file", "gala.errors") in seen
+    assert ("gala.checkpoint", "gala.atomic_file") in seen
+
+
+def test_every_room_has_a_floor(modules: list[Any]) -> None:
+    rooms = {module.room for module in modules} - {""}
+    known = set().union(*FLOORS)
+    assert rooms <= known, f"give these a floor: {sorted(rooms - known)}"
+
+
+def test_nothing_imports_a_floor_above(edges: list[tuple[Any, Any, str]]) -> None:
+    wrong = [
+        f"{module.place(node)} imports {name}"
+        for module, node, name in edges
+        if module.room and floor_of(module.room) < floor_of(name.split(".")[1])
+    ]
+    assert wrong == []
+
+
+def test_rooms_stay_usable_alone(edges: list[tuple[Any, Any, str]]) -> None:
+    wrong = [
+        f"{module.place(node)} imports {name}"
+        for module, node, name in edges
+        if name.split(".")[1] in FORBIDDEN.get(module.room, set())
+    ]
+    assert wrong == []
+
+
+def test_viewers_read_run_folders_only(edges: list[tuple[Any, Any, str]]) -> None:
+    wrong = [
+        f"{module.place(node)} imports {name}"
+        for module, node, name in edges
+        if module.room in VIEWERS and name not in VIEWED and name.split(".")[1] not in VIEWERS
+    ]
+    assert wrong == []
+
+
+def test_rooms_do_not_import_in_circles(modules: list[Any]) -> None:
+    """At import time; what a function imports when it is called ties no knot."""
+    names = {module.name for module in modules}
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for module in modules:
+        at_import = [
+            node
+            for statement in module.tree.body
+            if not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef))
+            for node, _ in module.imports(statement)
+        ]
+        for node, name in imported_modules(module, names):
+            room = name.split(".")[1]
+            if node in at_import and module.room and module.room != room:
+                graph.add_edge(module.room, room)
+    assert graph.number_of_edges() > 10
+    assert list(nx.simple_cycles(graph)) == []
+
+
+def test_nothing_imports_experiments_or_tests(modules: list[Any]) -> None:
+    wrong = [
+        f"{module.place(node)} imports {name}"
+        for module in modules
+        for node, name in module.imports()
+        if name.split(".")[0] in {"experiments", "tests", "topologies"}
+    ]
+    assert wrong == []
+
+
+def test_private_names_stay_in_their_module(modules: list[Any]) -> None:
+    wrong = [
+        f"{module.place(node)} imports {name}"
+        for module in modules
+        for node, name in module.imports()
+        if name.startswith("gala.")
+        and name.rpartition(".")[2].startswith("_")
+        and not name.endswith("__")
+    ]
+    assert wrong == []

@@ -1,0 +1,173 @@
+"""The packaging files agree with the tree, with the imports and with one another."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import gala
+
+# Distribution that provides an import, where the names differ.
+PROVIDED_BY = {"yaml": "pyyaml", "ale_py": "ale-py", "stable_baselines3": "stable-baselines3"}
+PROVIDED_BY |= {"imageio_ffmpeg": "imageio-ffmpeg", "Box2D": "box2d", "pkg_resources": "setuptools"}
+
+
+@pytest.fixture(scope="module")
+def setup(repository: Path) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(repository / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def requirements(text: str) -> list[Requirement]:
+    return [Requirement(line) for line in text.splitlines() if line.strip()]
+
+
+def core(setup: configparser.ConfigParser) -> dict[str, Requirement]:
+    found = requirements(setup["options"]["install_requires"])
+    return {canonicalize_name(each.name): each for each in found}
+
+
+def extras(setup: configparser.ConfigParser) -> dict[str, list[Requirement]]:
+    section = setup["options.extras_require"]
+    return {name: requirements(text) for name, text in section.items()}
+
+
+@pytest.fixture(scope="module")
+def pins(repository: Path) -> dict[str, Version]:
+    found = {}
+    for line in (repository / "constraints.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, separator, version = line.partition("==")
+            assert separator, line
+            found[canonicalize_name(name)] = Version(version)
+    return found
+
+
+def test_setup_lists_every_package(setup: configparser.ConfigParser, repository: Path) -> None:
+    tree = {
+        ".".join(path.parent.relative_to(repository).parts)
+        for path in (repository / "gala").rglob("__init__.py")
+    }
+    shipped = {"gala.shipped.experiments", "gala.shipped.topologies"}
+    assert set(setup["options"]["packages"].split()) == tree | shipped
+
+
+def test_every_module_lies_in_a_package(modules: list[Any]) -> None:
+    assert [m.name for m in modules if not (m.path.parent / "__init__.py").is_file()] == []
+
+
+def test_data_files_are_matched_by_a_pattern(
+    setup: configparser.ConfigParser, repository: Path
+) -> None:
+    section = setup["options.package_data"]
+    patterns = {name: re.split(r"[,\s]+", text.strip()) for name, text in section.items()}
+    for path in (repository / "gala").rglob("*"):
+        if not path.is_file() or path.suffix in {".py", ".pyc"}:
+            continue
+        package = path.parent
+        while not (package / "__init__.py").is_file():
+            package = package.parent
+        name = ".".join(package.relative_to(repository).parts)
+        assert any(path in set(package.glob(pattern)) for pattern in patterns.get(name, [])), (
+            f"{path} is not in package_data of {name}"
+        )
+
+
+def test_every_import_is_declared(setup: configparser.ConfigParser, modules: list[Any]) -> None:
+    declared = set(core(setup))
+    optional = {canonicalize_name(r.name) for each in extras(setup).values() for r in each}
+    undeclared = []
+    for module in modules:
+        for node, name in module.imports():
+            top = name.split(".")[0]
+            if top in sys.stdlib_module_names or top == "gala":
+                continue
+            distribution = canonicalize_name(PROVIDED_BY.get(top, top))
+            if distribution not in declared | optional:
+                undeclared.append(f"{module.place(node)} imports {top}")
+    assert undeclared == []
+
+
+def test_extras_are_imported_where_they_are_used(
+    setup: configparser.ConfigParser, modules: list[Any]
+) -> None:
+    """A missing extra stops only the command that needs it: no import of it at module level."""
+    declared = set(core(setup))
+    wrong = []
+    for module in modules:
+        for statement in module.tree.body:
+            if module.room == "dashboard" or type(statement).__name__ not in {
+                "Import",
+                "ImportFrom",
+            }:
+                continue
+            for node, name in module.imports(statement):
+                top = name.split(".")[0]
+                distribution = canonicalize_name(PROVIDED_BY.get(top, top))
+                known = top in sys.stdlib_module_names or top == "gala"
+                if not known and distribution not in declared:
+                    wrong.append(f"{module.place(node)} imports {top}")
+    assert wrong == []
+
+
+def test_pins_fit_the_ranges(setup: configparser.ConfigParser, pins: dict[str, Version]) -> None:
+    for requirement in [*core(setup).values(), *extras(setup)["dev"]]:
+        if requirement.name != "gala":
+            name = canonicalize_name(requirement.name)
+            assert name in pins, f"{name} has no pin in constraints.txt"
+            assert requirement.specifier.contains(pins[name]), f"{requirement} but =={pins[name]}"
+
+
+def test_everything_installed_for_development_is_pinned(pins: dict[str, Version]) -> None:
+    """Also what is needed only by what is needed: two machines install the same versions."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    waiting, seen = ["gala[dev]"], set()
+    while waiting:
+        each = Requirement(waiting.pop())
+        name = canonicalize_name(each.name)
+        if (name, frozenset(each.extras)) in seen:
+            continue
+        seen.add((name, frozenset(each.extras)))
+        try:
+            needed = requires(name) or []
+        except PackageNotFoundError:
+            continue
+        for text in needed:
+            marker = Requirement(text).marker
+            environments = [{"extra": extra} for extra in [*each.extras, ""]]
+            if marker is None or any(marker.evaluate(e) for e in environments):
+                waiting.append(text.partition(";")[0])
+    names = {name for name, _ in seen} - {"gala"}
+    unpinned = {
+        name for name in names - set(pins) if not name.startswith(("nvidia", "cuda", "triton"))
+    }
+    assert len(names) > 30, "gala is not installed with its development extra"
+    assert unpinned == set()
+
+
+def test_no_pin_is_bound_to_one_build(pins: dict[str, Version]) -> None:
+    assert {name for name, version in pins.items() if version.local} == set()
+
+
+def test_versions_agree(setup: configparser.ConfigParser, repository: Path) -> None:
+    assert setup["metadata"]["version"] == "attr: gala.__version__"
+    assert f"\nversion: {gala.__version__}\n" in (repository / "CITATION.cff").read_text()
+    project = tomllib.loads((repository / "pyproject.toml").read_text())
+    assert project["tool"]["ruff"]["target-version"] == "py311"
+    assert setup["options"]["python_requires"] == ">=3.11"
+    assert sys.version_info >= (3, 11)
+
+
+def test_the_console_script_is_the_command(setup: configparser.ConfigParser) -> None:
+    assert setup["options.entry_points"]["console_scripts"].strip() == "gala = gala.cli:main"
