@@ -1,0 +1,1 @@
+"""Evaluation: real episodes of trained policies, videos of them, and honest statistics."""
