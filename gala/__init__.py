@@ -1,4 +1,4 @@
-"""Gossip-based actor-learner reinforcement learning (Assran et al., NeurIPS 2019, arXiv 1906.04585).
+"""Gossip-based actor-learner reinforcement learning (Assran et al. 2019, arXiv 1906.04585).
 
 Importing this package is cheap: nothing heavy is loaded until it is used, so that the dashboard
 and the command line start at once. ``gala.gossip(model, optimizer, topology=...)`` is the library

@@ -76,6 +76,6 @@ def layout_hash(layout: list[tuple[str, tuple[int, ...]]], dtype: str = "float32
 def unflatten(vector: Tensor, layout: list[tuple[str, tuple[int, ...]]]) -> dict[str, Tensor]:
     """Views of Float[P] by name, as for ``load_state_dict``."""
     shapes = [torch.Size(shape) for _, shape in layout]
-    parts = vector.split([shape.numel() for shape in shapes])
+    parts = torch.split(vector, [shape.numel() for shape in shapes])
     names = [name for name, _ in layout]
     return {n: part.view(s) for n, part, s in zip(names, parts, shapes, strict=True)}

@@ -22,7 +22,7 @@ Key = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe loader that reads ``1e-4`` as a number, as every reader of an experiment file expects."""
+    """Safe loader that reads ``1e-4`` as a number, as people expect."""
 
 
 _Loader.add_implicit_resolver(
@@ -130,7 +130,9 @@ def _walk(node: yaml.Node, key: Key, lines: dict[Key, int], path: Path) -> None:
             part = name.value if isinstance(name, yaml.ScalarNode) else str(name.tag)
             line = name.start_mark.line + 1
             if part in seen:
-                raise UserError("is given twice", file=path, line=line, field=".".join(map(str, (*key, part))))
+                raise UserError(
+                    "is given twice", file=path, line=line, field=".".join(map(str, (*key, part)))
+                )
             seen.add(part)
             lines[(*key, part)] = line
             _walk(value, (*key, part), lines, path)

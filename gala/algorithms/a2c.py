@@ -1,4 +1,4 @@
-"""Advantage actor-critic (Mnih et al. 2016, in its synchronous form): one update from one rollout."""
+"""Advantage actor-critic (Mnih et al. 2016, synchronous form): one update from one rollout."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ def gae(
 def n_step_returns(reward: Tensor, discount: Tensor, next_value: Tensor, cut: Tensor) -> Tensor:
     """Bootstrapped returns (Mnih et al. 2016, section 4), Float[T, B].
 
-    ``G_t = r_t + d_t G_{t+1}``, with ``V'_t`` in place of ``G_{t+1}`` at a cut and at the end of the
-    rollout. Arguments as for :func:`gae`.
+    ``G_t = r_t + d_t G_{t+1}``, with ``V'_t`` in place of ``G_{t+1}`` at a cut and at the
+    end of the rollout. Arguments as for :func:`gae`.
     """
     assert reward.shape == discount.shape == next_value.shape == cut.shape
     result = torch.empty_like(reward)

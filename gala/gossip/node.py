@@ -104,7 +104,7 @@ class GossipNode:
         return max(self._recent_delay, default=0)
 
     def publish(self, *, update: int, step: int) -> None:
-        """Put the parameters into the mailbox (paper, Algorithm 1, line 7). Waits in lock-step only."""
+        """Put the parameters into the mailbox (Algorithm 1, line 7). Waits in lock-step only."""
         if self.lock_step and self._version:
             self._await_taken()
         now = time.monotonic()
@@ -211,9 +211,7 @@ class GossipNode:
         """Wait until every wanted neighbour that is still expected is fresh; bounded."""
 
         def pending() -> bool:
-            return any(
-                not self._is_fresh(j) and self.transport.state(j).expected for j in wanted
-            )
+            return any(not self._is_fresh(j) and self.transport.state(j).expected for j in wanted)
 
         self._wait_while(pending)
         return {j for j in wanted if self._is_fresh(j)}
@@ -228,8 +226,7 @@ class GossipNode:
 
         def pending() -> bool:
             return any(
-                self.transport.acknowledged(i) < self._version
-                and self.transport.state(i).expected
+                self.transport.acknowledged(i) < self._version and self.transport.state(i).expected
                 for i in listeners
             )
 

@@ -9,9 +9,9 @@ little-endian:
 Version v goes to slot ``v % SLOTS``. The writer sets the slot's sequence word to ``2v + 1``, writes
 payload and header, sets it to ``2v + 2`` and then advances the file's newest version. A reader
 copies the slot of the newest version and accepts it only when the sequence word was ``2v + 2``
-before and after, and the checksum fits: a torn read cannot be accepted, neither side ever waits, and
-what a killed owner published last stays readable. (The order of stores is that of the program on
-x86; elsewhere the checksum catches what the sequence word might miss.)
+before and after, and the checksum fits: a torn read cannot be accepted, neither side ever waits,
+and what a killed owner published last stays readable. (Stores keep the program's order on x86;
+elsewhere the checksum catches what the sequence word might miss.)
 
 The owner holds a POSIX lock on its file for life, so that the others can tell dead from alive
 without timeouts. Files are removed when their owner leaves; a folder whose owners are all dead is

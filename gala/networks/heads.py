@@ -106,22 +106,24 @@ class MultiCategoricalHead:
 
     def sample(self, dist: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw Int64[B, k]."""
-        logits = dist.split(self._choices, -1)
+        logits = torch.split(dist, self._choices, -1)
         parts = zip(self._parts, logits, strict=True)
         return torch.stack([part.sample(each, generator) for part, each in parts], -1)
 
     def mode(self, dist: Tensor) -> Tensor:
         """Int64[B, k]."""
-        return torch.stack([each.argmax(-1) for each in dist.split(self._choices, -1)], -1)
+        return torch.stack([each.argmax(-1) for each in torch.split(dist, self._choices, -1)], -1)
 
     def log_prob(self, dist: Tensor, actions: Tensor) -> Tensor:
         """Float[B], the sum over the k choices."""
-        parts = zip(self._parts, dist.split(self._choices, -1), actions.unbind(-1), strict=True)
+        parts = zip(
+            self._parts, torch.split(dist, self._choices, -1), actions.unbind(-1), strict=True
+        )
         return torch.stack([part.log_prob(each, a) for part, each, a in parts]).sum(0)
 
     def entropy(self, dist: Tensor) -> Tensor:
         """Float[B], nats, the sum over the k choices."""
-        parts = zip(self._parts, dist.split(self._choices, -1), strict=True)
+        parts = zip(self._parts, torch.split(dist, self._choices, -1), strict=True)
         return torch.stack([part.entropy(each) for part, each in parts]).sum(0)
 
     def to_env(self, actions: Tensor) -> Array:
@@ -168,7 +170,7 @@ class GaussianHead:
     def to_env(self, actions: Tensor) -> Array:
         """Float32[B, ...], clipped to the box."""
         shaped = actions.cpu().numpy().reshape(-1, *self._shape)
-        return np.clip(shaped, self._low, self._high)
+        return np.asarray(np.clip(shaped, self._low, self._high))
 
     def buffer(self, *shape: int) -> Tensor:
         """Float32[shape, d]."""

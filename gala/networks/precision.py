@@ -21,7 +21,7 @@ from gala.networks.trunks import NatureCNN
 def native_bfloat16(device: torch.device) -> bool:
     """Whether matrix products in bfloat16 are native (AVX512-BF16 or AMX; CUDA from Ampere on)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     try:
         with open("/proc/cpuinfo") as file:
             flags = next((line for line in file if line.startswith("flags")), "").split()

@@ -52,12 +52,13 @@ class NatureCNN(nn.Module):
         self.conv2 = nn.Conv2d(a, b, 4, 2)
         self.conv3 = nn.Conv2d(b, c, 3, 1)
         widths = [c * sizes[0] * sizes[1], *hidden]
-        self.hidden = nn.ModuleList(
-            nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True)
-        )
+        linears = [nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True)]
+        self.hidden = nn.ModuleList(linears)
         self.features = widths[-1]
-        for layer in (self.conv1, self.conv2, self.conv3, *self.hidden):
-            orthogonal_(layer, math.sqrt(2), generator)  # type: ignore[arg-type]
+        for conv in (self.conv1, self.conv2, self.conv3):
+            orthogonal_(conv, math.sqrt(2), generator)
+        for linear in linears:
+            orthogonal_(linear, math.sqrt(2), generator)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Float[B, features] of UInt8[B, C, H, W]."""
@@ -70,17 +71,16 @@ class NatureCNN(nn.Module):
 
 
 class MLP(nn.Module):
-    """Fully connected layers with tanh. Input: Float[B, ...] (flattened); output Float[B, features]."""
+    """Fully connected layers with tanh: Float[B, ...], flattened, to Float[B, features]."""
 
     def __init__(self, inputs: int, hidden: Sequence[int], generator: torch.Generator) -> None:
         super().__init__()
         widths = [inputs, *hidden]
-        self.hidden = nn.ModuleList(
-            nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True)
-        )
+        linears = [nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True)]
+        self.hidden = nn.ModuleList(linears)
         self.features = widths[-1]
-        for layer in self.hidden:
-            orthogonal_(layer, math.sqrt(2), generator)  # type: ignore[arg-type]
+        for layer in linears:
+            orthogonal_(layer, math.sqrt(2), generator)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Float[B, features]."""

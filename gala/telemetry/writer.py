@@ -1,8 +1,8 @@
 """Metrics of one agent: one flat JSON object a line, stamped in one place, never blocking training.
 
 Format (version 1): ``{"v": 1, "t": unix seconds, "rank", "incarnation", "update", "step", metric:
-number or null, ...}``; events carry ``"event"`` and ``"message"``. A crash can lose at most the last
-line; a full disk costs records, not the run.
+number or null, ...}``; events carry ``"event"`` and ``"message"``. A crash can lose at most the
+last line; a full disk costs records, not the run.
 """
 
 from __future__ import annotations

@@ -1,0 +1,240 @@
+"""One agent: collect, learn, publish, mix, observe. The loop reads as the paper's Algorithm 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gala import checkpoint
+from gala.algorithms.a2c import A2C, scaled_lr
+from gala.config import Config
+from gala.coupling import AllReduce, Coupling, Gossip, Independent
+from gala.envs import VectorEnv
+from gala.flat import FlatParameters
+from gala.gossip import GossipNode, Identity, SharedMemoryTransport
+from gala.launch import Launch
+from gala.networks import Policy
+from gala.networks.precision import ComputePolicy, choose_precision
+from gala.observer import Observer
+from gala.rollouts import Collector
+from gala.run_folder import RunFolder
+from gala.signals import StopRequest
+from gala.telemetry.console import Console
+from gala.telemetry.reader import RunReader
+from gala.topology import Topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What one agent is given: choices of the user and facts of the launch.
+
+    Attributes:
+        config: the user's choices.
+        launch: the place of this agent.
+        run: the run folder.
+        run_id: 16 hex digits that messages of this launch carry.
+        topology: who listens to whom.
+        device: where the network computes.
+        threads: for simulators and torch.
+    """
+
+    config: Config
+    launch: Launch
+    run: RunFolder
+    run_id: str
+    topology: Topology
+    device: torch.device
+    threads: int
+
+    @property
+    def steps_per_update(self) -> int:
+        """Environment steps of one agent between two updates."""
+        return self.config.a2c.n_step * self.config.env.num_envs
+
+
+class ActorLearner:
+    """Simulators, policy, optimizer and mailbox of one agent.
+
+    Args:
+        setting: see :class:`Setting`.
+        env: this agent's simulators; closed by :meth:`close`.
+        policy: freshly initialised; equal on all agents.
+        stop: set by a signal.
+        console: makes the display of the run; None for agents that show nothing.
+
+    Attributes:
+        update: local updates done.
+        step: environment steps done by this agent.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        env: VectorEnv,
+        policy: Policy,
+        stop: StopRequest,
+        console: Callable[[RunReader], Console] | None = None,
+    ) -> None:
+        self.setting, self._stop = setting, stop
+        config, launch = setting.config, setting.launch
+        policy = policy.to(setting.device)
+        self.flat = FlatParameters(policy)
+        dtype = choose_precision(config.network.precision, policy, setting.device)
+        self.compute = ComputePolicy(policy, self.flat, dtype)
+        self.collector = Collector(
+            env,
+            self._act,
+            policy.head,
+            n_step=config.a2c.n_step,
+            gamma=config.a2c.gamma,
+            reward_clip=config.env.reward_clip,
+            generator=torch.Generator(setting.device).manual_seed(
+                agent_seed(config.seed, launch.rank)
+            ),
+        )
+        lr = scaled_lr(config.a2c, config.env.num_envs * launch.agents)
+        self.algorithm = A2C(config.a2c, self.flat, self.compute, lr=lr)
+        self.coupling = build_coupling(setting, self.flat, stop)
+        self.update = 0
+        self.step = 0
+        self.observer = Observer(self, console)
+        self._checkpoint_every = self._updates_between_checkpoints()
+
+    def run(self) -> None:
+        """Train until the steps of the run are done, or until asked to stop."""
+        self.observer.start()
+        while self.update < self._last_update():
+            self.observer.lap("other")
+            rollout = self.collector.collect()
+            self.observer.lap("collect")
+
+            self.observer.norms.before(self.flat.data)
+            losses = self.algorithm.update(rollout, self.coupling.reduce)
+            self.observer.norms.after(self.flat.data)
+            self.update += 1
+            self.step += self.setting.steps_per_update
+            self.observer.lap("learn")
+
+            if self.coupling.exchange(self.update, self.step):
+                self.compute.refresh()
+            self.observer.lap("gossip")
+
+            self.algorithm.schedule(self.progress())
+            if self.update % self._checkpoint_every == 0:
+                self.save()
+            self.observer.observe(losses)
+            self.observer.lap("log")
+        self.save()
+        self.observer.finish("stopped" if self._stop.requested else "done")
+
+    def progress(self) -> float:
+        """Done share of the run's steps, counted over all agents, in [0, 1]."""
+        total = self.setting.config.total_steps
+        if self.coupling.lock_step:
+            return min(self.step * self.setting.launch.agents / total, 1.0)
+        return min((self.step + self.observer.steps_of_others()) / total, 1.0)
+
+    def save(self) -> None:
+        """Write a checkpoint; a full disk is reported and survived."""
+        folder = self.setting.run.rank(self.setting.launch.rank) / "checkpoints"
+        try:
+            path = checkpoint.save(
+                folder, self.update, self.state_dict(), self.setting.config.checkpoint.keep
+            )
+        except checkpoint.CheckpointError as error:
+            self.observer.event("error", f"checkpoint not written: {error}")
+        else:
+            self.observer.event("checkpoint", path.name)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything from which the run goes on, as plain data and tensors."""
+        state: dict[str, Any] = {
+            "params": self.flat.data.detach().cpu().clone(),
+            "layout": [[name, list(shape)] for name, shape in self.flat.layout],
+            "layout_hash": self.flat.layout_hash,
+            "optimizer": self.algorithm.optimizer.state_dict(),
+            "update": self.update,
+            "step": self.step,
+            "collector": self.collector.state_dict(),
+            "agents": self.setting.launch.agents,
+        }
+        if isinstance(self.coupling, Gossip):
+            state["gossip"] = self.coupling.node.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self.flat.data.copy_(state["params"])
+        self.compute.refresh()
+        self.algorithm.optimizer.load_state_dict(state["optimizer"])
+        self.update, self.step = state["update"], state["step"]
+        self.collector.load_state_dict(state["collector"])
+        if isinstance(self.coupling, Gossip) and "gossip" in state:
+            self.coupling.node.load_state_dict(state["gossip"])
+        self.algorithm.schedule(self.progress())
+
+    def close(self) -> None:
+        """Leave the gossip, stop the simulators, close the files."""
+        self.coupling.close()
+        self.collector.env.close()
+        self.observer.close()
+
+    def _act(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        dist, value = self.compute.module(obs.to(self.setting.device))
+        return dist, value
+
+    def _last_update(self) -> int:
+        """The update after which to stop, as far as is known now."""
+        if self._stop.requested:
+            self.coupling.ask_to_stop(self.update)
+        asked = self.coupling.stops_at()
+        if self.coupling.lock_step:
+            total = self.setting.config.total_steps
+            share = total / self.setting.launch.agents / self.setting.steps_per_update
+            return min(math.ceil(share), asked)
+        return self.update if self.progress() >= 1.0 else asked
+
+    def _updates_between_checkpoints(self) -> int:
+        config = self.setting.config
+        every = config.checkpoint.every_steps or max(config.total_steps // 20, 1)
+        return max(1, every // (self.setting.steps_per_update * self.setting.launch.agents))
+
+
+def agent_seed(seed: int, rank: int, stream: int = 0) -> int:
+    """A seed of its own for each agent and purpose, from the seed of the run."""
+    import numpy as np
+
+    words = np.random.SeedSequence([seed, rank, stream]).generate_state(1, np.uint64)
+    return int(words[0] >> 1)
+
+
+def build_coupling(setting: Setting, flat: FlatParameters, stop: StopRequest) -> Coupling:
+    """The coupling that the configuration names."""
+    config, launch = setting.config, setting.launch
+    if config.coupling == "allreduce":
+        return AllReduce(launch, flat.data.numel())
+    if config.coupling == "none" or launch.agents == 1:
+        return Independent()
+    identity = Identity(run=setting.run_id, topology=setting.topology.hash, layout=flat.layout_hash)
+    transport = SharedMemoryTransport(
+        rank=launch.rank,
+        agents=launch.agents,
+        parameters=flat.data.numel(),
+        identity=identity,
+    )
+    node = GossipNode(
+        rank=launch.rank,
+        topology=setting.topology,
+        vector=flat.data,
+        transport=transport,
+        identity=identity,
+        max_staleness=config.gossip.max_staleness,
+        timeout_s=config.gossip.timeout_s,
+        aborted=lambda: stop.urgent,
+    )
+    return Gossip(node)

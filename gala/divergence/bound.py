@@ -1,0 +1,247 @@
+r"""How far apart agents can be: the epsilon-ball that theory promises.
+
+Model
+-----
+Rows of X are the agents' parameters. At update t every agent makes a local step, publishes, and at
+every s-th update mixes, with its own newest parameters and messages that are tau updates old::
+
+    Y(t) = X(t-1) + U(t)                          local updates; published
+    X(t) = D Y(t) + (P - D) Y(t - tau)            if s divides t   (D: the diagonal of P)
+    X(t) = Y(t)                                   else
+
+tau = 0 and s = 1 is lock-step gossip, ``X(t) = P Y(t)``. Everything is linear, so that, started in
+consensus, ``Y(t) = sum_a C_a U(t-a)`` where C_a is the product of the last a steps (with tau > 0,
+its upper left block when every agent has tau virtual agents that hold its messages under way, one
+per update of age). With ``I - J`` taking the mean off,
+
+    ||(I - J) Y(t)||_F <= sum_{a>=0} ||(I - J) C_a||_2 ||U(t-a)||_F <= factor * sup ||U||_F
+
+and for updates that are independent in time with mean zero the root mean square of the left side is
+at most ``sqrt(sum_a ||(I - J) C_a||_2^2)`` times the root mean square of ``||U||_F``. Nothing here
+needs P to be doubly stochastic: rows that sum to one suffice, though the mean then drifts.
+
+Which moment
+------------
+*Just after a mix* the first term is ``||(I - J) P||``; with P symmetric or circulant, tau = 0 and
+s = 1 the sum is ``beta / (1 - beta)``, the factor of Assran et al. 2019 (Proposition 1), and the
+independent case ``beta / sqrt(1 - beta^2)``. *Just before a mix*, s updates have come on top of what
+the last mix left, which adds s to the sum: the worst of all moments that agents share. When agents are *one update
+apart* - some before update t, some after it, some after the mix - their rows are
+``Z = Q Y(t) - S U(t)`` with ``Q = R + (I - R) P`` for some 0/1 diagonals R >= S, and
+``||(I - J) Z|| <= sqrt(max column sum of Q) * (bound before the mix)``, as the norm of a row-stochastic
+matrix is at most the root of its largest column sum (``||Q||_2^2 <= ||Q||_1 ||Q||_inf``), which
+serves the term of U(t), ``R - S + (I - R) P``, too.
+
+The delay model takes the largest measured age for every message. Ages that vary can in principle do
+worse than a constant age, so that with tau > 0 the number is a model (Assran et al. 2019,
+Proposition 2), not a proof, and says so in ``reason``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from gala.divergence.series import Rounds, sum_of_norms
+from gala.topology import Topology, spectrum
+from gala.topology.graph import edge_array, reached
+
+MAX_DELAY = 256
+"""Updates; a model with older messages says nothing of use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contraction:
+    """Bounds on ``||X - Xbar||_F``, as multiples of ``sup ||U||_F``, the norm of one update of all.
+
+    Attributes:
+        beta: contraction of the disagreement: per mix and in the worst direction (second largest
+            singular value) without delay, per update and in the long run with delay or s > 1.
+        after_mix: bound at moments when every agent has just mixed.
+        before_mix: bound at any moment that all agents share; the worst is just before a mix.
+        skewed: bound for agents that are up to one update apart; None where none is known (tau > 0
+            or s > 1).
+        noise_after_mix: for updates independent in time with mean zero, instead of the worst case.
+        noise_before_mix: likewise.
+        lock_step: tau = 0 and s = 1.
+        exact: whether this is a proof for what the agents do (lock-step) or a model of it.
+        reason: the model, in words.
+    """
+
+    beta: float
+    after_mix: float
+    before_mix: float
+    skewed: float | None
+    noise_after_mix: float
+    noise_before_mix: float
+    lock_step: bool
+    exact: bool
+    reason: str
+
+    @property
+    def factor(self) -> float:
+        """The worst-case factor where agents are compared after each exchange.
+
+        In lock-step every exchange is a mix and ``beta / (1 - beta)`` holds; otherwise some agents
+        have not mixed for a while, and the bound is that of the moment before a mix.
+        """
+        return self.after_mix if self.lock_step else self.before_mix
+
+    @property
+    def noise_factor(self) -> float:
+        """:attr:`factor` for independent updates: an expectation (rms), not a bound."""
+        return self.noise_after_mix if self.lock_step else self.noise_before_mix
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoBound:
+    """No bound is known.
+
+    Attributes:
+        reason: "no bound applies: ..." and why.
+    """
+
+    reason: str
+
+
+@lru_cache(maxsize=1024)
+def contraction(
+    topology: Topology,
+    *,
+    delay: int = 0,
+    mix_every: int = 1,
+    alive: frozenset[int] | None = None,
+) -> Contraction | NoBound:
+    """The bound for agents that gossip over ``topology``. Cached; milliseconds for 64 agents.
+
+    Args:
+        topology: who mixes with whom.
+        delay: tau, age of the messages when they are mixed, in updates; 0 in lock-step.
+        mix_every: s, updates from one mix to the next (staleness + 1).
+        alive: agents that take part; the weight of the others stays with whoever gave it. None: all.
+    """
+    assert delay >= 0 and mix_every >= 1
+    if topology.push_sum:
+        return NoBound(reason="no bound applies: push-sum divides by weights, which is not linear")
+    present = sorted(range(topology.agents) if alive is None else alive & set(range(topology.agents)))
+    who = "" if len(present) == topology.agents else f", {len(present)} of {topology.agents} agents"
+    model = _model(delay, mix_every, len(present)) + who
+    if len(present) < 2:
+        return Contraction(
+            beta=0.0, after_mix=0.0, before_mix=0.0, skewed=0.0, noise_after_mix=0.0,
+            noise_before_mix=0.0, lock_step=delay == 0 and mix_every == 1, exact=True, reason=model,
+        )  # fmt: skip
+    if delay > MAX_DELAY or mix_every > MAX_DELAY:
+        return NoBound(
+            reason=f"no bound applies: messages are {delay} updates old and mixes {mix_every} updates "
+            "apart, too far for a useful one"
+        )
+    if not topology.doubly_stochastic or who:
+        apart = _never_agree(topology, present)
+        if apart is not None:
+            return NoBound(reason=f"no bound applies: {apart}")
+    rounds = _rounds(topology, present)
+    if rounds is None:
+        return _large(topology, delay=delay, mix_every=mix_every, reason=model)
+    series = sum_of_norms(rounds, delay=delay, mix_every=mix_every)
+    if series is None:
+        return NoBound(reason="no bound applies: the mixing does not contract the disagreement")
+    lock_step = delay == 0 and mix_every == 1
+    drift = "" if rounds.column_stochastic else ", row-stochastic only: the mean drifts"
+    plain = lock_step and not who
+    rate = spectrum.beta(topology) if plain and topology.doubly_stochastic else None
+    return Contraction(
+        beta=series.rate if rate is None else rate,
+        after_mix=series.total,
+        before_mix=mix_every + series.total,
+        skewed=(1 + series.total) * rounds.skew if lock_step else None,
+        noise_after_mix=float(np.sqrt(series.squares)),
+        noise_before_mix=float(np.sqrt(mix_every + series.squares)),
+        lock_step=lock_step,
+        exact=delay == 0 and mix_every == 1,
+        reason=model + drift,
+    )
+
+
+def _model(delay: int, mix_every: int, agents: int) -> str:
+    if agents < 2:
+        return "exact: one agent is its own mean"
+    if delay == 0 and mix_every == 1:
+        return "exact: lock-step"
+    every = "" if mix_every == 1 else f", mixing every {mix_every} updates"
+    return f"delay model, tau = {delay}{every}" if delay else f"model{every[1:]}"
+
+
+def _rounds(topology: Topology, present: list[int]) -> Rounds | None:
+    """The matrices of one period among the ``present``; None when they are too large."""
+    whole = len(present) == topology.agents
+    if whole:
+        spectra = spectrum.circulant_spectra(topology)
+        if spectra is not None:
+            own = np.array([mixing.self_weight[0] for mixing in topology.rounds])
+            return Rounds.diagonal(spectra[:, 1:], own)
+    if len(present) > spectrum.DENSE:
+        return None
+    matrices = []
+    for mixing in topology.rounds:
+        kept = mixing.dense()[np.ix_(present, present)]
+        np.fill_diagonal(kept, 0.0)
+        np.fill_diagonal(kept, 1 - kept.sum(axis=1))  # what the dead would get stays with self
+        matrices.append(kept)
+    return Rounds.dense(np.array(matrices))
+
+
+def _never_agree(topology: Topology, present: list[int]) -> str | None:
+    """Why two groups of the ``present`` never influence each other or a third one, or None.
+
+    Disagreement vanishes exactly if some agent reaches everybody, over one period.
+    """
+    index = {agent: i for i, agent in enumerate(present)}
+    edges = edge_array(
+        [(index[s], index[t]) for s, t in topology.edges.tolist() if s in index and t in index]
+    )
+    # the last agent to be discovered first reaches everybody if anybody does
+    left, root = set(range(len(present))), 0
+    while left:
+        root = min(left)
+        left -= set(np.flatnonzero(reached(edges, len(present), root)).tolist())
+    missed = np.flatnonzero(~reached(edges, len(present), root)).tolist()
+    if not missed:
+        return None
+    first, second = present[root], present[missed[0]]
+    lost = "" if len(present) == topology.agents else "with the others gone, "
+    return f"{lost}nobody reaches both agent {first} and agent {second}"
+
+
+def _large(
+    topology: Topology, *, delay: int, mix_every: int, reason: str
+) -> Contraction | NoBound:
+    """For many agents, from beta alone: the series is bounded by that of a normal matrix."""
+    factor, sigma = spectrum.factor(topology), spectrum.sigma_2(topology)
+    if delay or factor is None or sigma is None:
+        return NoBound(
+            reason=f"no bound applies: {topology.agents} agents are too many for this model of a "
+            "graph that is not circulant"
+        )
+    period = len(topology.rounds)
+    # windows of at least m rounds hold (m - period + 1) // period whole periods, norm <= sigma each
+    squares = 2 * (period - 1) + period * sigma**2 / (1 - sigma**2)
+    skew = _skew(topology)
+    return Contraction(
+        beta=float(sigma ** (1 / period)) if sigma > spectrum.ZERO else 0.0,
+        after_mix=mix_every * factor,
+        before_mix=mix_every * (1 + factor),
+        skewed=(1 + factor) * skew if mix_every == 1 else None,
+        noise_after_mix=float(np.sqrt(mix_every * squares)),
+        noise_before_mix=float(np.sqrt(mix_every * (1 + squares))),
+        lock_step=mix_every == 1,
+        exact=mix_every == 1,
+        reason=reason,
+    )
+
+
+def _skew(topology: Topology) -> float:
+    sums = [mixing.column_sums - mixing.self_weight for mixing in topology.rounds]
+    return float(np.sqrt(1 + np.max(sums)))

@@ -1,0 +1,231 @@
+"""Sums of norms of growing products of mixing matrices, the numbers behind every bound.
+
+See :mod:`gala.divergence.bound` for the model. The products are followed backwards in time from the
+moment after a mix, for all rounds of the period at once. Matrices that share an orthonormal basis
+of eigenvectors (circulant topologies, symmetric ones with equal self weights) are followed as
+vectors of eigenvalues, which makes them cost next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+
+CHUNK = 32
+"""Terms that are looked at together."""
+MAX_STEPS = 65_536
+PRECISION = 1e-3
+"""A series ends when its estimated tail is below this share of the total ..."""
+ENOUGH = 2_048
+"""... or when this many terms were added and its decay has become steady."""
+ZERO = 1e-13
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """The mixing matrices of one period, as matrices or as eigenvalues off the mean.
+
+    Attributes:
+        full: Float64[p, N, N], P of each round, or Complex128[p, N - 1], its eigenvalues.
+        own: Float64[p, 1, N], the diagonal of P, or Complex128[p, 1].
+        matrices: whether ``full`` holds matrices.
+        column_stochastic: whether the mean is preserved.
+        skew: root of the largest column sum that a matrix can have whose rows come partly from I,
+            partly from P.
+    """
+
+    full: Array
+    own: Array
+    matrices: bool
+    column_stochastic: bool
+    skew: float
+
+    @staticmethod
+    def dense(full: Floats) -> Rounds:
+        """From Float64[p, N, N] whose rows sum to one."""
+        own = np.einsum("pii->pi", full)
+        sums = full.sum(axis=1)
+        balanced = bool(np.abs(sums - 1).max() < 1e-9)
+        if balanced and len(full) == 1 and np.ptp(own) < 1e-12 and np.allclose(full[0], full[0].T):
+            values = np.linalg.eigvalsh(full[0] - 1 / full.shape[1])
+            values = np.delete(values, np.abs(values).argmin())  # the zero in place of the mean's one
+            return Rounds.diagonal(values[None].astype(np.complex128), own[:, 0])
+        return Rounds(
+            full=full,
+            own=own[:, None, :],
+            matrices=True,
+            column_stochastic=balanced,
+            skew=float(np.sqrt(1 + (sums - own).max())),
+        )
+
+    @staticmethod
+    def diagonal(spectra: NDArray[np.complex128], own: Floats) -> Rounds:
+        """From eigenvalues Complex128[p, N - 1], without that of the mean, and self weights [p]."""
+        return Rounds(
+            full=spectra,
+            own=own[:, None].astype(np.complex128),
+            matrices=False,
+            column_stochastic=True,
+            skew=float(np.sqrt(1 + (1 - own).max())),
+        )
+
+    @property
+    def others(self) -> Array:
+        """P without its diagonal, in the shape of ``full``."""
+        eye = np.eye(self.full.shape[-1]) if self.matrices else 1.0
+        return np.asarray(self.full - self.own * eye)
+
+    def norms(self, products: Array) -> Floats:
+        """Float64[K, p]: ``||(I - J) C||_2`` of consecutive terms, or slightly more.
+
+        Singular values are dear: after the first terms they are computed at both ends of the chunk,
+        and Frobenius norms, times the larger ratio of the two, fill the middle.
+        """
+        if not self.matrices:
+            return np.asarray(np.abs(products).max(axis=-1), dtype=np.float64)
+        centred = products - products.mean(axis=-2, keepdims=True)
+        frobenius = np.sqrt(np.einsum("kpij,kpij->kp", centred, centred))
+        ends = _spectral(centred[[0, -1]])
+        ratio = np.divide(ends, frobenius[[0, -1]], out=np.zeros_like(ends), where=ends > 0)
+        return np.asarray(frobenius * ratio.max(axis=0))
+
+    def exact_norms(self, products: Array) -> Floats:
+        """Float64[K, p]: ``||(I - J) C||_2``."""
+        if not self.matrices:
+            return self.norms(products)
+        return _spectral(products - products.mean(axis=-2, keepdims=True))
+
+
+def _spectral(matrices: Array) -> Floats:
+    gram = matrices @ matrices.swapaxes(-1, -2)
+    return np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[..., -1], 0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """What the terms add up to.
+
+    Attributes:
+        total: their sum, for the worst round.
+        squares: the sum of their squares, for the worst round.
+        rate: their decay per update in the long run.
+    """
+
+    total: float
+    squares: float
+    rate: float
+
+
+def sum_of_norms(rounds: Rounds, *, delay: int, mix_every: int) -> Series | None:
+    """``sup over rounds of sum_{a>=0} ||(I - J) C_a||_2`` right after a mix.
+
+    Args:
+        rounds: of one period.
+        delay: tau, age of mixed messages in updates.
+        mix_every: s, updates from one mix to the next.
+
+    Returns:
+        None when the terms do not vanish: no disagreement is ever resolved.
+    """
+    period, size = len(rounds.full), rounds.full[0].size
+    chunk = max(2, min(CHUNK, 2**22 // (period * size)))
+    terms = _terms(rounds, delay, mix_every)
+    tail = _Tail(window=-(-max(4 * (delay + 1), mix_every * period, CHUNK) // chunk))
+    total = squares = np.zeros(period)
+    for step in range(0, MAX_STEPS, chunk):
+        products = np.array([next(terms) for _ in range(chunk)])
+        norms = rounds.exact_norms(products) if step < CHUNK else rounds.norms(products)
+        total, squares = total + norms.sum(axis=0), squares + (norms**2).sum(axis=0)
+        if tail.closed(norms.sum(axis=0), total, step + chunk):
+            break
+        if tail.stuck(step):
+            return None
+    rest = tail.rest()
+    rate = tail.decay ** (1 / (tail.window * chunk))
+    # as if geometric from here on: first term rest * (1 - rate), its squares decay with rate^2
+    rest_squares = (rest * (1 - rate)) ** 2 / (1 - rate**2) if rate > 0 else np.zeros(period)
+    return Series(
+        total=float((total + rest).max()), squares=float((squares + rest_squares).max()), rate=rate
+    )
+
+
+def _terms(rounds: Rounds, delay: int, mix_every: int) -> Iterator[Array]:
+    """C_0, C_1, ... right after a mix, each for all rounds of that mix.
+
+    The parameters are kept as ``sum_j B_j Y(t - j)``; putting in ``Y(t) = X(t - 1) + U(t)`` shows
+    the coefficient of U(t), which is B_0, and leads one update further back.
+    """
+    full, own, others = rounds.full, rounds.own, rounds.others
+    nothing = np.zeros_like(full)
+    blocks: deque[Array] = deque([nothing] * (delay + 1))
+    blocks[0] = full - others
+    blocks[delay] = blocks[delay] + others
+    order = np.arange(len(full)) - 1  # the round of the next older mix, for each round of the last
+    age = 0
+    while True:
+        yield blocks[0]
+        age += 1
+        first = blocks.popleft()
+        blocks.append(nothing)
+        if age % mix_every:
+            blocks[0] = blocks[0] + first
+            continue
+        before = np.roll(others, -order[0], axis=0) if len(full) > 1 else others
+        heard = first @ before if rounds.matrices else first * before
+        kept = first * (np.roll(own, -order[0], axis=0) if len(full) > 1 else own)
+        blocks[0] = blocks[0] + kept
+        blocks[delay] = blocks[delay] + heard
+        order = order - 1
+
+
+class _Tail:
+    """How the terms decay: sums over windows of several chunks."""
+
+    def __init__(self, *, window: int) -> None:
+        self.window = window
+        self.decay = 1.0
+        self._filled: list[Floats] = []
+        self._last: Floats | None = None
+        self._rest: Floats | None = None
+        self._checkpoint, self._decay_then = 0, 1.0
+
+    def rest(self) -> Floats:
+        """Estimated sum of the terms to come, Float64[p]."""
+        assert self._rest is not None
+        return self._rest
+
+    def closed(self, chunk: Floats, total: Floats, count: int) -> bool:
+        """Take the sum of one more chunk; whether the terms to come are known well enough."""
+        if chunk.max() <= ZERO * total.max():
+            self.decay, self._rest = 0.0 if self._last is None else self.decay, np.zeros_like(chunk)
+            return True
+        self._filled.append(chunk)
+        if len(self._filled) < self.window:
+            return False
+        now, before = np.sum(self._filled, axis=0), self._last
+        self._filled, self._last = [], now
+        if before is None:
+            return False
+        self.decay = float(np.max(now / before))
+        if self.decay >= 1:
+            return False
+        self._rest = now * self.decay / (1 - self.decay)
+        if bool((self._rest <= PRECISION * total).all()):
+            return True
+        if count < max(ENOUGH, 2 * self._checkpoint):
+            return False
+        steady = abs(self.decay - self._decay_then) <= 2e-3 * (1 - self.decay)
+        self._checkpoint, self._decay_then = count, self.decay
+        return steady
+
+    def stuck(self, count: int) -> bool:
+        """Whether the terms have stopped to decay."""
+        return count >= MAX_STEPS // 4 and self.decay >= 1 - 1e-9

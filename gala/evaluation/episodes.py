@@ -1,0 +1,152 @@
+"""Real episodes of a policy: full games, raw rewards, no bias toward short ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gala.config import EnvConfig
+from gala.envs import VectorEnv
+from gala.errors import UserError
+from gala.networks import Policy
+
+Observations = NDArray[Any]
+Actions = NDArray[Any]
+Act = Callable[[Observations], Actions]
+"""Observations [B, ...] to actions [B, ...] as the simulators take them."""
+
+MAX_SIMULATORS = 16
+MAX_STEPS = 1_000_000
+"""Steps after which an episode counts as endless."""
+
+_EVALUATION_STREAM = 0x4556414C  # keeps evaluation seeds apart from those of training
+
+
+def evaluation_env(config: EnvConfig, *, episodes: int) -> EnvConfig:
+    """The simulators of a run, under the protocol of evaluation.
+
+    Raw rewards and full games, whatever the learner saw: a lost life does not end an episode.
+    Everything else (sticky actions, no-ops, frame skip, time limits) stays as in training.
+
+    Args:
+        config: of the run.
+        episodes: to be played; no more simulators than that are made.
+    """
+    return dataclasses.replace(
+        config,
+        num_envs=min(episodes, MAX_SIMULATORS),
+        reward_clip=False,
+        autoreset="next-step",
+        atari=dataclasses.replace(config.atari, episodic_life=False),
+    )
+
+
+def evaluation_seed(seed: int, stream: int = 0) -> int:
+    """A seed for simulators (``stream`` 0) or actions (1) that no training run uses."""
+    words = np.random.SeedSequence([_EVALUATION_STREAM, seed, stream]).generate_state(1)
+    return int(words[0]) % 2**31
+
+
+def quotas(episodes: int, simulators: int) -> list[int]:
+    """How many episodes each simulator plays, fixed before the first step.
+
+    >>> quotas(30, 16)[:3], sum(quotas(30, 16))
+    ([2, 2, 2], 30)
+    """
+    each, more = divmod(episodes, simulators)
+    return [each + (index < more) for index in range(simulators)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Games:
+    """Finished episodes, ordered by simulator, then by time.
+
+    Attributes:
+        returns: Float64[N], raw.
+        lengths: Int64[N], steps.
+    """
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+
+
+def play(
+    env: VectorEnv,
+    act: Act,
+    episodes: int,
+    *,
+    finished: Callable[[int], None] = lambda count: None,
+    max_steps: int = MAX_STEPS,
+) -> Games:
+    """Play ``episodes`` full games, a number per simulator that is fixed beforehand.
+
+    Taking the first ``episodes`` games to finish would prefer short ones; here each simulator
+    contributes its own first games, however long they last.
+
+    Args:
+        env: freshly made; its episodes must be full games.
+        act: the policy.
+        episodes: games to play in all.
+        finished: called with the number of games that just ended and count.
+        max_steps: of one episode.
+
+    Raises:
+        UserError: an episode did not end within ``max_steps``.
+    """
+    quota = quotas(episodes, env.num_envs)
+    games: list[list[tuple[float, int]]] = [[] for _ in quota]
+    left = episodes
+    since_end = np.zeros(env.num_envs, dtype=np.int64)
+    waiting = np.array(quota) > 0
+    obs = env.reset()
+    while left:
+        step = env.step(act(obs))
+        obs = step.obs
+        since_end += 1
+        before = left
+        for episode in step.episodes:
+            since_end[episode.env] = 0
+            own = games[episode.env]
+            if len(own) < quota[episode.env]:
+                own.append((episode.ret, episode.length))
+                left -= 1
+                waiting[episode.env] = len(own) < quota[episode.env]
+        if left < before:
+            finished(before - left)
+        if (since_end[waiting] > max_steps).any():
+            raise UserError(
+                f"an episode did not end within {max_steps:,} steps",
+                field="env.max_episode_steps",
+                hint="set a limit",
+            )
+    flat = [game for own in games for game in own]
+    return Games(
+        returns=np.array([ret for ret, _ in flat], dtype=np.float64),
+        lengths=np.array([length for _, length in flat], dtype=np.int64),
+    )
+
+
+def actor(policy: Policy, *, greedy: bool, seed: int, device: torch.device) -> Act:
+    """Make a policy act.
+
+    Args:
+        policy: on ``device``.
+        greedy: take the most likely action; else draw from the distribution.
+        seed: of the draws.
+        device: where the policy computes.
+    """
+    generator = torch.Generator(device).manual_seed(seed)
+
+    @torch.no_grad()
+    def act(obs: Observations) -> Actions:
+        dist, _ = policy(torch.from_numpy(obs).to(device))
+        if greedy:
+            return policy.head.to_env(policy.head.mode(dist))
+        return policy.head.to_env(policy.head.sample(dist, generator))
+
+    return act

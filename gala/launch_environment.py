@@ -1,0 +1,26 @@
+"""Environment variables that workers need before their libraries load."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+MALLOC_KEEP_BYTES = 256 * 2**20
+"""Freed blocks below this size stay with the process: the page faults of freshly mapped tensors
+cost float32 inference up to 30 %."""
+
+
+def worker_environment(agents: int, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of ``agents`` workers on this host; what the user set stays as it is.
+
+    - ``OMP_NUM_THREADS``: a fair share of the cores (torchrun would say 1 and warn);
+    - ``OMP_WAIT_POLICY``: idle OpenMP threads sleep instead of stealing the simulators' cores;
+    - malloc keeps freed memory instead of returning it to the kernel after each update.
+    """
+    environment = dict(os.environ if base is None else base)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (cores or 1) // agents)))
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(MALLOC_KEEP_BYTES))
+    environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(MALLOC_KEEP_BYTES))
+    return environment

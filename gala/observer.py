@@ -1,0 +1,211 @@
+"""What one agent notices while it trains: times, metrics, divergence, and the others' reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from gala.algorithms.a2c import statistics
+from gala.atomic_file import write_atomic
+from gala.coupling import Gossip
+from gala.divergence.tracker import DivergenceTracker, UpdateNorms
+from gala.gossip import GossipNode
+from gala.telemetry.console import Console
+from gala.telemetry.reader import RunReader
+from gala.telemetry.tensorboard import TensorBoardSink
+from gala.telemetry.writer import MetricsWriter
+
+if TYPE_CHECKING:
+    from gala.actor_learner import ActorLearner
+
+PHASES = ("collect", "learn", "gossip", "log", "other")
+
+Metrics = dict[str, float | None]
+
+
+class Observer:
+    """Writes the records of one agent and, on rank 0, shows the run.
+
+    Attributes:
+        norms: norms of the local updates.
+    """
+
+    def __init__(
+        self, agent: ActorLearner, console: Callable[[RunReader], Console] | None = None
+    ) -> None:
+        self._agent = agent
+        setting = agent.setting
+        self._log = setting.config.log
+        rank, run = setting.launch.rank, setting.run
+        self.norms = UpdateNorms(agent.flat.data)
+        self._writer = MetricsWriter(run.metrics(rank), rank=rank)
+        self._reader = RunReader(run.path)
+        self._tensorboard = (
+            TensorBoardSink(run.path / "tensorboard" / f"rank_{rank:02d}")
+            if self._log.tensorboard
+            else None
+        )
+        node = self._node
+        self._tracker = DivergenceTracker(
+            run.path,
+            rank=rank,
+            agents=setting.launch.agents,
+            parameters=agent.flat.data.numel(),
+            every_s=setting.config.divergence.every_s,
+            sketch_size=setting.config.divergence.sketch_size,
+            topology=setting.topology if node is not None else None,
+            lock_step=agent.coupling.lock_step,
+        )
+        self._console = console(self._reader) if console is not None else None
+        self._laps = dict.fromkeys(PHASES, 0.0)
+        self._lap_start = time.perf_counter()
+        self._others = 0
+        self._staleness_max = 0
+        self._waited_s = 0.0
+        self._last_update = self._last_step = 0
+        self._last_time = time.perf_counter()
+        write_atomic(
+            run.rank(rank) / "agent.json",
+            json.dumps(
+                {
+                    "pid": os.getpid(),
+                    "host": socket.gethostname(),
+                    "incarnation": 0,
+                    "started": time.time(),
+                }
+            ),
+        )
+
+    @property
+    def _node(self) -> GossipNode | None:
+        coupling = self._agent.coupling
+        return coupling.node if isinstance(coupling, Gossip) else None
+
+    def start(self) -> None:
+        """Note the start; call right before the first update."""
+        self._last_update, self._last_step = self._agent.update, self._agent.step
+        self._last_time = self._lap_start = time.perf_counter()
+        self._poll()
+        self.event("start", f"update {self._agent.update}, step {self._agent.step}")
+        if self._console is not None:
+            self._console.start()
+
+    def lap(self, phase: str) -> None:
+        """The time since the last call was spent on ``phase``."""
+        now = time.perf_counter()
+        self._laps[phase] += now - self._lap_start
+        self._lap_start = now
+
+    def observe(self, losses: dict[str, Tensor]) -> None:
+        """After each update: sketch when a tick is due, record when ``log.every_s`` have passed."""
+        agent, node = self._agent, self._node
+        if node is not None:
+            self._staleness_max = max(self._staleness_max, node.staleness)
+        self._tracker.observe(
+            agent.flat.data,
+            update=agent.update,
+            step=agent.step,
+            update_norm=self.norms.supremum,
+            mix_every=node.mix_every if node is not None else 1,
+            delay=node.delay if node is not None else 0,
+        )
+        if time.perf_counter() - self._last_time >= self._log.every_s:
+            self._record(losses)
+
+    def steps_of_others(self) -> int:
+        """Environment steps of all other agents, as of their newest records."""
+        return self._others
+
+    def event(self, kind: str, message: str) -> None:
+        """Write an event of this agent."""
+        self._writer.event(kind, message, update=self._agent.update, step=self._agent.step)
+
+    def finish(self, kind: str) -> None:
+        """The last record and the summary."""
+        self._record({})
+        self.event("stop" if kind == "stopped" else "done", kind)
+        if self._console is not None:
+            self._console.finish(stopped=kind == "stopped")
+
+    def close(self) -> None:
+        """Close all files."""
+        self._tracker.close()
+        self._writer.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+    def _record(self, losses: dict[str, Tensor]) -> None:
+        agent = self._agent
+        metrics = self._progress_metrics()
+        if losses:
+            metrics |= statistics(losses)
+        metrics |= self._gossip_metrics()
+        metrics |= self._tracker.metrics(self.norms.supremum)
+        self._writer.record(metrics, update=agent.update, step=agent.step)
+        if self._tensorboard is not None:
+            self._tensorboard.record(metrics, step=agent.step)
+        self._poll()
+        if self._console is not None:
+            self._console.show()
+
+    def _progress_metrics(self) -> Metrics:
+        agent, now = self._agent, time.perf_counter()
+        seconds = max(now - self._last_time, 1e-9)
+        updates = max(agent.update - self._last_update, 1)
+        metrics: Metrics = {
+            "charts/SPS": (agent.step - self._last_step) / seconds,
+            "charts/episodic_return": _mean(agent.collector.returns),
+            "charts/episodic_length": _mean(agent.collector.lengths),
+            "charts/episodes": agent.collector.episodes,
+            "charts/lr": agent.algorithm.optimizer.param_groups[0]["lr"],
+        }
+        metrics |= {
+            f"time/{phase}_ms": 1e3 * spent / updates for phase, spent in self._laps.items()
+        }
+        self._laps = dict.fromkeys(PHASES, 0.0)
+        self._updates_since = updates
+        self._last_time, self._last_update, self._last_step = now, agent.update, agent.step
+        return metrics
+
+    def _gossip_metrics(self) -> Metrics:
+        node = self._node
+        if node is None:
+            return {}
+        counters, now = node.counters, time.time()
+        metrics: Metrics = {
+            "gossip/staleness": node.staleness,
+            "gossip/staleness_max": max(self._staleness_max, node.staleness),
+            "gossip/mixes": counters.mixes,
+            "gossip/messages_sent": counters.sent,
+            "gossip/messages_refused": sum(node.refused.values()),
+            "gossip/bytes_sent": counters.bytes_sent,
+            "gossip/bytes_received": counters.bytes_received,
+            "gossip/wait_ms": 1e3 * (counters.waited_s - self._waited_s) / self._updates_since,
+        }
+        for j in node.neighbours:
+            header = node.messages.get(j)
+            metrics[f"gossip/in/{j}/age_s"] = now - header.time if header else None
+            metrics[f"gossip/in/{j}/version"] = header.version if header else None
+            metrics[f"gossip/in/{j}/state"] = int(node.peer_state(j))
+        self._staleness_max, self._waited_s = 0, counters.waited_s
+        return metrics
+
+    def _poll(self) -> None:
+        self._reader.poll()
+        rank = self._agent.setting.launch.rank
+        self._others = sum(
+            int(record.get("step") or 0)
+            for each, record in self._reader.latest.items()
+            if each != rank
+        )
+
+
+def _mean(values: deque[float] | deque[int]) -> float | None:
+    return sum(values) / len(values) if values else None

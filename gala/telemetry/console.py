@@ -1,0 +1,263 @@
+"""What the person at the terminal sees: the opening block, progress, and the summary.
+
+Everything shown comes from the run folder, so the numbers are those that are on file. On a terminal
+the progress is a live table, otherwise one plain line every few seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console as Screen
+from rich.live import Live
+from rich.table import Table
+
+from gala.telemetry.reader import RunReader
+
+Record = Mapping[str, Any]
+
+LEAVE_WAIT_S = 4.0
+"""Longest wait for the last records of the other agents before the summary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """The run as a whole, at one moment.
+
+    Attributes:
+        steps: environment steps of all agents.
+        total_steps: where the run ends.
+        sps: steps per second of each agent, by rank.
+        seconds_left: at the mean speed so far; None before the first record.
+        episodic_return: mean over agents of the mean return of their last 100 games.
+        staleness: largest updates without a mix.
+        divergence: ``||X - Xbar||_F``.
+        epsilon_ratio: divergence over its bound.
+        relative: largest ``||x_i - mean|| / ||mean||``.
+        refused: messages refused.
+    """
+
+    steps: int
+    total_steps: int
+    sps: dict[int, float]
+    seconds_left: float | None
+    episodic_return: float | None
+    staleness: int | None
+    divergence: float | None
+    epsilon_ratio: float | None
+    relative: float | None
+    refused: int
+
+    @property
+    def percent(self) -> float:
+        """Done, in percent."""
+        return min(100.0 * self.steps / self.total_steps, 100.0)
+
+
+def progress_of(
+    latest: Mapping[int, Record], total_steps: int, *, since_steps: int, seconds: float
+) -> Progress:
+    """Sum up the newest record of each agent.
+
+    Args:
+        latest: newest values by rank.
+        total_steps: where the run ends.
+        since_steps: steps of all agents when this process began.
+        seconds: since then.
+    """
+    steps = sum(int(record.get("step") or 0) for record in latest.values())
+    done, left = steps - since_steps, max(total_steps - steps, 0)
+
+    def values(name: str) -> list[float]:
+        found = (record.get(name) for record in latest.values())
+        return [value for value in found if value is not None]
+
+    def largest(name: str) -> float | None:
+        return max(values(name), default=None)
+
+    returns = values("charts/episodic_return")
+    staleness = largest("gossip/staleness_max")
+    return Progress(
+        steps=steps,
+        total_steps=total_steps,
+        sps={rank: float(r.get("charts/SPS") or 0.0) for rank, r in sorted(latest.items())},
+        seconds_left=left * seconds / done if done > 0 else None,
+        episodic_return=sum(returns) / len(returns) if returns else None,
+        staleness=int(staleness) if staleness is not None else None,
+        divergence=largest("divergence/total"),
+        epsilon_ratio=largest("divergence/epsilon_ratio"),
+        relative=largest("divergence/relative"),
+        refused=int(sum(values("gossip/messages_refused"))),
+    )
+
+
+def plain_line(p: Progress) -> str:
+    """One line of progress."""
+    each = " ".join(f"{value:,.0f}" for value in p.sps.values()) if len(p.sps) <= 8 else ""
+    parts = [
+        f"{p.percent:5.1f} %  {p.steps:,} steps",
+        f"{clock(p.seconds_left)} left",
+        f"{sum(p.sps.values()):,.0f} steps/s" + (f" ({each})" if len(p.sps) > 1 and each else ""),
+        f"return {_number(p.episodic_return, '.2f')}",
+    ]
+    if p.staleness is not None:
+        parts.append(f"staleness <= {p.staleness}")
+    if p.divergence is not None and len(p.sps) > 1:
+        ratio = f" = {p.epsilon_ratio:.3f} x bound" if p.epsilon_ratio is not None else ""
+        parts.append(f"divergence {p.divergence:.3g}{ratio}")
+    if p.refused:
+        parts.append(f"{p.refused} messages refused")
+    return " | ".join(parts)
+
+
+class Console:
+    """The display of one run, on rank 0.
+
+    Args:
+        reader: of the run folder; polled by the caller.
+        run_dir: the run folder, as the user named it.
+        opening: lines of the opening block.
+        agents: number of agents.
+        total_steps: where the run ends.
+        every_s: seconds between two plain lines.
+    """
+
+    def __init__(
+        self,
+        reader: RunReader,
+        *,
+        run_dir: Path,
+        opening: list[str],
+        agents: int,
+        total_steps: int,
+        every_s: float,
+    ) -> None:
+        self._reader, self._run_dir, self._opening = reader, run_dir, opening
+        self._agents, self._total_steps, self._every_s = agents, total_steps, every_s
+        self._screen = Screen(highlight=False, soft_wrap=True)
+        self._live: Live | None = None
+        self._started = self._shown = time.monotonic()
+        self._since_steps = 0
+
+    def start(self) -> None:
+        """Print the opening block."""
+        for line in self._opening:
+            self._screen.print(line, markup=False)
+        self._since_steps = sum(int(r.get("step") or 0) for r in self._reader.latest.values())
+        self._started = time.monotonic()
+        self._shown = self._started - self._every_s / 2
+        if self._screen.is_terminal:
+            self._live = Live(console=self._screen, refresh_per_second=4, transient=True)
+            self._live.start()
+
+    def show(self) -> None:
+        """Show the newest records; plain lines at most every ``every_s`` seconds."""
+        if self._live is not None:
+            self._live.update(self._table())
+            return
+        now = time.monotonic()
+        if now - self._shown >= self._every_s:
+            self._shown = now
+            self._screen.print(plain_line(self._progress()), markup=False)
+
+    def finish(self, *, stopped: bool) -> None:
+        """Print the summary, once the other agents have written their last records."""
+        deadline = time.monotonic() + LEAVE_WAIT_S
+        while not self._all_left() and time.monotonic() < deadline:
+            time.sleep(0.02)
+            self._reader.poll()
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        p = self._progress()
+        seconds = time.monotonic() - self._started
+        done = p.steps - self._since_steps
+        word = "stopped" if stopped else "finished"
+        self._screen.print(
+            f"{word} after {clock(seconds)}: {p.steps:,} of {p.total_steps:,} steps, "
+            f"{done / max(seconds, 1e-9):,.0f} steps/s",
+            markup=False,
+        )
+        self._screen.print(self._table())
+        for line in next_commands(self._run_dir, self._agents, unfinished=stopped):
+            self._screen.print(line, markup=False)
+
+    def _progress(self) -> Progress:
+        return progress_of(
+            self._reader.latest,
+            self._total_steps,
+            since_steps=self._since_steps,
+            seconds=time.monotonic() - self._started,
+        )
+
+    def _all_left(self) -> bool:
+        left = {e["rank"] for e in self._reader.events if e["event"] in ("done", "stop")}
+        starts = {e["rank"]: e["t"] for e in self._reader.events if e["event"] == "start"}
+        ends = {e["rank"]: e["t"] for e in self._reader.events if e["event"] in ("done", "stop")}
+        return len(left) >= self._agents and all(
+            ends.get(rank, 0.0) >= began for rank, began in starts.items()
+        )
+
+    def _table(self) -> Table:
+        p = self._progress()
+        title = (
+            f"{p.percent:.1f} %  {p.steps:,}/{p.total_steps:,} steps, {clock(p.seconds_left)} left"
+        )
+        table = Table(title=title, title_justify="left", show_footer=True)
+        ratio = _number(p.epsilon_ratio, ".3f")
+        columns: list[tuple[str, Callable[[Record], str], str]] = [
+            ("steps", lambda r: _number(r.get("step"), ",d"), f"{p.steps:,}"),
+            (
+                "steps/s",
+                lambda r: _number(r.get("charts/SPS"), ",.0f"),
+                f"{sum(p.sps.values()):,.0f}",
+            ),
+            (
+                "return",
+                lambda r: _number(r.get("charts/episodic_return"), ".2f"),
+                _number(p.episodic_return, ".2f"),
+            ),
+            ("games", lambda r: _number(r.get("charts/episodes"), ",.0f"), ""),
+            ("mixes", lambda r: _number(r.get("gossip/mixes"), ",.0f"), ""),
+            ("staleness", lambda r: _number(r.get("gossip/staleness_max"), ".0f"), ""),
+            (
+                "to mean",
+                lambda r: _number(r.get("divergence/to_mean"), ".3g"),
+                _number(p.divergence, ".3g"),
+            ),
+            ("of bound", lambda r: _number(r.get("divergence/epsilon_ratio"), ".3f"), ratio),
+        ]
+        table.add_column("agent", footer="all")
+        for name, _, footer in columns:
+            table.add_column(name, justify="right", footer=footer)
+        for rank, record in sorted(self._reader.latest.items()):
+            table.add_row(str(rank), *(cell(record) for _, cell, _ in columns))
+        return table
+
+
+def next_commands(run_dir: Path, agents: int, *, unfinished: bool) -> list[str]:
+    """The exact commands that people need next."""
+    count = f" --agents {agents}" if agents > 1 else ""
+    more = "" if unfinished else " --total-steps MORE"
+    return [
+        f"evaluate:  gala eval {run_dir} --episodes 30",
+        f"go on:     gala train --resume {run_dir}{count}{more}",
+        f"look:      gala dashboard {run_dir}",
+    ]
+
+
+def clock(seconds: float | None) -> str:
+    """``h:mm:ss`` or ``m:ss``; ``-:--`` for None."""
+    if seconds is None:
+        return "-:--"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(int(value) if form == ",d" else value, form)

@@ -1,0 +1,135 @@
+"""Reading run folders while they grow: complete new lines only, whatever happens to the files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+MAX_EVENTS = 10_000
+"""Newest events kept by a :class:`RunReader`."""
+
+_STAMP = frozenset({"v", "event", "message"})
+
+
+class Tail:
+    """New complete records of one growing JSONL file.
+
+    A half-written last line is kept for later; a file that was truncated, replaced or deleted is
+    read from its new beginning; lines that are not JSON objects are skipped and counted.
+
+    Args:
+        path: the file; it may not exist yet.
+
+    Attributes:
+        corrupt: lines skipped.
+        offset: bytes read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.corrupt = 0
+        self.offset = 0
+        self._inode: int | None = None
+        self._rest = b""
+
+    def read(self) -> list[Record]:
+        """Records that were completed since the last call; cheap when nothing changed."""
+        try:
+            stat = os.stat(self.path)
+        except OSError:
+            self._restart(None)
+            return []
+        if stat.st_ino != self._inode or stat.st_size < self.offset:
+            self._restart(stat.st_ino)
+        if stat.st_size == self.offset:
+            return []
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.offset)
+                data = file.read(stat.st_size - self.offset)
+        except OSError:
+            return []
+        self.offset += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [record for line in lines if (record := self._parse(line)) is not None]
+
+    def _parse(self, line: bytes) -> Record | None:
+        if not line.strip():
+            return None
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            self.corrupt += 1
+            return None
+        return record
+
+    def _restart(self, inode: int | None) -> None:
+        self._inode, self.offset, self._rest = inode, 0, b""
+
+
+class RunReader:
+    """The newest values and events of all agents of a run.
+
+    Args:
+        run_dir: the run folder.
+
+    Attributes:
+        latest: newest value of each metric, by rank, with the stamp of the newest record.
+        events: newest events, oldest first.
+    """
+
+    def __init__(self, run_dir: str | Path) -> None:
+        self.run_dir = Path(run_dir)
+        self.latest: dict[int, Record] = {}
+        self.events: deque[Record] = deque(maxlen=MAX_EVENTS)
+        self._tails: dict[Path, Tail] = {}
+
+    def poll(self) -> list[Record]:
+        """All new records (events too) since the last call, by rank and then by age."""
+        for path in sorted(self.run_dir.glob("rank_*/metrics.jsonl")):
+            self._tails.setdefault(path, Tail(path))
+        new: list[Record] = []
+        for tail in self._tails.values():
+            for record in tail.read():
+                if not isinstance(record.get("rank"), int):
+                    tail.corrupt += 1
+                    continue
+                new.append(record)
+                if "event" in record:
+                    self.events.append(record)
+                merged = self.latest.setdefault(record["rank"], {})
+                merged.update((k, v) for k, v in record.items() if k not in _STAMP)
+        return new
+
+    @property
+    def problems(self) -> list[str]:
+        """What was skipped, one line a file."""
+        return [
+            f"{tail.path.relative_to(self.run_dir)}: {tail.corrupt} damaged lines skipped"
+            for tail in self._tails.values()
+            if tail.corrupt
+        ]
+
+    @property
+    def meta(self) -> Record:
+        """Content of ``meta.json``; empty when it cannot be read."""
+        return self._json("meta.json")
+
+    @property
+    def topology(self) -> Record:
+        """Content of ``topology.json``; empty when it cannot be read."""
+        return self._json("topology.json")
+
+    def _json(self, name: str) -> Record:
+        try:
+            content = json.loads((self.run_dir / name).read_text())
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}

@@ -1,0 +1,98 @@
+"""Headers and payloads: what is valid passes, whatever is changed is refused."""
+
+import struct
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gala.gossip import message
+from gala.gossip.message import HEADER_BYTES, Header, Identity, Refusal, Refused
+
+IDENTITY = Identity(run="00112233aabbccdd", topology="0123456789abcdef", layout="fedcba9876543210")
+
+
+def header(**changes: object) -> Header:
+    base = Header(identity=IDENTITY, rank=3, version=7, update=9, step=720, time=1.5)
+    return replace(base, **changes)
+
+
+def test_a_header_survives_packing() -> None:
+    original = header(incarnation=2, stop_at=100, payload_bytes=40, checksum=2**64 - 1)
+    packed = original.pack()
+    assert len(packed) == HEADER_BYTES
+    assert message.unpack(packed, identity=IDENTITY, rank=3) == original
+
+
+@pytest.mark.parametrize(
+    ("sender", "expected"),
+    [
+        (header(identity=replace(IDENTITY, run="ff" * 8)), Refusal.RUN),
+        (header(identity=replace(IDENTITY, topology="ff" * 8)), Refusal.TOPOLOGY),
+        (header(identity=replace(IDENTITY, layout="ff" * 8)), Refusal.LAYOUT),
+        (header(rank=4), Refusal.RANK),
+    ],
+)
+def test_foreign_messages_are_refused_by_name(sender: Header, expected: Refusal) -> None:
+    with pytest.raises(Refused) as refused:
+        message.unpack(sender.pack(), identity=IDENTITY, rank=3)
+    assert refused.value.reason is expected
+
+
+def test_another_format_version_is_refused() -> None:
+    packed = bytearray(header().pack())
+    struct.pack_into("<I", packed, 8, 2)
+    body = bytes(packed[: message._BODY.size])
+    message._CHECK.pack_into(packed, message._BODY.size, message.zlib.crc32(body))
+    with pytest.raises(Refused) as refused:
+        message.unpack(bytes(packed), identity=IDENTITY, rank=3)
+    assert refused.value.reason is Refusal.FORMAT
+
+
+@given(st.integers(0, message._BODY.size + 3), st.integers(1, 255))
+def test_any_changed_byte_of_a_header_is_refused(position: int, change: int) -> None:
+    packed = bytearray(header().pack())
+    packed[position] ^= change
+    with pytest.raises(Refused):
+        message.unpack(bytes(packed), identity=IDENTITY, rank=3)
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_never_a_header(noise: bytes) -> None:
+    with pytest.raises(Refused):
+        message.unpack(noise, identity=IDENTITY, rank=3)
+
+
+@given(st.integers(1, 33), st.integers(0), st.integers(0, 31))
+def test_any_flipped_bit_of_a_payload_is_refused(size: int, place: int, bit: int) -> None:
+    payload = torch.arange(size, dtype=torch.float32) + 0.5
+    sealed = message.sealed(header(), payload)
+    message.verify(sealed, payload)
+    damaged = payload.clone()
+    damaged.view(torch.int32)[place % size] ^= torch.tensor(1 << bit).to(torch.int32)
+    with pytest.raises(Refused) as refused:
+        message.verify(sealed, damaged)
+    assert refused.value.reason is Refusal.CHECKSUM
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
+def test_values_that_are_not_finite_are_refused(poison: float) -> None:
+    payload = torch.zeros(5)
+    payload[2] = poison
+    with pytest.raises(Refused) as refused:
+        message.verify(message.sealed(header(), payload), payload)
+    assert refused.value.reason is Refusal.NON_FINITE
+
+
+def test_finite_values_whose_sum_overflows_pass() -> None:
+    payload = torch.full((8,), 3e38)
+    message.verify(message.sealed(header(), payload), payload)
+
+
+def test_another_size_is_refused() -> None:
+    sealed = message.sealed(header(), torch.zeros(5))
+    with pytest.raises(Refused) as refused:
+        message.verify(sealed, torch.zeros(6))
+    assert refused.value.reason is Refusal.SIZE

@@ -1,0 +1,212 @@
+"""Mailboxes in shared memory, with real files and real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from gala.errors import UserError
+from gala.gossip import shared_memory
+from gala.gossip.message import Header, Identity, Refusal, Refused
+from gala.gossip.shared_memory import SLOTS, SharedMemoryTransport
+from gala.gossip.transport import PeerState
+
+IDENTITY = Identity(run="00112233aabbccdd", topology="0123456789abcdef", layout="fedcba9876543210")
+P = 1001
+
+
+def transport(root: Path, rank: int, identity: Identity = IDENTITY) -> SharedMemoryTransport:
+    return SharedMemoryTransport(rank=rank, agents=2, parameters=P, identity=identity, root=root)
+
+
+def header(rank: int, version: int, identity: Identity = IDENTITY) -> Header:
+    return Header(identity=identity, rank=rank, version=version, update=version, step=0, time=1.0)
+
+
+@contextmanager
+def owner(root: Path, body: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that owns the mailbox of rank 1, says "ready", and runs ``body``."""
+    program = f"""
+    import sys, torch
+    from pathlib import Path
+    from gala.gossip.message import Header, Identity
+    from gala.gossip.shared_memory import SharedMemoryTransport
+    identity = Identity(run={IDENTITY.run!r}, topology={IDENTITY.topology!r}, layout={IDENTITY.layout!r})
+    box = SharedMemoryTransport(rank=1, agents=2, parameters={P}, identity=identity, root=Path({str(root)!r}))
+    def publish(version):
+        header = Header(identity=identity, rank=1, version=version, update=version, step=0, time=1.0)
+        box.publish(header, torch.full(({P},), float(version)))
+    """
+    code = textwrap.dedent(program) + textwrap.dedent(body)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None and process.stdin is not None
+        process.stdout.close()
+        process.stdin.close()
+
+
+def test_the_newest_message_wins(tmp_path: Path) -> None:
+    a, b = transport(tmp_path, 0), transport(tmp_path, 1)
+    assert b.version(0) == 0 and b.latest(0) is None
+    for version in (1, 2, 3, 4, 5):
+        a.publish(header(0, version), torch.full((P,), float(version)))
+    received = b.latest(0)
+    assert received is not None
+    assert received[0].version == 5 and b.version(0) == 5
+    assert torch.equal(received[1], torch.full((P,), 5.0))
+
+
+def test_received_vectors_are_private_copies(tmp_path: Path) -> None:
+    a, b = transport(tmp_path, 0), transport(tmp_path, 1)
+    a.publish(header(0, 1), torch.ones(P))
+    first = b.latest(0)
+    for version in range(2, 2 + SLOTS):
+        a.publish(header(0, version), torch.zeros(P))
+    assert first is not None and torch.equal(first[1], torch.ones(P))
+
+
+def test_a_torn_slot_is_never_returned(tmp_path: Path) -> None:
+    a, b = transport(tmp_path, 0), transport(tmp_path, 1)
+    a.publish(header(0, 1), torch.ones(P))
+    mapped = b._peer(0)
+    assert mapped is not None
+    mapped.sequence[1][0] = 2 * 1 + 1  # the writer is inside this slot
+    with pytest.raises(Refused):
+        b.latest(0)
+    mapped.sequence[1][0] = 2 * 1 + 2
+    mapped.payload[1][500] = 7.0  # damaged behind the sequence word's back
+    with pytest.raises(Refused) as refused:
+        b.latest(0)
+    assert refused.value.reason is Refusal.CHECKSUM
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"), [("topology", Refusal.TOPOLOGY), ("layout", Refusal.LAYOUT)]
+)
+def test_messages_of_another_network_are_refused(
+    tmp_path: Path, field: str, reason: Refusal
+) -> None:
+    other = Identity(**{"run": IDENTITY.run, "topology": IDENTITY.topology,
+                        "layout": IDENTITY.layout, field: "ab" * 8})  # fmt: skip
+    a, b = transport(tmp_path, 0, other), transport(tmp_path, 1)
+    a.publish(header(0, 1, other), torch.ones(P))
+    with pytest.raises(Refused) as refused:
+        b.latest(0)
+    assert refused.value.reason is reason
+
+
+def test_a_mailbox_of_another_size_is_not_opened(tmp_path: Path) -> None:
+    SharedMemoryTransport(rank=0, agents=2, parameters=P * 100, identity=IDENTITY, root=tmp_path)
+    b = transport(tmp_path, 1)
+    assert b.latest(0) is None and b.state(0) is PeerState.JOINING
+
+
+def test_acknowledgements_travel_back(tmp_path: Path) -> None:
+    a, b = transport(tmp_path, 0), transport(tmp_path, 1)
+    assert a.acknowledged(1) == 0
+    b.acknowledge(0, 41)
+    assert a.acknowledged(1) == 41
+
+
+def test_states_of_a_peer_from_joining_to_left(tmp_path: Path) -> None:
+    a = transport(tmp_path, 0)
+    assert a.state(1) is PeerState.JOINING
+    with owner(tmp_path, "print('ready', flush=True)\nsys.stdin.read()\nbox.close()") as process:
+        assert a.state(1) is PeerState.ACTIVE
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
+        assert a.state(1) is PeerState.LEFT
+
+
+def test_a_killed_owner_is_down_and_its_last_message_stays(tmp_path: Path) -> None:
+    a = transport(tmp_path, 0)
+    with owner(tmp_path, "publish(3)\nprint('ready', flush=True)\nsys.stdin.read()") as process:
+        assert a.state(1) is PeerState.ACTIVE
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert a.state(1) is PeerState.DOWN
+        received = a.latest(1)
+        assert received is not None and float(received[1][0]) == 3.0
+
+
+@pytest.mark.parametrize("victim", range(4))
+def test_kills_in_the_middle_of_writes_tear_nothing(tmp_path: Path, victim: int) -> None:
+    a = transport(tmp_path, 0)
+    body = """
+    print('ready', flush=True)
+    version = 0
+    while True:
+        version += 1
+        publish(version)
+    """
+    with owner(tmp_path, body) as process:
+        while a.version(1) < 50 + 37 * victim:
+            pass
+        reads = 0
+        for attempt in range(400):
+            if attempt == 200:
+                process.kill()
+                process.wait()
+            try:
+                received = a.latest(1)
+            except Refused:
+                continue  # overtaken again and again: nothing was returned, nothing torn
+            assert received is not None
+            values = received[1]
+            assert bool((values == float(received[0].version)).all())
+            reads += 1
+        assert reads >= 200  # after the kill nothing is overtaken
+
+
+def test_leaving_removes_the_files(tmp_path: Path) -> None:
+    a, b = transport(tmp_path, 0), transport(tmp_path, 1)
+    a.close()
+    assert b.state(0) in (PeerState.JOINING, PeerState.LEFT)
+    b.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sweep_removes_only_the_dead(tmp_path: Path) -> None:
+    run = shared_memory.folder_of(IDENTITY.run, tmp_path)
+    with owner(tmp_path, "print('ready', flush=True)\nsys.stdin.read()") as process:
+        os.utime(run, (0, 0))
+        assert shared_memory.sweep(tmp_path) == [] and run.exists()
+        process.kill()
+        process.wait()
+        os.utime(run, (0, 0))
+        assert shared_memory.sweep(tmp_path) == [run] and not run.exists()
+
+
+def test_sweep_leaves_a_folder_that_is_being_filled(tmp_path: Path) -> None:
+    run = shared_memory.folder_of(IDENTITY.run, tmp_path)
+    run.mkdir()
+    assert shared_memory.sweep(tmp_path) == [] and run.exists()
+
+
+def test_more_agents_than_memory_holds_is_said_in_numbers() -> None:
+    with pytest.raises(UserError, match=r"need .* MiB of shared memory.*at most \d+ agents fit"):
+        shared_memory.check_room(parameters=10**9, agents=10**6)
+    shared_memory.check_room(parameters=10, agents=2)
+
+
+def test_no_memory_left_is_an_error_of_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no shared memory left|cannot create a mailbox") as error:
+        SharedMemoryTransport(
+            rank=0, agents=1, parameters=2**50, identity=IDENTITY, root=tmp_path
+        )
+    assert "\n" not in str(error.value)
