@@ -66,7 +66,7 @@ class Observer:
         self._console = console(self._reader) if console is not None else None
         self._laps = dict.fromkeys(PHASES, 0.0)
         self._lap_start = time.perf_counter()
-        self._others = 0
+        self._others: dict[int, tuple[int, float, float]] = {}
         self._staleness_max = 0
         self._waited_s = 0.0
         self._last_update = self._last_step = 0
@@ -120,8 +120,16 @@ class Observer:
             self._record(losses)
 
     def steps_of_others(self) -> int:
-        """Environment steps of all other agents, as of their newest records."""
-        return self._others
+        """Environment steps of all other agents, by now.
+
+        Their newest records tell steps and speed; in between, agents are taken to go on at that
+        speed, but not for longer than two records: a dead agent does no steps.
+        """
+        now, patience = time.time(), 2 * self._log.every_s
+        return sum(
+            step + int(sps * min(max(now - t, 0.0), patience))
+            for step, sps, t in self._others.values()
+        )
 
     def event(self, kind: str, message: str) -> None:
         """Write an event of this agent."""
@@ -129,7 +137,8 @@ class Observer:
 
     def finish(self, kind: str) -> None:
         """The last record and the summary."""
-        self._record({})
+        if self._agent.update > self._last_update:
+            self._record({})
         self.event("stop" if kind == "stopped" else "done", kind)
         if self._console is not None:
             self._console.finish(stopped=kind == "stopped")
@@ -200,11 +209,16 @@ class Observer:
     def _poll(self) -> None:
         self._reader.poll()
         rank = self._agent.setting.launch.rank
-        self._others = sum(
-            int(record.get("step") or 0)
+        left = {e["rank"] for e in self._reader.events if e["event"] in ("done", "stop")}
+        self._others = {
+            each: (
+                int(record.get("step") or 0),
+                0.0 if each in left else float(record.get("charts/SPS") or 0.0),
+                float(record.get("t") or 0.0),
+            )
             for each, record in self._reader.latest.items()
             if each != rank
-        )
+        }
 
 
 def _mean(values: deque[float] | deque[int]) -> float | None:

@@ -159,9 +159,7 @@ class GymEnv:
 
     def _convert(self, obs: Array) -> Array:
         if self._one_hot:
-            return np.eye(self._one_hot, dtype=np.float32)[obs - self._first]
+            return np.asarray(np.eye(self._one_hot, dtype=np.float32)[obs - self._first])
         if self.observation_space.dtype == np.uint8:
             return obs
         return obs.astype(np.float32, copy=False)
-
-

@@ -149,7 +149,7 @@ def unpack(data: bytes, *, identity: Identity, rank: int) -> Header:
 
 
 def checksum(payload: Tensor) -> int:
-    """Checksum of Float32[P]: the sum of its 64-bit words, modulo 2**64.
+    """Checksum of Float32[P] (at an even offset of its storage): sum of 64-bit words mod 2**64.
 
     One pass at memory speed (a CRC would cost more than the mix); any single damaged word is
     found, and so is any mixture of two versions whose sums differ.

@@ -107,7 +107,7 @@ def plain_line(p: Progress) -> str:
     if p.staleness is not None:
         parts.append(f"staleness <= {p.staleness}")
     if p.divergence is not None and len(p.sps) > 1:
-        ratio = f" = {p.epsilon_ratio:.3f} x bound" if p.epsilon_ratio is not None else ""
+        ratio = f" = {p.epsilon_ratio:.2g} x bound" if p.epsilon_ratio is not None else ""
         parts.append(f"divergence {p.divergence:.3g}{ratio}")
     if p.refused:
         parts.append(f"{p.refused} messages refused")
@@ -138,7 +138,9 @@ class Console:
     ) -> None:
         self._reader, self._run_dir, self._opening = reader, run_dir, opening
         self._agents, self._total_steps, self._every_s = agents, total_steps, every_s
-        self._screen = Screen(highlight=False, soft_wrap=True)
+        screen = Screen(highlight=False)
+        # a log file is not 80 columns wide
+        self._screen = screen if screen.is_terminal else Screen(highlight=False, width=120)
         self._live: Live | None = None
         self._started = self._shown = time.monotonic()
         self._since_steps = 0
@@ -146,7 +148,7 @@ class Console:
     def start(self) -> None:
         """Print the opening block."""
         for line in self._opening:
-            self._screen.print(line, markup=False)
+            self._print(line)
         self._since_steps = sum(int(r.get("step") or 0) for r in self._reader.latest.values())
         self._started = time.monotonic()
         self._shown = self._started - self._every_s / 2
@@ -162,7 +164,7 @@ class Console:
         now = time.monotonic()
         if now - self._shown >= self._every_s:
             self._shown = now
-            self._screen.print(plain_line(self._progress()), markup=False)
+            self._print(plain_line(self._progress()))
 
     def finish(self, *, stopped: bool) -> None:
         """Print the summary, once the other agents have written their last records."""
@@ -177,14 +179,16 @@ class Console:
         seconds = time.monotonic() - self._started
         done = p.steps - self._since_steps
         word = "stopped" if stopped else "finished"
-        self._screen.print(
+        self._print(
             f"{word} after {clock(seconds)}: {p.steps:,} of {p.total_steps:,} steps, "
-            f"{done / max(seconds, 1e-9):,.0f} steps/s",
-            markup=False,
+            f"{done / max(seconds, 1e-9):,.0f} steps/s"
         )
         self._screen.print(self._table())
         for line in next_commands(self._run_dir, self._agents, unfinished=stopped):
-            self._screen.print(line, markup=False)
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        self._screen.print(line, markup=False, soft_wrap=True)
 
     def _progress(self) -> Progress:
         return progress_of(
@@ -208,7 +212,7 @@ class Console:
             f"{p.percent:.1f} %  {p.steps:,}/{p.total_steps:,} steps, {clock(p.seconds_left)} left"
         )
         table = Table(title=title, title_justify="left", show_footer=True)
-        ratio = _number(p.epsilon_ratio, ".3f")
+        ratio = _number(p.epsilon_ratio, ".2g")
         columns: list[tuple[str, Callable[[Record], str], str]] = [
             ("steps", lambda r: _number(r.get("step"), ",d"), f"{p.steps:,}"),
             (
@@ -223,13 +227,13 @@ class Console:
             ),
             ("games", lambda r: _number(r.get("charts/episodes"), ",.0f"), ""),
             ("mixes", lambda r: _number(r.get("gossip/mixes"), ",.0f"), ""),
-            ("staleness", lambda r: _number(r.get("gossip/staleness_max"), ".0f"), ""),
+            ("stale", lambda r: _number(r.get("gossip/staleness_max"), ".0f"), ""),
             (
                 "to mean",
                 lambda r: _number(r.get("divergence/to_mean"), ".3g"),
                 _number(p.divergence, ".3g"),
             ),
-            ("of bound", lambda r: _number(r.get("divergence/epsilon_ratio"), ".3f"), ratio),
+            ("of bound", lambda r: _number(r.get("divergence/epsilon_ratio"), ".2g"), ratio),
         ]
         table.add_column("agent", footer="all")
         for name, _, footer in columns:

@@ -21,7 +21,9 @@ def test_it_changes_the_vector_in_place_and_no_message() -> None:
 
 
 def test_the_order_of_arrival_does_not_matter() -> None:
-    parts = {j: (0.1, torch.randn(1000, generator=torch.Generator().manual_seed(j))) for j in range(9)}
+    parts = {
+        j: (0.1, torch.randn(1000, generator=torch.Generator().manual_seed(j))) for j in range(9)
+    }
     start = torch.randn(1000, generator=torch.Generator().manual_seed(99))
     forward = mix_(start.clone(), 0.1, parts)
     backward = mix_(start.clone(), 0.1, dict(reversed(parts.items())))

@@ -38,11 +38,13 @@ def owner(root: Path, body: str) -> Iterator[subprocess.Popen[str]]:
     from pathlib import Path
     from gala.gossip.message import Header, Identity
     from gala.gossip.shared_memory import SharedMemoryTransport
-    identity = Identity(run={IDENTITY.run!r}, topology={IDENTITY.topology!r}, layout={IDENTITY.layout!r})
-    box = SharedMemoryTransport(rank=1, agents=2, parameters={P}, identity=identity, root=Path({str(root)!r}))
+    identity = {IDENTITY!r}
+    box = SharedMemoryTransport(
+        rank=1, agents=2, parameters={P}, identity=identity, root=Path({str(root)!r})
+    )
     def publish(version):
-        header = Header(identity=identity, rank=1, version=version, update=version, step=0, time=1.0)
-        box.publish(header, torch.full(({P},), float(version)))
+        fields = dict(rank=1, version=version, update=version, step=0, time=1.0)
+        box.publish(Header(identity=identity, **fields), torch.full(({P},), float(version)))
     """
     code = textwrap.dedent(program) + textwrap.dedent(body)
     process = subprocess.Popen(
@@ -206,7 +208,5 @@ def test_more_agents_than_memory_holds_is_said_in_numbers() -> None:
 
 def test_no_memory_left_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no shared memory left|cannot create a mailbox") as error:
-        SharedMemoryTransport(
-            rank=0, agents=1, parameters=2**50, identity=IDENTITY, root=tmp_path
-        )
+        SharedMemoryTransport(rank=0, agents=1, parameters=2**50, identity=IDENTITY, root=tmp_path)
     assert "\n" not in str(error.value)

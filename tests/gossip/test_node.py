@@ -1,0 +1,256 @@
+"""The gossip node: fixed updates give the closed form; freshness, staleness, death and refusal."""
+
+import numpy as np
+import pytest
+import torch
+from fake_transport import FakeTransport, Network, identity
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gala.gossip.message import NEVER, Refusal
+from gala.gossip.node import GossipNode
+from gala.gossip.transport import PeerState
+from gala.topology import load_topology
+
+
+def crowd(
+    topology: str, agents: int, *, size: int = 3, max_staleness: int | None = None, **options: float
+) -> tuple[Network, list[GossipNode], torch.Tensor]:
+    """Nodes of a fresh crowd; row i of the returned tensor is the vector of node i."""
+    network = Network(agents)
+    generator = torch.Generator().manual_seed(7)
+    vectors = torch.randn(agents, size, generator=generator)
+    nodes = [
+        GossipNode(
+            rank=rank,
+            topology=load_topology(topology, agents),
+            vector=vectors[rank],
+            transport=FakeTransport(network, rank),
+            identity=identity(),
+            max_staleness=max_staleness,
+            **options,
+        )
+        for rank in range(agents)
+    ]
+    return network, nodes, vectors
+
+
+@pytest.mark.parametrize(
+    "topology", ["ring", "directed-ring", "exponential", "one-peer-exponential"]
+)
+@pytest.mark.parametrize("agents", [2, 4, 8])
+def test_fixed_updates_in_lock_step_give_the_closed_form(topology: str, agents: int) -> None:
+    _, nodes, vectors = crowd(topology, agents, max_staleness=0)
+    updates = torch.randn(agents, 3, generator=torch.Generator().manual_seed(1)) * 0.1
+    expected = vectors.double().numpy().copy()
+    graph = load_topology(topology, agents)
+    for k in range(50):
+        for rank, node in enumerate(nodes):
+            vectors[rank] += updates[rank]
+            node.publish(update=k + 1, step=0)
+        for node in nodes:
+            assert node.mix()
+        expected = graph.matrix(k) @ (expected + updates.double().numpy())
+    np.testing.assert_allclose(vectors.double().numpy(), expected, atol=1e-6 * 50, rtol=1e-6)
+
+
+def test_golden_history_of_a_directed_ring_of_three() -> None:
+    """Agents start at 0, agent i adds 2^i each round, then averages with its predecessor."""
+    network = Network(3)
+    vectors = torch.zeros(3, 1)
+    nodes = [
+        GossipNode(
+            rank=rank,
+            topology=load_topology("directed-ring", 3),
+            vector=vectors[rank],
+            transport=FakeTransport(network, rank),
+            identity=identity(),
+            max_staleness=0,
+        )
+        for rank in range(3)
+    ]
+    history = []
+    for k in range(3):
+        for rank, node in enumerate(nodes):
+            vectors[rank] += 2.0**rank
+            node.publish(update=k + 1, step=0)
+        for node in nodes:
+            node.mix()
+        history.append(vectors.flatten().tolist())
+    # by hand, x_i <- (y_i + y_{i-1}) / 2 with y_i = x_i + 2^i:
+    # y = 1, 2, 4 -> (1+4)/2, (2+1)/2, (4+2)/2
+    # y = 3.5, 3.5, 7 -> (3.5+7)/2, 3.5, (7+3.5)/2
+    # y = 6.25, 5.5, 9.25 -> 7.75, 5.875, 7.375
+    assert history == [[2.5, 1.5, 3.0], [5.25, 3.5, 5.25], [7.75, 5.875, 7.375]]
+
+
+def test_no_mix_before_every_in_neighbour_is_fresh() -> None:
+    _, nodes, vectors = crowd("ring", 4)
+    before = vectors[0].clone()
+    nodes[0].publish(update=1, step=0)
+    assert not nodes[0].mix()
+    nodes[1].publish(update=1, step=0)
+    assert not nodes[0].mix() and torch.equal(vectors[0], before)
+    nodes[3].publish(update=1, step=0)
+    assert nodes[0].mix()
+    torch.testing.assert_close(vectors[0], (before + vectors[1] + vectors[3]) / 3)
+    assert not nodes[0].mix(), "a message is used once"
+
+
+def test_staleness_counts_updates_since_the_last_mix() -> None:
+    _, nodes, _ = crowd("directed-ring", 2)
+    for k in range(1, 4):
+        nodes[0].publish(update=k, step=0)
+        nodes[0].mix()
+        assert nodes[0].staleness == k
+    nodes[1].publish(update=1, step=0)
+    assert nodes[0].mix() and nodes[0].staleness == 0
+    assert nodes[0].mix_every == 3 and nodes[0].counters.mixes == 1
+
+
+@pytest.mark.parametrize("state", [PeerState.DOWN, PeerState.LEFT])
+def test_the_weight_of_the_dead_stays_with_self(state: PeerState) -> None:
+    network, nodes, vectors = crowd("ring", 4)
+    network.states[3] = state
+    own, neighbour = vectors[0].clone(), vectors[1].clone()
+    for rank in (0, 1):
+        nodes[rank].publish(update=1, step=0)
+    assert nodes[0].mix()
+    torch.testing.assert_close(vectors[0], own * 2 / 3 + neighbour / 3)
+
+
+def test_alone_among_the_dead_nothing_changes_and_nothing_waits() -> None:
+    network, nodes, vectors = crowd("ring", 4, max_staleness=0)
+    for rank in (1, 2, 3):
+        network.states[rank] = PeerState.DOWN
+    before = vectors[0].clone()
+    for k in range(5):
+        nodes[0].publish(update=k + 1, step=0)
+        assert not nodes[0].mix()
+    assert torch.equal(vectors[0], before) and nodes[0].staleness == 5
+
+
+def test_the_last_message_of_the_dead_is_used_once() -> None:
+    network, nodes, vectors = crowd("directed-ring", 2)
+    nodes[1].publish(update=1, step=0)
+    network.states[1] = PeerState.DOWN
+    nodes[0].publish(update=1, step=0)
+    assert nodes[0].mix()
+    nodes[0].publish(update=2, step=0)
+    assert not nodes[0].mix()
+
+
+@pytest.mark.parametrize("reason", list(Refusal))
+def test_refused_messages_are_counted_and_never_mixed(reason: Refusal) -> None:
+    network, nodes, vectors = crowd("ring", 3)
+    for node in nodes:
+        node.publish(update=1, step=0)
+    network.refuse[1] = reason
+    own, good = vectors[0].clone(), vectors[2].clone()
+    assert nodes[0].mix()
+    torch.testing.assert_close(vectors[0], own * 2 / 3 + good / 3)
+    assert nodes[0].refused == {reason: 1}
+    assert not nodes[0].mix(), "a refused message is not looked at again"
+    assert nodes[0].refused == {reason: 1}
+
+
+def test_waiting_at_max_staleness_is_bounded() -> None:
+    _, nodes, vectors = crowd("directed-ring", 2, max_staleness=1, timeout_s=0.05)
+    before = vectors[0].clone()
+    nodes[0].publish(update=1, step=0)
+    assert not nodes[0].mix() and nodes[0].counters.waited_s == 0.0
+    nodes[0].publish(update=2, step=0)
+    assert not nodes[0].mix(), "the neighbour lives but is silent: go on after the timeout"
+    assert nodes[0].counters.waited_s >= 0.05 and torch.equal(vectors[0], before)
+
+
+def test_a_wait_can_be_aborted() -> None:
+    network = Network(2)
+    node = GossipNode(
+        rank=0,
+        topology=load_topology("directed-ring", 2),
+        vector=torch.zeros(2),
+        transport=FakeTransport(network, 0),
+        identity=identity(),
+        max_staleness=0,
+        timeout_s=1e6,
+        aborted=lambda: True,
+    )
+    node.publish(update=1, step=0)
+    assert not node.mix()
+
+
+def test_in_lock_step_nobody_overtakes_a_listener() -> None:
+    _, nodes, _ = crowd("directed-ring", 2, max_staleness=0, timeout_s=0.05)
+    nodes[0].publish(update=1, step=0)
+    nodes[0].publish(update=2, step=0)  # node 1 has not taken version 1: waits, bounded
+    assert nodes[0].counters.waited_s >= 0.05
+
+
+@given(st.lists(st.integers(0, 3), min_size=30, max_size=120), st.integers(0, 2**20))
+@settings(max_examples=30, deadline=None)
+def test_any_interleaving_stays_in_the_hull_of_the_start(order: list[int], seed: int) -> None:
+    """Without updates, asynchronous averages of averages never leave the range of the start."""
+    _, nodes, vectors = crowd("exponential", 4)
+    low, high = vectors.min(0).values - 1e-5, vectors.max(0).values + 1e-5
+    for k, rank in enumerate(order):
+        nodes[rank].publish(update=k, step=0)
+        nodes[rank].mix()
+    assert bool(((vectors >= low) & (vectors <= high)).all())
+
+
+def test_agents_agree_on_the_smallest_stop() -> None:
+    _, nodes, _ = crowd("directed-ring", 5, max_staleness=0)
+    nodes[3].stop_at = 9
+    nodes[1].stop_at = 12
+    for k in range(5):
+        for node in nodes:
+            node.publish(update=k + 1, step=0)
+        for node in nodes:
+            node.mix()
+    assert [node.stop_at for node in nodes] == [9] * 5
+
+
+def test_without_lock_step_a_stop_is_private() -> None:
+    _, nodes, _ = crowd("ring", 3)
+    nodes[1].stop_at = 9
+    for node in nodes:
+        node.publish(update=1, step=0)
+    nodes[0].mix()
+    assert nodes[0].stop_at == NEVER
+
+
+def test_a_resumed_crowd_goes_on_in_the_same_round() -> None:
+    _, nodes, vectors = crowd("one-peer-exponential", 4, max_staleness=0)
+    _, whole, whole_vectors = crowd("one-peer-exponential", 4, max_staleness=0)
+
+    def rounds(crowd_nodes: list[GossipNode], rows: torch.Tensor, ks: range) -> None:
+        for k in ks:
+            for rank, node in enumerate(crowd_nodes):
+                rows[rank] += 0.1 * (rank + 1)
+                node.publish(update=k + 1, step=0)
+            for node in crowd_nodes:
+                assert node.mix()
+
+    rounds(whole, whole_vectors, range(7))
+    rounds(nodes, vectors, range(3))
+    states, saved = [node.state_dict() for node in nodes], vectors.clone()
+    _, again, again_vectors = crowd("one-peer-exponential", 4, max_staleness=0, timeout_s=5.0)
+    again_vectors.copy_(saved)
+    for node, state in zip(again, states, strict=True):
+        node.load_state_dict(state)
+    rounds(again, again_vectors, range(3, 7))
+    assert torch.equal(again_vectors, whole_vectors)
+    assert all(node.counters.waited_s < 1.0 for node in again)
+
+
+def test_counters_name_what_was_moved() -> None:
+    _, nodes, vectors = crowd("ring", 3, size=10)
+    for node in nodes:
+        node.publish(update=1, step=8)
+    nodes[0].mix()
+    counters = nodes[0].counters
+    assert (counters.sent, counters.bytes_sent, counters.bytes_received) == (1, 40, 80)
+    assert sorted(nodes[0].messages) == [1, 2] == list(nodes[0].neighbours)
+    nodes[1].close()
+    assert nodes[0].peer_state(1) is PeerState.LEFT
