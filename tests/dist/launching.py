@@ -1,0 +1,117 @@
+"""Real runs in real processes, as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gala import checkpoint
+
+DEADLINE_S = 100.0
+
+IDENTITY = """
+total_steps: {total_steps}
+topology: directed-ring
+seed: 5
+env: {{id: gala/Identity-v0, num_envs: 4}}
+network: {{kind: mlp, hidden: [16]}}
+a2c: {{lr: 3e-3, optimizer: adam, lr_schedule: linear}}
+log: {{every_s: 0.1, console_s: 0.5, tensorboard: false}}
+divergence: {{every_s: 0.2}}
+"""
+
+
+def experiment(folder: Path, *, total_steps: int, text: str = IDENTITY) -> Path:
+    """An experiment file that trains in seconds."""
+    path = folder / f"experiment-{total_steps}.yaml"
+    path.write_text(text.format(total_steps=total_steps))
+    return path
+
+
+def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    """``gala ARGUMENTS`` in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "gala", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | environment,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Output of ``process``; it is killed, and the test fails, when it does not end."""
+    try:
+        output, _ = process.communicate(timeout=DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+        raise AssertionError(f"did not end in {DEADLINE_S} s:\n{output}") from None
+    return output
+
+
+def gala(*arguments: object, code: int = 0) -> str:
+    """Run ``gala ARGUMENTS`` to its end; returns what it printed."""
+    process = start(*arguments)
+    output = finish(process)
+    assert process.returncode == code, f"exit code {process.returncode}:\n{output}"
+    return output
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for something that ``process`` should bring about."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert process.poll() is None, f"ended early:\n{process.communicate()[0]}"
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.01)
+
+
+def records(run: Path, rank: int) -> list[dict[str, Any]]:
+    """Complete records of one agent so far."""
+    path = run / f"rank_{rank:02d}" / "metrics.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True)
+            if line.endswith("\n")]  # fmt: skip
+
+
+def updates_done(run: Path, rank: int) -> int:
+    """Updates of the newest record of one agent."""
+    return max((record["update"] for record in records(run, rank)), default=0)
+
+
+def newest_state(run: Path, rank: int) -> dict[str, Any]:
+    """The newest checkpoint of one agent."""
+    path = checkpoint.newest(checkpoint.folder_of(run, rank))
+    assert path is not None
+    return checkpoint.load(path)
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether two states are the same, bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return bool(a == b)
+
+
+def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> tuple[str, float]:
+    """Send a signal; returns the output and the seconds until the end."""
+    began = time.monotonic()
+    process.send_signal(number)
+    output = finish(process)
+    return output, time.monotonic() - began

@@ -1,0 +1,77 @@
+"""The three couplings, and asynchronous gossip, in real processes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from launching import experiment, gala, newest_state, records
+
+from gala.gossip.shared_memory import folder_of
+
+STEPS = 9000
+
+
+def run_with(tmp_path: Path, *arguments: object) -> Path:
+    run = tmp_path / "run"
+    output = gala(
+        "train",
+        experiment(tmp_path, total_steps=STEPS),
+        "--agents",
+        3,
+        "--run-dir",
+        run,
+        *arguments,
+    )
+    assert "finished" in output and "Traceback" not in output
+    return run
+
+
+@pytest.mark.slow
+def test_gossip_never_waits_and_cleans_up(tmp_path: Path) -> None:
+    run = run_with(tmp_path)
+    last = [[r for r in records(run, rank) if "event" not in r][-1] for rank in range(3)]
+    assert sum(record["step"] for record in last) >= STEPS
+    for record in last:
+        assert record["gossip/mixes"] > 0
+        assert record["gossip/wait_ms"] == 0
+        assert record["gossip/messages_refused"] == 0
+        assert record["charts/episodic_return"] > 8  # chance is 5
+    meta = json.loads((run / "meta.json").read_text())
+    assert meta["agents"] == 3 and not folder_of(meta["run_id"]).exists()
+    assert json.loads((run / "topology.json").read_text())["name"] == "directed-ring"
+    measured = [r["divergence/epsilon_ratio"] for r in records(run, 0) if "divergence/total" in r]
+    assert measured and all(ratio is None or ratio <= 1 for ratio in measured)
+
+
+@pytest.mark.slow
+def test_allreduce_keeps_parameters_equal_and_agents_share_the_steps(tmp_path: Path) -> None:
+    run = run_with(tmp_path, "--coupling", "allreduce")
+    states = [newest_state(run, rank) for rank in range(3)]
+    assert all(torch.equal(state["params"], states[0]["params"]) for state in states)
+    assert {state["step"] for state in states} == {STEPS // 3}
+
+
+@pytest.mark.slow
+def test_agents_without_coupling_drift_apart_from_the_same_start(tmp_path: Path) -> None:
+    run = run_with(tmp_path, "--coupling", "none")
+    states = [newest_state(run, rank) for rank in range(3)]
+    assert not torch.equal(states[0]["params"], states[1]["params"])
+    last = [r for r in records(run, 0) if "divergence/total" in r][-1]
+    assert last["divergence/total"] > 0 and last["divergence/epsilon"] is None
+
+
+@pytest.mark.slow
+def test_python_m_gala_train_is_one_agent(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    run = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, "-m", "gala.train", str(experiment(tmp_path, total_steps=2000)),
+         "--run-dir", str(run)],
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "1 x 4 simulators = 4" in done.stdout
+    assert newest_state(run, 0)["step"] == 2000

@@ -1,0 +1,6 @@
+"""Put launching.py of tests/dist within reach."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "dist"))
