@@ -24,16 +24,18 @@ Which moment
 ------------
 *Just after a mix* the first term is ``||(I - J) P||``; with P symmetric or circulant, tau = 0 and
 s = 1 the sum is ``beta / (1 - beta)``, the factor of Assran et al. 2019 (Proposition 1), and the
-independent case ``beta / sqrt(1 - beta^2)``. *Just before a mix*, s updates have come on top of what
-the last mix left, which adds s to the sum: the worst of all moments that agents share. When agents are *one update
-apart* - some before update t, some after it, some after the mix - their rows are
-``Z = Q Y(t) - S U(t)`` with ``Q = R + (I - R) P`` for some 0/1 diagonals R >= S, and
-``||(I - J) Z|| <= sqrt(max column sum of Q) * (bound before the mix)``, as the norm of a row-stochastic
-matrix is at most the root of its largest column sum (``||Q||_2^2 <= ||Q||_1 ||Q||_inf``), which
-serves the term of U(t), ``R - S + (I - R) P``, too.
+independent case ``beta / sqrt(1 - beta^2)``. *Just before a mix*, s updates have come on top of
+what the last mix left, which adds s to the sum: the worst of all moments that agents share. When
+agents are *one update apart* - some before update t, some after it, some after the mix - their
+rows are ``Z = Q Y(t) - S U(t)`` with ``Q = R + (I - R) P`` for some 0/1 diagonals R >= S, and
+``||(I - J) Z|| <= sqrt(max column sum of Q) * (bound before the mix)``: the norm of a non-negative
+matrix is at most the root of its largest row sum times its largest column sum
+(``||Q||_2^2 <= ||Q||_1 ||Q||_inf``), for Q as for ``R - S + (I - R) P``, the factor of U(t).
 
-The delay model takes the largest measured age for every message. Ages that vary can in principle do
-worse than a constant age, so that with tau > 0 the number is a model (Assran et al. 2019,
+The delay model gives every message the same age. A larger age is not always worse - a message that
+was sent before the last updates is nearer to what all had in common - so that for ages up to tau
+the bound is the largest over the ages 0, tau and the last multiple of s. Ages that vary can in
+principle do worse than any constant age: with tau > 0 the number is a model (Assran et al. 2019,
 Proposition 2), not a proof, and says so in ``reason``.
 """
 
@@ -118,14 +120,16 @@ def contraction(
 
     Args:
         topology: who mixes with whom.
-        delay: tau, age of the messages when they are mixed, in updates; 0 in lock-step.
+        delay: tau, largest age of a message when it is mixed, in updates; 0 in lock-step.
         mix_every: s, updates from one mix to the next (staleness + 1).
-        alive: agents that take part; the weight of the others stays with whoever gave it. None: all.
+        alive: agents that take part (None: all); the weight of the others stays with its giver.
     """
     assert delay >= 0 and mix_every >= 1
     if topology.push_sum:
         return NoBound(reason="no bound applies: push-sum divides by weights, which is not linear")
-    present = sorted(range(topology.agents) if alive is None else alive & set(range(topology.agents)))
+    present = sorted(
+        range(topology.agents) if alive is None else alive & set(range(topology.agents))
+    )
     who = "" if len(present) == topology.agents else f", {len(present)} of {topology.agents} agents"
     model = _model(delay, mix_every, len(present)) + who
     if len(present) < 2:
@@ -135,30 +139,33 @@ def contraction(
         )  # fmt: skip
     if delay > MAX_DELAY or mix_every > MAX_DELAY:
         return NoBound(
-            reason=f"no bound applies: messages are {delay} updates old and mixes {mix_every} updates "
-            "apart, too far for a useful one"
+            reason=f"no bound applies: messages are {delay} updates old and mixes {mix_every} "
+            "updates apart, too far for a useful one"
         )
     if not topology.doubly_stochastic or who:
         apart = _never_agree(topology, present)
         if apart is not None:
             return NoBound(reason=f"no bound applies: {apart}")
-    rounds = _rounds(topology, present)
+    rounds = _rounds(topology, present, delay)
     if rounds is None:
         return _large(topology, delay=delay, mix_every=mix_every, reason=model)
-    series = sum_of_norms(rounds, delay=delay, mix_every=mix_every)
-    if series is None:
+    ages = {0, delay - delay % mix_every, delay}
+    found = [sum_of_norms(rounds, delay=age, mix_every=mix_every) for age in sorted(ages)]
+    every = [series for series in found if series is not None]
+    if len(every) < len(found):
         return NoBound(reason="no bound applies: the mixing does not contract the disagreement")
+    total, squares = max(one.total for one in every), max(one.squares for one in every)
     lock_step = delay == 0 and mix_every == 1
     drift = "" if rounds.column_stochastic else ", row-stochastic only: the mean drifts"
     plain = lock_step and not who
     rate = spectrum.beta(topology) if plain and topology.doubly_stochastic else None
     return Contraction(
-        beta=series.rate if rate is None else rate,
-        after_mix=series.total,
-        before_mix=mix_every + series.total,
-        skewed=(1 + series.total) * rounds.skew if lock_step else None,
-        noise_after_mix=float(np.sqrt(series.squares)),
-        noise_before_mix=float(np.sqrt(mix_every + series.squares)),
+        beta=max(one.rate for one in every) if rate is None else rate,
+        after_mix=total,
+        before_mix=mix_every + total,
+        skewed=(1 + total) * rounds.skew if lock_step else None,
+        noise_after_mix=float(np.sqrt(squares)),
+        noise_before_mix=float(np.sqrt(mix_every + squares)),
         lock_step=lock_step,
         exact=delay == 0 and mix_every == 1,
         reason=model + drift,
@@ -171,17 +178,17 @@ def _model(delay: int, mix_every: int, agents: int) -> str:
     if delay == 0 and mix_every == 1:
         return "exact: lock-step"
     every = "" if mix_every == 1 else f", mixing every {mix_every} updates"
-    return f"delay model, tau = {delay}{every}" if delay else f"model{every[1:]}"
+    return f"delay model, tau = {delay}{every}"
 
 
-def _rounds(topology: Topology, present: list[int]) -> Rounds | None:
+def _rounds(topology: Topology, present: list[int], delay: int) -> Rounds | None:
     """The matrices of one period among the ``present``; None when they are too large."""
     whole = len(present) == topology.agents
     if whole:
         spectra = spectrum.circulant_spectra(topology)
         if spectra is not None:
             own = np.array([mixing.self_weight[0] for mixing in topology.rounds])
-            return Rounds.diagonal(spectra[:, 1:], own)
+            return Rounds.diagonal(spectra[:, 1:], own, skew=_skew(topology))
     if len(present) > spectrum.DENSE:
         return None
     matrices = []
@@ -190,7 +197,7 @@ def _rounds(topology: Topology, present: list[int]) -> Rounds | None:
         np.fill_diagonal(kept, 0.0)
         np.fill_diagonal(kept, 1 - kept.sum(axis=1))  # what the dead would get stays with self
         matrices.append(kept)
-    return Rounds.dense(np.array(matrices))
+    return Rounds.dense(np.array(matrices), delay=delay)
 
 
 def _never_agree(topology: Topology, present: list[int]) -> str | None:
@@ -215,9 +222,7 @@ def _never_agree(topology: Topology, present: list[int]) -> str | None:
     return f"{lost}nobody reaches both agent {first} and agent {second}"
 
 
-def _large(
-    topology: Topology, *, delay: int, mix_every: int, reason: str
-) -> Contraction | NoBound:
+def _large(topology: Topology, *, delay: int, mix_every: int, reason: str) -> Contraction | NoBound:
     """For many agents, from beta alone: the series is bounded by that of a normal matrix."""
     factor, sigma = spectrum.factor(topology), spectrum.sigma_2(topology)
     if delay or factor is None or sigma is None:

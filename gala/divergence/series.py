@@ -26,6 +26,8 @@ PRECISION = 1e-3
 """A series ends when its estimated tail is below this share of the total ..."""
 ENOUGH = 2_048
 """... or when this many terms were added and its decay has become steady."""
+AFFORDABLE = 2_000_000
+"""N^3 times the number of terms whose singular values are computed one by one."""
 ZERO = 1e-13
 
 
@@ -49,32 +51,32 @@ class Rounds:
     skew: float
 
     @staticmethod
-    def dense(full: Floats) -> Rounds:
+    def dense(full: Floats, *, delay: int) -> Rounds:
         """From Float64[p, N, N] whose rows sum to one."""
         own = np.einsum("pii->pi", full)
         sums = full.sum(axis=1)
+        skew = float(np.sqrt(1 + (sums - own).max()))
         balanced = bool(np.abs(sums - 1).max() < 1e-9)
-        if balanced and len(full) == 1 and np.ptp(own) < 1e-12 and np.allclose(full[0], full[0].T):
+        alike = delay == 0 or bool(np.ptp(own) < 1e-12)  # the diagonal counts with delays only
+        if balanced and alike and len(full) == 1 and np.allclose(full[0], full[0].T, atol=1e-12):
             values = np.linalg.eigvalsh(full[0] - 1 / full.shape[1])
-            values = np.delete(values, np.abs(values).argmin())  # the zero in place of the mean's one
-            return Rounds.diagonal(values[None].astype(np.complex128), own[:, 0])
+            values = np.delete(
+                values, np.abs(values).argmin()
+            )  # the zero in place of the mean's one
+            return Rounds.diagonal(values[None].astype(np.complex128), own[:, 0], skew=skew)
         return Rounds(
-            full=full,
-            own=own[:, None, :],
-            matrices=True,
-            column_stochastic=balanced,
-            skew=float(np.sqrt(1 + (sums - own).max())),
+            full=full, own=own[:, None, :], matrices=True, column_stochastic=balanced, skew=skew
         )
 
     @staticmethod
-    def diagonal(spectra: NDArray[np.complex128], own: Floats) -> Rounds:
+    def diagonal(spectra: NDArray[np.complex128], own: Floats, *, skew: float) -> Rounds:
         """From eigenvalues Complex128[p, N - 1], without that of the mean, and self weights [p]."""
         return Rounds(
             full=spectra,
             own=own[:, None].astype(np.complex128),
             matrices=False,
             column_stochastic=True,
-            skew=float(np.sqrt(1 + (1 - own).max())),
+            skew=skew,
         )
 
     @property
@@ -84,24 +86,15 @@ class Rounds:
         return np.asarray(self.full - self.own * eye)
 
     def norms(self, products: Array) -> Floats:
-        """Float64[K, p]: ``||(I - J) C||_2`` of consecutive terms, or slightly more.
-
-        Singular values are dear: after the first terms they are computed at both ends of the chunk,
-        and Frobenius norms, times the larger ratio of the two, fill the middle.
-        """
+        """Float64[K, p]: ``||(I - J) C||_2`` of K terms."""
         if not self.matrices:
             return np.asarray(np.abs(products).max(axis=-1), dtype=np.float64)
-        centred = products - products.mean(axis=-2, keepdims=True)
-        frobenius = np.sqrt(np.einsum("kpij,kpij->kp", centred, centred))
-        ends = _spectral(centred[[0, -1]])
-        ratio = np.divide(ends, frobenius[[0, -1]], out=np.zeros_like(ends), where=ends > 0)
-        return np.asarray(frobenius * ratio.max(axis=0))
-
-    def exact_norms(self, products: Array) -> Floats:
-        """Float64[K, p]: ``||(I - J) C||_2``."""
-        if not self.matrices:
-            return self.norms(products)
         return _spectral(products - products.mean(axis=-2, keepdims=True))
+
+    def frobenius(self, products: Array) -> Floats:
+        """Float64[K, p]: Frobenius norms of the same, which are never smaller."""
+        centred = products - products.mean(axis=-2, keepdims=True)
+        return np.sqrt(np.einsum("kpij,kpij->kp", centred, centred))
 
 
 def _spectral(matrices: Array) -> Floats:
@@ -138,11 +131,14 @@ def sum_of_norms(rounds: Rounds, *, delay: int, mix_every: int) -> Series | None
     period, size = len(rounds.full), rounds.full[0].size
     chunk = max(2, min(CHUNK, 2**22 // (period * size)))
     terms = _terms(rounds, delay, mix_every)
-    tail = _Tail(window=-(-max(4 * (delay + 1), mix_every * period, CHUNK) // chunk))
+    window = -(-max(4 * (delay + 1), mix_every * period, CHUNK) // chunk)
+    exact = radius(rounds, delay=delay, mix_every=mix_every)
+    tail = _Tail(window=window, floor=0.0 if exact is None else exact ** (window * chunk))
+    norms_of = _Norms(rounds)
     total = squares = np.zeros(period)
     for step in range(0, MAX_STEPS, chunk):
         products = np.array([next(terms) for _ in range(chunk)])
-        norms = rounds.exact_norms(products) if step < CHUNK else rounds.norms(products)
+        norms = norms_of(products, step)
         total, squares = total + norms.sum(axis=0), squares + (norms**2).sum(axis=0)
         if tail.closed(norms.sum(axis=0), total, step + chunk):
             break
@@ -151,10 +147,73 @@ def sum_of_norms(rounds: Rounds, *, delay: int, mix_every: int) -> Series | None
     rest = tail.rest()
     rate = tail.decay ** (1 / (tail.window * chunk))
     # as if geometric from here on: first term rest * (1 - rate), its squares decay with rate^2
-    rest_squares = (rest * (1 - rate)) ** 2 / (1 - rate**2) if rate > 0 else np.zeros(period)
+    rest_squares = rest**2 * (1 - rate) / (1 + rate)
     return Series(
-        total=float((total + rest).max()), squares=float((squares + rest_squares).max()), rate=rate
+        total=float((total + rest).max()),
+        squares=float((squares + rest_squares).max()),
+        rate=rate if exact is None else exact,
     )
+
+
+class _Norms:
+    """``||(I - J) C||_2`` of the terms, or slightly more of late ones: singular values are dear.
+
+    When enough were computed, Frobenius norms stand for them, times the ratio of the two, which is
+    looked up afresh whenever the number of terms has grown by a twentieth.
+    """
+
+    def __init__(self, rounds: Rounds) -> None:
+        self._rounds = rounds
+        size = rounds.full.shape[-1] if rounds.matrices else 0
+        self._dear = AFFORDABLE // (len(rounds.full) * size**3) if size else MAX_STEPS
+        self._ratio, self._next = np.ones(len(rounds.full)), 0
+
+    def __call__(self, products: Array, step: int) -> Floats:
+        """Float64[K, p] for terms from number ``step`` on."""
+        if step < self._dear:
+            return self._rounds.norms(products)
+        frobenius = self._rounds.frobenius(products)
+        if step >= self._next:
+            some = np.linspace(0, len(products) - 1, 4).astype(int)
+            exact = self._rounds.norms(products[some])
+            ratio = np.divide(exact, frobenius[some], out=np.zeros_like(exact), where=exact > 0)
+            self._ratio = np.minimum(1.01 * ratio.max(axis=0), 1.0)
+            self._next = step + step // 20
+        return np.asarray(frobenius * self._ratio)
+
+
+def radius(rounds: Rounds, *, delay: int, mix_every: int) -> float | None:
+    """Decay of disagreement per update in the long run.
+
+    Largest modulus of an eigenvalue, that of consensus left out, of the product over one period of
+    the augmented matrices, to the power 1/period. These have a block for every age of a message, 0
+    to ``delay``. None where they are too large to be worth it.
+    """
+    period, agents = len(rounds.full), rounds.full.shape[-1]
+    size = agents * (delay + 1)
+    if (size > 128) if rounds.matrices else (delay > 32 or period * mix_every > 256):
+        return None
+    eye = np.eye(agents) if rounds.matrices else np.ones(agents)
+    product: Array | None = None
+    for tick in range(period * mix_every):
+        step = np.zeros((delay + 1, delay + 1, *eye.shape), dtype=rounds.full.dtype)
+        for age in range(delay):
+            step[age + 1, age] = eye
+        if tick % mix_every:
+            step[0, 0] = eye
+        else:
+            step[0, 0] = rounds.own[tick // mix_every] * eye
+            step[0, delay] += rounds.others[tick // mix_every]
+        blocks = (
+            step.transpose(0, 2, 1, 3).reshape(size, size)
+            if rounds.matrices
+            else step.transpose(2, 0, 1)
+        )
+        product = blocks if product is None else blocks @ product
+    assert product is not None
+    moduli = np.sort(np.abs(np.linalg.eigvals(product)).ravel())
+    largest = moduli[-2] if rounds.matrices else moduli[-1]  # the mean's own is one
+    return float(largest ** (1 / (period * mix_every)))
 
 
 def _terms(rounds: Rounds, delay: int, mix_every: int) -> Iterator[Array]:
@@ -187,10 +246,10 @@ def _terms(rounds: Rounds, delay: int, mix_every: int) -> Iterator[Array]:
 
 
 class _Tail:
-    """How the terms decay: sums over windows of several chunks."""
+    """How the terms decay: sums over windows of several chunks; by ``floor`` per window at best."""
 
-    def __init__(self, *, window: int) -> None:
-        self.window = window
+    def __init__(self, *, window: int, floor: float) -> None:
+        self.window, self._floor = window, floor
         self.decay = 1.0
         self._filled: list[Floats] = []
         self._last: Floats | None = None
@@ -205,7 +264,8 @@ class _Tail:
     def closed(self, chunk: Floats, total: Floats, count: int) -> bool:
         """Take the sum of one more chunk; whether the terms to come are known well enough."""
         if chunk.max() <= ZERO * total.max():
-            self.decay, self._rest = 0.0 if self._last is None else self.decay, np.zeros_like(chunk)
+            self.decay = 0.0 if self._last is None else min(self.decay, 1.0)
+            self._rest = np.zeros_like(chunk)
             return True
         self._filled.append(chunk)
         if len(self._filled) < self.window:
@@ -214,7 +274,7 @@ class _Tail:
         self._filled, self._last = [], now
         if before is None:
             return False
-        self.decay = float(np.max(now / before))
+        self.decay = max(float(np.max(now / before)), self._floor)
         if self.decay >= 1:
             return False
         self._rest = now * self.decay / (1 - self.decay)

@@ -104,7 +104,7 @@ def _circulant(mixing: Mixing) -> bool:
 
 @lru_cache(maxsize=256)
 def factor(topology: Topology) -> float | None:
-    """``sup over the starting round of sum_{k>=1} ||P_k ... P_1 - J||_2``, times the update norm.
+    """``sup over the last round r of sum_{k>=1} ||P_r P_(r-1) ... P_(r-k+1) - J||_2``.
 
     ``beta / (1 - beta)`` for a static topology. None where no such bound holds: the mixing is not
     doubly stochastic, or never contracts.
@@ -118,11 +118,11 @@ def factor(topology: Topology) -> float | None:
     if circulant_spectra(topology) is None and topology.agents > DENSE:
         # a stretch of m rounds holds at least (m - period + 1) // period whole periods
         return 2 * (period - 1) + period * sigma / (1 - sigma)
-    return max(_series(topology, start) for start in range(period))
+    return max(_series(topology, last) for last in range(period))
 
 
-def _series(topology: Topology, start: int) -> float:
-    """``sum_{k>=1} ||P_(start+k-1) ... P_start - J||_2``, an upper bound within 1e-6 of it."""
+def _series(topology: Topology, last: int) -> float:
+    """``sum_{k>=1} ||P_last ... P_(last-k+1) - J||_2``, an upper bound within 1e-6 of it."""
     period = len(topology.rounds)
     spectra = circulant_spectra(topology)
     matrices = None if spectra is not None else [m.dense() for m in topology.rounds]
@@ -134,11 +134,11 @@ def _series(topology: Topology, start: int) -> float:
     total, whole = 0.0, 0.0
     for k in range(1, 1_000_000):
         if spectra is not None:
-            residue = residue * spectra[(start + k - 1) % period][1:]
+            residue = residue * spectra[(last - k + 1) % period][1:]
             size = float(np.abs(residue).max())
         else:
             assert matrices is not None
-            residue = matrices[(start + k - 1) % period] @ residue
+            residue = residue @ matrices[(last - k + 1) % period]
             size = float(np.linalg.norm(residue, 2))
         if size < ZERO:
             break

@@ -15,9 +15,9 @@ Format
     schedule: static            # static | rotate | one-peer | random
 
 ``weights`` may be ``{kind: lazy, self_weight: 0.7}``, ``schedule`` may be
-``{kind: rotate, peers: 2}`` or ``{kind: random, seed: 7, period: 64}``; ``round`` is a number or a list of numbers, and an edge
-without it is used in every round; ``directed: false`` lets every edge be heard both ways.
-``topologies/schema.json`` describes the same for editors.
+``{kind: rotate, peers: 2}`` or ``{kind: random, seed: 7, period: 64}``; ``round`` is a number or a
+list of numbers, and an edge without it is used in every round; ``directed: false`` lets every edge
+be heard both ways. ``topologies/schema.json`` describes the same for editors.
 """
 
 from __future__ import annotations
