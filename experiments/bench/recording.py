@@ -1,0 +1,90 @@
+"""Results as files: JSON for programs, Markdown for people, both with what was measured on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+ROOT = RESULTS.parents[1]
+
+
+def provenance() -> dict[str, Any]:
+    """Date, machine, versions, commit and command of this measurement."""
+    import gymnasium
+    import numpy
+    import torch
+    from ale_py import __version__ as ale_version
+
+    import gala
+
+    commit = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    cpu = platform.processor()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{len(os.sched_getaffinity(0))} cores, {cpu}, {platform.machine()}",
+        "versions": {
+            "python": platform.python_version(),
+            "gala": gala.__version__,
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+            "gymnasium": gymnasium.__version__,
+            "ale-py": ale_version,
+        },
+        "commit": commit,
+        "command": shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
+    }
+
+
+def write(name: str, data: dict[str, Any], markdown: str) -> None:
+    """Write ``results/NAME.json`` and ``results/NAME.md``."""
+    RESULTS.mkdir(exist_ok=True)
+    facts = provenance()
+    (RESULTS / f"{name}.json").write_text(json.dumps(facts | data, indent=1) + "\n")
+    versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items())
+    footer = (
+        f"\nMeasured on {facts['date']} with `{facts['command']}` on {facts['machine']}; "
+        f"{versions}; commit {facts['commit']}.\n"
+    )
+    (RESULTS / f"{name}.md").write_text(markdown.rstrip() + "\n" + footer)
+    print(f"wrote {RESULTS / name}.json and .md")
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def records(run: Path) -> dict[int, list[dict[str, Any]]]:
+    """Metric records of each agent of a finished run."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for path in sorted(run.glob("rank_*/metrics.jsonl")):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        found[int(path.parent.name[5:])] = [row for row in rows if "event" not in row]
+    return found
+
+
+def train(run: Path, *arguments: object) -> float:
+    """``gala train ARGUMENTS --run-dir RUN``; returns wall-clock seconds, launch included."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "gala", "train", *map(str, arguments), "--run-dir", str(run)]
+    subprocess.run(command, check=True, cwd=ROOT)
+    return time.monotonic() - began
