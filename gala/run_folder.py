@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import secrets
+import shlex
 import socket
 import subprocess
 import sys
@@ -106,7 +107,7 @@ def prepare(
         meta = {
             "run_id": secrets.token_hex(8),
             "started": time.time(),
-            "command": " ".join(["gala", *sys.argv[1:]]),
+            "command": command_line(agents),
             "agents": agents,
             "env_id": config.env.id,
             "seed": config.seed,
@@ -122,6 +123,13 @@ def prepare(
     except OSError as error:
         raise UserError(f"cannot be written: {os.strerror(error.errno or 0)}", file=path) from None
     return run
+
+
+def command_line(agents: int) -> str:
+    """The ``gala train`` command that does what this process was told to do."""
+    arguments = [each for each in sys.argv[1:] if each != "train"]
+    count = ["--agents", str(agents)] if agents > 1 and "--agents" not in arguments else []
+    return shlex.join(["gala", "train", *arguments, *count])
 
 
 def _commit() -> str | None:

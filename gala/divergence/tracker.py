@@ -115,13 +115,18 @@ class DivergenceTracker:
         self._topology, self._incarnation = topology, incarnation
         self._sketcher = Sketcher(parameters, sketch_size)
         self._writer = SketchWriter(self._files[rank], sketch_size)
-        self._last_tick: int | None = None
+        # Sketches are taken where a tick begins; one taken in the middle of the first would be
+        # compared with those of agents that started earlier or later.
+        self._last_tick = self._tick_of(0)
         self.ball: Ball | None = None
 
     def tick(self, update: int) -> int | None:
         """The tick that is due at ``update``, or None when the last one is still on."""
-        tick = update // LOCK_STEP_TICK if self._lock_step else int(time.time() / self._every_s)
+        tick = self._tick_of(update)
         return tick if tick != self._last_tick else None
+
+    def _tick_of(self, update: int) -> int:
+        return update // LOCK_STEP_TICK if self._lock_step else int(time.time() / self._every_s)
 
     def observe(
         self,
