@@ -1,0 +1,94 @@
+"""Action heads against torch.distributions and their own samples."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from torch import distributions as td
+
+from gala.errors import UserError
+from gala.networks.heads import GaussianHead, MultiCategoricalHead, build_head
+
+DISCRETE = gymnasium.spaces.Discrete(5, start=2)
+MULTI = gymnasium.spaces.MultiDiscrete([2, 3])
+BOX = gymnasium.spaces.Box(-1.0, np.array([1.0, 2.0], np.float32), (2,), np.float32)
+
+
+def reference(head: object, dist: torch.Tensor) -> td.Distribution:
+    if isinstance(head, GaussianHead):
+        mean, log_std = dist.chunk(2, -1)
+        return td.Independent(td.Normal(mean, log_std.exp()), 1)
+    return td.Categorical(logits=dist)
+
+
+@pytest.mark.parametrize("space", [DISCRETE, BOX])
+def test_log_prob_entropy_and_mode(space: gymnasium.Space) -> None:
+    head = build_head(space)
+    dist = torch.randn(7, head.size, generator=torch.Generator().manual_seed(0))
+    actions = head.sample(dist, torch.Generator().manual_seed(1))
+    expected = reference(head, dist)
+    torch.testing.assert_close(head.log_prob(dist, actions), expected.log_prob(actions))
+    torch.testing.assert_close(head.entropy(dist), expected.entropy())
+    torch.testing.assert_close(head.mode(dist), expected.mode)
+
+
+def test_multi_discrete_is_independent_choices() -> None:
+    head = build_head(MULTI)
+    assert isinstance(head, MultiCategoricalHead) and head.size == 5
+    dist = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    a, b = td.Categorical(logits=dist[:, :2]), td.Categorical(logits=dist[:, 2:])
+    actions = head.sample(dist, torch.Generator().manual_seed(1))
+    assert actions.shape == (6, 2)
+    torch.testing.assert_close(
+        head.log_prob(dist, actions), a.log_prob(actions[:, 0]) + b.log_prob(actions[:, 1])
+    )
+    torch.testing.assert_close(head.entropy(dist), a.entropy() + b.entropy())
+    assert head.mode(dist).tolist() == torch.stack([a.mode, b.mode], -1).tolist()
+
+
+def test_samples_follow_the_probabilities() -> None:
+    head = build_head(gymnasium.spaces.Discrete(3))
+    p = torch.tensor([0.1, 0.2, 0.7])
+    samples = head.sample(p.log().expand(40_000, 3), torch.Generator().manual_seed(0))
+    frequency = torch.bincount(samples, minlength=3) / 40_000
+    torch.testing.assert_close(frequency, p, atol=0.01, rtol=0)
+
+
+def test_gaussian_samples_have_the_mean_and_deviation() -> None:
+    head = build_head(BOX)
+    dist = torch.tensor([0.5, -1.0, 0.0, -1.0]).expand(40_000, 4)
+    samples = head.sample(dist, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(samples.mean(0), torch.tensor([0.5, -1.0]), atol=0.03, rtol=0)
+    torch.testing.assert_close(samples.std(0), torch.tensor([1.0, np.exp(-1)]).float(), rtol=0.02,
+                               atol=0)  # fmt: skip
+
+
+@pytest.mark.parametrize("space", [DISCRETE, MULTI, BOX])
+def test_actions_suit_the_simulator_and_the_seed_decides(space: gymnasium.Space) -> None:
+    head = build_head(space)
+    dist = 5 * torch.randn(50, head.size, generator=torch.Generator().manual_seed(0))
+    first = head.sample(dist, torch.Generator().manual_seed(1))
+    assert torch.equal(first, head.sample(dist, torch.Generator().manual_seed(1)))
+    assert all(space.contains(action) for action in head.to_env(first).astype(space.dtype))
+    buffer = head.buffer(4, 50)
+    buffer[2].copy_(first)
+    assert torch.equal(buffer[2], first) and buffer.dtype == first.dtype
+
+
+def test_a_box_clips_only_for_the_simulator() -> None:
+    head = build_head(BOX)
+    wild = torch.tensor([[9.0, -9.0]])
+    assert head.to_env(wild).tolist() == [[1.0, -1.0]] and wild.tolist() == [[9.0, -9.0]]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        gymnasium.spaces.MultiBinary(3),
+        gymnasium.spaces.Box(0, 255, (2,), np.uint8),
+        gymnasium.spaces.Dict({"a": DISCRETE}),
+    ],
+)
+def test_other_spaces_are_refused_by_name(space: gymnasium.Space) -> None:
+    with pytest.raises(UserError, match=r"env.id: action space .* is not supported"):
+        build_head(space)
