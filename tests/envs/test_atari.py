@@ -1,0 +1,139 @@
+"""Real ALE games under the classic protocol."""
+
+import numpy as np
+import pytest
+
+from gala.config import AtariConfig, EnvConfig
+from gala.envs import VectorEnv, make_vector_env
+from gala.envs.atari import game_of
+from gala.envs.step import Step
+from gala.errors import UserError
+
+
+def breakout(*, seed: int = 3, threads: int = 1, num_envs: int = 2, **changes: object) -> VectorEnv:
+    protocol = {name: changes.pop(name) for name in list(changes)
+                if name in AtariConfig.__dataclass_fields__}  # fmt: skip
+    config = EnvConfig(
+        id="ALE/Breakout-v5", num_envs=num_envs, atari=AtariConfig(**protocol), **changes
+    )  # type: ignore[arg-type]
+    return make_vector_env(config, seed=seed, threads=threads)
+
+
+def play(env: VectorEnv, steps: int, seed: int = 0) -> list[Step]:
+    """Random actions; everything that must be kept is copied."""
+    rng = np.random.default_rng(seed)
+    env.reset()
+    history = []
+    for _ in range(steps):
+        step = env.step(rng.integers(0, env.action_space.n, env.num_envs))
+        step.obs = step.obs.copy()
+        history.append(step)
+    env.close()
+    return history
+
+
+def test_spaces_and_types() -> None:
+    env = breakout()
+    assert env.observation_space.shape == (4, 84, 84)
+    assert env.action_space.n == 4 and env.frames_per_step == 4 and not env.restorable
+    first = env.reset()
+    assert first.shape == (2, 4, 84, 84) and first.dtype == np.uint8 and first.any()
+    step = env.step(np.zeros(2, np.int64))
+    assert step.reward.dtype == np.float32 and step.valid.all() and step.final_obs is None
+    env.close()
+
+
+def test_a_lost_life_ends_the_episode_but_not_the_game() -> None:
+    history = play(breakout(), 450)
+    lives_lost = sum(int(step.terminated.sum()) for step in history)
+    games = [game for step in history for game in step.episodes]
+    assert len(games) >= 2 and lives_lost >= 5 * len(games)
+    # after a lost life the next action counts; only the row that begins a new game does not
+    invalid = sum(int((~step.valid).sum()) for step in history)
+    assert invalid == len(games)
+
+
+def test_without_episodic_life_only_games_terminate() -> None:
+    history = play(breakout(episodic_life=False), 450)
+    games = sum(len(step.episodes) for step in history)
+    ends = sum(int(step.terminated.sum()) for step in history[:-1])
+    assert games >= 2 and ends == games
+
+
+@pytest.mark.parametrize("autoreset", ["next-step", "same-step"])
+def test_returns_are_sums_of_raw_rewards_of_full_games(autoreset: str) -> None:
+    history = play(breakout(autoreset=autoreset, num_envs=1), 700)
+    games = [game for step in history for game in step.episodes]
+    assert games
+    last = max(i for i, step in enumerate(history) if step.episodes)
+    inside = history[: last + 1]
+    assert sum(game.ret for game in games) == sum(float(step.reward[0]) for step in inside)
+    assert sum(game.length for game in games) == sum(int(step.valid[0]) for step in inside)
+
+
+def test_truncation_by_the_frame_cap() -> None:
+    for autoreset in ("next-step", "same-step"):
+        history = play(breakout(autoreset=autoreset, max_frames=200), 120)
+        ends = [step for step in history if step.truncated.any()]
+        assert ends and all(not step.terminated[step.truncated].any() for step in ends)
+        games = [game for step in history for game in step.episodes]
+        assert all(42 <= game.length <= 50 for game in games)  # 200 frames less the no-ops
+        if autoreset == "same-step":
+            for step in ends:
+                assert step.final_obs is not None
+                rows = step.truncated
+                assert not np.array_equal(step.final_obs[rows], step.obs[rows])
+                assert np.array_equal(step.final_obs[~rows], step.obs[~rows])
+
+
+def test_a_time_limit_in_steps_is_a_frame_cap() -> None:
+    history = play(breakout(max_episode_steps=30, noop_max=0), 70)
+    lengths = [game.length for step in history for game in step.episodes]
+    assert lengths and max(lengths) <= 30
+
+
+def test_the_seed_decides_and_threads_do_not_matter() -> None:
+    first, same, other = (
+        np.stack([step.obs for step in play(breakout(seed=seed, threads=threads), 40)])
+        for seed, threads in ((3, 1), (3, 2), (4, 1))
+    )
+    assert np.array_equal(first, same) and not np.array_equal(first, other)
+
+
+def test_rewards_are_raw() -> None:
+    env = make_vector_env(EnvConfig(id="ALE/MsPacman-v5", num_envs=2), seed=1)
+    assert max(float(step.reward.max()) for step in play(env, 150)) >= 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape"),
+    [
+        ({"screen_size": 64, "frame_stack": 2}, (2, 64, 64)),
+        ({"grayscale": False}, (12, 84, 84)),
+    ],
+)
+def test_other_pictures(changes: dict[str, object], shape: tuple[int, ...]) -> None:
+    env = breakout(**changes)
+    assert env.reset().shape == (2, *shape) == (2, *env.observation_space.shape)
+    assert play(env, 3)[-1].obs.shape == (2, *shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "game"),
+    [
+        ("ALE/Pong-v5", "pong"),
+        ("PongNoFrameskip-v4", "pong"),
+        ("pong", "pong"),
+        ("ALE/SpaceInvaders-v5", "space_invaders"),
+        ("SpaceInvadersNoFrameskip-v4", "space_invaders"),
+        ("CartPole-v1", None),
+        ("gala/Identity-v0", None),
+    ],
+)
+def test_names_of_games(name: str, game: str | None) -> None:
+    assert game_of(name) == game
+
+
+def test_unknown_games_bring_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"no Atari game is called 'Brekout' .*'Breakout'"):
+        game_of("ALE/Brekout-v5")
