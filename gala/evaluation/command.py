@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
+# Spinning OpenMP threads steal the cores that simulators need; read when torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import contextlib
 import json as json_format
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -127,7 +131,7 @@ class Player:
         """Play ``episodes`` games; ``finished`` as in :func:`gala.evaluation.episodes.play`."""
         config = evaluation_env(self.trained.config.env, episodes=episodes)
         simulator_seed = evaluation_seed(self.seed)
-        threads = os.cpu_count() or 1
+        threads = torch.get_num_threads()
         env = make_vector_env(config, seed=simulator_seed, threads=threads)
         with contextlib.closing(env):
             act = self._act(mode, env.observation_space, env.action_space)
@@ -198,14 +202,13 @@ def _table(report: dict[str, Any]) -> Table:
     results = report["results"]
     human = results[0]["human_normalized"] is not None
     table = Table(title=f"{report['env_id']}, {report['episodes']} episodes, seed {report['seed']}")
-    table.add_column("agent")
-    table.add_column("policy")
-    for name in ("mean return", "std. error", "min", "max"):
-        table.add_column(name, justify="right")
+    table.add_column("agent", no_wrap=True)
+    table.add_column("policy", no_wrap=True)
+    numbers = ["return", "s.e.", "min", "max", *(["human"] if human else []), "length", "update"]
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
     if human:
-        table.add_column("human-normalized", justify="right")
-    for name in ("mean length", "update"):
-        table.add_column(name, justify="right")
+        table.caption = "human: 0 is random play, 1 the human's score"
     for each in results:
         error = each["standard_error"]
         row = [
