@@ -95,8 +95,8 @@ def load_yaml(path: str | Path) -> Document:
 def parse_yaml(text: str, path: str | Path) -> Document:
     """Parse YAML ``text``; ``path`` names it in messages. Raises as :func:`load_yaml`."""
     path = Path(path)
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         for event in yaml.parse(text, Loader=_Loader):
             if isinstance(event, yaml.AliasEvent):
                 line = event.start_mark.line + 1 if event.start_mark else None
@@ -117,8 +117,6 @@ def parse_yaml(text: str, path: str | Path) -> Document:
         raise UserError("malformed YAML: nested too deeply", file=path) from None
     except ValueError as error:
         raise UserError(f"malformed YAML: {error}", file=path) from None
-    finally:
-        loader.dispose()
     return Document(path=path, data=data, lines=lines)
 
 

@@ -1,0 +1,154 @@
+"""Experiment files and options: one set of rules, one line for every mistake."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gala import presets
+from gala.config import (
+    A2CConfig,
+    Config,
+    EnvConfig,
+    from_document,
+    load,
+    option_names,
+    parse_options,
+    print_help,
+)
+from gala.errors import UserError
+from gala.yaml_file import parse_yaml
+
+FROZEN = Path(__file__).with_name("options.json")
+
+
+def read(text: str, *arguments: str) -> Config:
+    _, options = parse_options(arguments)
+    return from_document(parse_yaml(text, "run.yaml"), options)
+
+
+def test_the_list_of_options_is_frozen() -> None:
+    """Other programs rely on these names: add to options.json freely, remove nothing."""
+    assert option_names() == json.loads(FROZEN.read_text())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["--seed", "--total-steps", "--topology", "--coupling", "--env.id", "--env.num-envs",
+     "--a2c.lr", "--network.kind", "--gossip.max-staleness", "--log.every-s"],
+)  # fmt: skip
+def test_names_that_are_promised(name: str) -> None:
+    assert name in option_names()
+
+
+def test_an_option_means_what_the_file_means() -> None:
+    from_file = read(
+        "total_steps: 1e6\na2c: {lr: 1e-4}\n"
+        "network: {filters: [1, 2, 3]}\ngossip: {max_staleness: 0}"
+    )
+    from_options = read(
+        "{}", "--total-steps", "1e6", "--a2c.lr=1e-4", "--network.filters", "[1, 2, 3]",
+        "--gossip.max-staleness", "0",
+    )  # fmt: skip
+    assert from_file == from_options
+    assert from_file.total_steps == 1_000_000 and from_file.network.filters == (1, 2, 3)
+
+
+def test_options_win_over_the_file_and_leave_the_rest() -> None:
+    config = read("a2c: {lr: 1, gamma: 0.5}", "--a2c.lr", "2")
+    assert (config.a2c.lr, config.a2c.gamma) == (2.0, 0.5)
+
+
+def test_switches_and_null() -> None:
+    assert read("{}", "--env.reward-clip").env.reward_clip is True
+    assert read("env: {reward_clip: true}", "--env.no-reward-clip").env.reward_clip is False
+    assert read("{}", "--env.reward-clip", "false").env.reward_clip is False
+    assert read("a2c: {max_grad_norm: 1}", "--a2c.max-grad-norm", "null").a2c.max_grad_norm is None
+
+
+def test_positional_arguments_are_kept_apart() -> None:
+    assert parse_options(["pong", "--seed", "3"]) == (["pong"], [("seed", 3)])
+    assert parse_options(["--run-dir", "x"], {"run_dir": str}) == ([], [("run_dir", "x")])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a2c:\n  lrr: 1", "run.yaml:2: a2c.lrr: unknown field (did you mean 'lr'?)"),
+        ("seeds: 1", "run.yaml:1: seeds: unknown field (did you mean 'seed'?)"),
+        ("a2c:\n\n  lr: -1", "run.yaml:3: a2c.lr: must be greater than 0, got -1"),
+        ("a2c: 3", "run.yaml:1: a2c: must be a mapping of fields, got 3"),
+        ("- 1", "run.yaml:1: must be a mapping of fields"),
+        ("seed: 1.5", "run.yaml:1: seed: must be a valid integer"),
+        ("coupling: gosip", "coupling: must be 'gossip', 'allreduce' or 'none', got 'gosip'"),
+        ("network: {filters: [1, 2]}", "network.filters"),
+        ("a2c: {gamma: 1.5}", "a2c.gamma: must be less than or equal to 1, got 1.5"),
+        ("a2c: {lr: .nan}", "a2c.lr"),
+        ("a2c: {lr: .inf}", "a2c.lr"),
+        ("env: {num_envs: 0}", "env.num_envs: must be greater than 0, got 0"),
+    ],
+)
+def test_mistakes_in_a_file(text: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        read(text)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--a2c.lrr", "1"], "--a2c.lrr: unknown option (did you mean '--a2c.lr'?)"),
+        (["--a2c.lr"], "--a2c.lr: needs a value"),
+        (["--a2c.lr", "-1"], "--a2c.lr: must be greater than 0, got -1"),
+        (["--a2c.lr", "fast"], "--a2c.lr: must be a valid number"),
+        (["--a2c.lr", "["], "--a2c.lr: cannot read the value '['"),
+        (["--no-seed"], "--no-seed: unknown option"),
+    ],
+)
+def test_mistakes_in_options(arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        read("{}", *arguments)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@given(
+    st.builds(
+        Config,
+        env=st.builds(EnvConfig, num_envs=st.integers(1, 10**6), reward_clip=st.booleans()),
+        a2c=st.builds(
+            A2CConfig,
+            lr=st.floats(1e-12, 1e12),
+            gamma=st.floats(0, 1),
+            max_grad_norm=st.none() | st.floats(1e-9, 1e9),
+        ),
+        topology=st.text(min_size=1, max_size=30).filter(lambda s: s.isprintable()),
+        seed=st.integers(0, 2**63),
+    )
+)
+def test_a_written_file_reads_back_equal(config: Config) -> None:
+    assert from_document(parse_yaml(config.to_yaml(), "back.yaml")) == config
+
+
+@pytest.mark.parametrize("name", presets.names("experiments"))
+def test_shipped_experiments_load(name: str) -> None:
+    assert load(presets.resolve("experiments", name)).total_steps > 0
+
+
+def test_the_two_promised_experiments_are_shipped() -> None:
+    assert {"cartpole", "pong"} <= set(presets.names("experiments"))
+
+
+def test_the_pong_experiment_states_the_whole_protocol() -> None:
+    text = presets.resolve("experiments", "pong").read_text()
+    for choice in ("sticky_actions", "noop_max", "episodic_life", "reward_clip", "frame_skip",
+                   "frame_stack", "fire_reset", "max_frames"):  # fmt: skip
+        assert f"{choice}:" in text
+
+
+def test_help_names_every_section(capsys: pytest.CaptureFixture[str]) -> None:
+    print_help("gala train")
+    shown = capsys.readouterr().out
+    for word in ("--a2c.lr", "--env.atari.sticky-actions", "--gossip.max-staleness", "--seed"):
+        assert word in shown
