@@ -35,8 +35,8 @@ class MetricsWriter:
         self._stamp = {"rank": rank, "incarnation": incarnation}
         self.lost = 0
         size = os.fstat(self._fd).st_size
-        if size and os.pread(self._fd, 1, size - 1) != b"\n":
-            self._write(b"\n")  # close the half line that a crash left
+        # A crash or a full disk may leave half a line: the next record begins on a new one.
+        self._half_line = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
 
     def record(self, values: Mapping[str, float | None], *, update: int, step: int) -> None:
         """One record of ``values``; what is not finite is written as null."""
@@ -56,13 +56,15 @@ class MetricsWriter:
         self._write(line.encode() + b"\n")
 
     def _write(self, data: bytes) -> None:
+        if self._half_line:
+            data = b"\n" + data
         try:
             written = os.write(self._fd, data)
-            if written < len(data):  # a full disk: end the line, so that the next one is whole
-                self.lost += 1
-                os.write(self._fd, b"\n")
         except OSError:
             self.lost += 1
+            return
+        self._half_line = written < len(data)
+        self.lost += self._half_line
 
 
 def _number(value: float | None) -> float | int | None:
