@@ -32,7 +32,7 @@ def trackers(run: Path, topology: Topology | None) -> list[DivergenceTracker]:
 
 
 def simulate(run: Path, topology: Topology | None, rounds: int) -> tuple[list, torch.Tensor]:
-    """Lock-step gossip with random updates; the ball and the exact rows of the last-but-one tick."""
+    """Lock-step gossip with random updates; the crowd, and the rows at the last tick but one."""
     crowd = trackers(run, topology)
     x = torch.zeros(AGENTS, P)
     norms = [UpdateNorms(x[0]) for _ in range(AGENTS)]
@@ -80,6 +80,8 @@ def test_nothing_is_measured_in_the_middle_of_the_first_tick(tmp_path: Path) -> 
     crowd = trackers(tmp_path, None)
     crowd[0].observe(torch.zeros(P), update=LOCK_STEP_TICK - 1, step=0, update_norm=0.0)
     assert crowd[0].ball is None and "divergence/total" not in crowd[0].metrics(0.0)
+    for tracker in crowd:
+        tracker.close()
 
 
 def test_agents_that_did_not_write_are_left_out(tmp_path: Path) -> None:
@@ -94,6 +96,8 @@ def test_agents_that_did_not_write_are_left_out(tmp_path: Path) -> None:
         ball.epsilon is None and "no bound applies" in ball.reason
     )  # 0 and 2 do not hear each other
     assert measure(files, 99, None) is None
+    for tracker in crowd:
+        tracker.close()
 
 
 def test_the_largest_update_is_kept_for_a_window() -> None:
