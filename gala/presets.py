@@ -2,8 +2,7 @@
 
 A name on the command line means the file that is there. When none is there, it means the file of
 that name that gala ships: ``pong``, ``pong.yaml`` and ``experiments/pong.yaml`` are the same one.
-In a checkout the shipped files stand at the root of the repository, in an installed package beside
-this module.
+The shipped files travel in ``gala/shipped``, which in a checkout links to the folders at its root.
 """
 
 from __future__ import annotations
@@ -21,8 +20,9 @@ SUFFIXES = (".yaml", ".yml")
 def folder(kind: Kind) -> Path:
     """The folder of the shipped files of ``kind``; it may be missing in a damaged installation."""
     package = Path(__file__).resolve().parent
-    installed = package / "shipped" / kind
-    return installed if installed.is_dir() else package.parent / kind
+    shipped = package / "shipped" / kind
+    # a checkout on a file system without links
+    return shipped if shipped.is_dir() else package.parent / kind
 
 
 def names(kind: Kind) -> list[str]:

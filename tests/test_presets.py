@@ -65,9 +65,19 @@ def test_names_of_an_installed_package() -> None:
     assert presets.names("experiments") == ["cartpole", "pong"]
 
 
-def test_in_a_checkout_the_files_stand_at_its_root(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_checkout_the_files_are_those_at_its_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     root = Path(presets.__file__).resolve().parents[1]
     if not (root / "setup.cfg").exists():
         pytest.skip("gala is installed, this is not a checkout")
-    assert presets.folder("topologies") == root / "topologies"
+    assert presets.folder("topologies").samefile(root / "topologies")
+    assert presets.folder("experiments").samefile(root / "experiments")
+
+
+def test_without_links_a_checkout_works_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "checkout" / "gala").mkdir(parents=True)
+    monkeypatch.setattr(presets, "__file__", str(tmp_path / "checkout" / "gala" / "presets.py"))
+    assert presets.folder("topologies") == tmp_path / "checkout" / "topologies"
+    assert presets.names("topologies") == []

@@ -53,15 +53,6 @@ def pins(repository: Path) -> dict[str, Version]:
     return found
 
 
-def test_setup_lists_every_package(setup: configparser.ConfigParser, repository: Path) -> None:
-    tree = {
-        ".".join(path.parent.relative_to(repository).parts)
-        for path in (repository / "gala").rglob("__init__.py")
-    }
-    shipped = {"gala.shipped.experiments", "gala.shipped.topologies"}
-    assert set(setup["options"]["packages"].split()) == tree | shipped
-
-
 def test_every_module_lies_in_a_package(modules: list[Any]) -> None:
     assert [m.name for m in modules if not (m.path.parent / "__init__.py").is_file()] == []
 
@@ -71,16 +62,18 @@ def test_data_files_are_matched_by_a_pattern(
 ) -> None:
     section = setup["options.package_data"]
     patterns = {name: re.split(r"[,\s]+", text.strip()) for name, text in section.items()}
-    for path in (repository / "gala").rglob("*"):
-        if not path.is_file() or path.suffix in {".py", ".pyc"}:
-            continue
-        package = path.parent
-        while not (package / "__init__.py").is_file():
-            package = package.parent
-        name = ".".join(package.relative_to(repository).parts)
-        assert any(path in set(package.glob(pattern)) for pattern in patterns.get(name, [])), (
-            f"{path} is not in package_data of {name}"
-        )
+    package = repository / "gala"
+    wanted = [p for p in package.rglob("*") if p.is_file() and p.suffix not in {".py", ".pyc"}]
+    wanted += (package / "shipped" / "experiments").glob("*.yaml")
+    wanted += (package / "shipped" / "topologies").glob("*.*")
+    assert len(wanted) > 10
+    for path in wanted:
+        home = path.parent
+        while not (home / "__init__.py").is_file():
+            home = home.parent
+        name = ".".join(home.relative_to(repository).parts)
+        matched = {each for pattern in patterns.get(name, []) for each in home.glob(pattern)}
+        assert path in matched, f"{path} is not in package_data of {name}"
 
 
 def test_every_import_is_declared(setup: configparser.ConfigParser, modules: list[Any]) -> None:
