@@ -74,6 +74,64 @@ def evaluate(arguments: Arguments) -> int:
     return EXIT_OK
 
 
+def topology(arguments: Arguments) -> int:
+    """Show, convert, compare or suggest graphs: gala topology ring --agents 8"""
+    from gala.topology import command
+
+    verbs = {"convert": _convert, "compare": _compare, "suggest": _suggest}
+    if arguments and arguments[0] in verbs:
+        return verbs[arguments[0]](arguments[1:])
+    parser = _Parser(
+        prog="gala topology",
+        description=topology.__doc__,
+        epilog="also: gala topology convert A B, compare FILE ..., suggest --agents N --degree D",
+    )
+    parser.add_argument("file", help="topology file, or the name of a shipped one or of a family")
+    parser.add_argument("--agents", type=int, help="size; a file of fixed size needs none")
+    parser.add_argument("--plot", type=Path, help="also draw it into this picture")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    command.show(options.file, options.agents, json=options.json, plot=options.plot)
+    return EXIT_OK
+
+
+def _convert(arguments: Arguments) -> int:
+    from gala.topology import command
+
+    parser = _Parser(prog="gala topology convert", description="Rewrite a graph in another format.")
+    parser.add_argument("source", help="topology file in any format that gala reads")
+    parser.add_argument("target", type=Path, help="its suffix names the format")
+    parser.add_argument("--agents", type=int, help="size; a file of fixed size needs none")
+    options = parser.parse_args(arguments)
+    command.convert(options.source, options.target, options.agents)
+    return EXIT_OK
+
+
+def _compare(arguments: Arguments) -> int:
+    from gala.topology import command
+
+    parser = _Parser(prog="gala topology compare", description="Numbers to choose a graph by.")
+    parser.add_argument("files", nargs="+", help="topology files, or names")
+    parser.add_argument("--agents", type=int, nargs="+", default=[4, 8, 16, 32, 64], help="sizes")
+    parser.add_argument("--plot", type=Path, help="also draw them into this picture")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    command.compare(options.files, options.agents, json=options.json, plot=options.plot)
+    return EXIT_OK
+
+
+def _suggest(arguments: Arguments) -> int:
+    from gala.topology import command
+
+    parser = _Parser(prog="gala topology suggest", description="The best graph for a degree.")
+    parser.add_argument("--agents", type=int, required=True, help="number of agents")
+    parser.add_argument("--degree", type=int, required=True, help="messages per agent and update")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    command.suggest(options.agents, options.degree, json=options.json)
+    return EXIT_OK
+
+
 def _take_agents(arguments: Arguments) -> tuple[list[str], int]:
     """Split ``--agents N`` off a command line."""
     rest, agents = list(arguments), 1
@@ -103,4 +161,5 @@ def _usage() -> str:
 COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "train": train,
     "eval": evaluate,
+    "topology": topology,
 }

@@ -1,0 +1,65 @@
+"""The command line: dispatch, help, and mistakes in one line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from gala import __version__, cli
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0 == cli.main(["--help"])
+    shown = capsys.readouterr().out
+    assert all(f"  {name} " in shown for name in cli.COMMANDS)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"gala {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian"], "no command is named 'trian' (did you mean 'train'?)"),
+        (["eval"], "the following arguments are required: run (see gala eval --help)"),
+        (["eval", "/nowhere"], "/nowhere: no such run folder"),
+        (["eval", "x", "--episodes", "many"], "argument --episodes"),
+        (["topology", "rign", "--agents", "4"], "rign"),
+        (["topology", "ring", "--agents", "0"], "agents"),
+        (["train", "pong", "--agents"], "--agents: needs a value"),
+        (["train", "png"], "png"),
+    ],
+)
+def test_mistakes(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    assert words in complaint(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["pong"], (["pong"], 1)),
+        (["pong", "--agents", "4", "--seed", "1"], (["pong", "--seed", "1"], 4)),
+        (["--agents=3", "pong"], (["pong"], 3)),
+    ],
+)
+def test_the_number_of_agents_is_taken_off(
+    given: list[str], expected: tuple[list[str], int]
+) -> None:
+    assert cli._take_agents(given) == expected
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = f"{sys.executable} -m gala topology ring --agents 64 --json | head -c 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60
+    )
+    assert "Traceback" not in done.stderr
