@@ -15,7 +15,7 @@ from torch import Tensor
 from gala.algorithms.a2c import statistics
 from gala.atomic_file import write_atomic
 from gala.coupling import Gossip
-from gala.divergence.tracker import DivergenceTracker, UpdateNorms
+from gala.divergence.tracker import DivergenceTracker, UpdateNorms, exact_total
 from gala.gossip import GossipNode
 from gala.telemetry.console import Console
 from gala.telemetry.reader import RunReader
@@ -67,6 +67,7 @@ class Observer:
         self._laps = dict.fromkeys(PHASES, 0.0)
         self._lap_start = time.perf_counter()
         self._others: dict[int, tuple[int, float, float]] = {}
+        self._exact: float | None = None
         self._staleness_max = 0
         self._waited_s = 0.0
         self._last_update = self._last_step = 0
@@ -108,7 +109,7 @@ class Observer:
         agent, node = self._agent, self._node
         if node is not None:
             self._staleness_max = max(self._staleness_max, node.staleness)
-        self._tracker.observe(
+        ticked = self._tracker.observe(
             agent.flat.data,
             update=agent.update,
             step=agent.step,
@@ -116,6 +117,9 @@ class Observer:
             mix_every=node.mix_every if node is not None else 1,
             delay=node.delay if node is not None else 0,
         )
+        if ticked and node is not None and agent.setting.launch.leads:
+            # one host, one look into all mailboxes: what the sketches only estimate
+            self._exact = exact_total(node.snapshot().values())
         if time.perf_counter() - self._last_time >= self._log.every_s:
             self._record(losses)
 
@@ -157,6 +161,8 @@ class Observer:
             metrics |= statistics(losses)
         metrics |= self._gossip_metrics()
         metrics |= self._tracker.metrics(self.norms.supremum)
+        if self._exact is not None:
+            metrics["divergence/total_exact"] = self._exact
         self._writer.record(metrics, update=agent.update, step=agent.step)
         if self._tensorboard is not None:
             self._tensorboard.record(metrics, step=agent.step)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,14 +138,17 @@ class DivergenceTracker:
         update_norm: float,
         mix_every: int = 1,
         delay: int = 0,
-    ) -> None:
+    ) -> bool:
         """At a new tick: append the sketch of ``vector``, then measure the previous tick.
 
         The previous one, because by now every agent that lives has written its sketch of it.
+
+        Returns:
+            Whether a tick began.
         """
         tick = self.tick(update)
         if tick is None:
-            return
+            return False
         self._last_tick = tick
         self._writer.append(
             t=time.time(),
@@ -159,6 +163,7 @@ class DivergenceTracker:
             sketch=self._sketcher(vector),
         )
         self.ball = measure(self._files, tick - 1, self._topology) or self.ball
+        return True
 
     def metrics(self, update_norm: float) -> Metrics:
         """The newest measurement as records of ``metrics.jsonl``."""
@@ -181,6 +186,12 @@ class DivergenceTracker:
     def close(self) -> None:
         """Close the own sketch file."""
         self._writer.close()
+
+
+def exact_total(vectors: Iterable[Tensor]) -> float:
+    """``||X - Xbar||_F`` of Float[P] vectors themselves, without sketches."""
+    rows = torch.stack([vector.detach().cpu() for vector in vectors])
+    return float((rows - rows.mean(0)).norm())
 
 
 def measure(files: list[Path], tick: int, topology: Topology | None) -> Ball | None:

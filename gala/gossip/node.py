@@ -6,6 +6,7 @@ Nothing here is a collective operation and nothing waits, except an agent that r
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -163,6 +164,21 @@ class GossipNode:
     def peer_state(self, peer: int) -> PeerState:
         """What is known of ``peer``."""
         return self.transport.state(peer)
+
+    def snapshot(self) -> dict[int, Tensor]:
+        """Newest parameters of every agent whose mailbox can be read, own ones included.
+
+        Float32[P] each, valid until the next call. Reading disturbs nobody, but takes a copy per
+        agent: for measurements, not for every update.
+        """
+        found = {self.rank: self._vector}
+        for peer in range(self.topology.agents):
+            if peer != self.rank:
+                with contextlib.suppress(Refused):
+                    message = self.transport.latest(peer)
+                    if message is not None:
+                        found[peer] = message[1]
+        return found
 
     def state_dict(self) -> dict[str, int]:
         """Counters from which :meth:`load_state_dict` goes on in the same round."""

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from gala.divergence.tracker import LOCK_STEP_TICK, DivergenceTracker, UpdateNorms, measure
+from gala.divergence.tracker import (
+    LOCK_STEP_TICK,
+    DivergenceTracker,
+    UpdateNorms,
+    exact_total,
+    measure,
+)
 from gala.topology import Topology, load_topology
 
 P = 5000
@@ -110,3 +116,8 @@ def test_the_largest_update_is_kept_for_a_window() -> None:
         norms.before(x)
         norms.after(x + 0.1)
     assert norms.supremum == pytest.approx(0.1 * 3**0.5)
+
+
+def test_the_exact_total_by_hand() -> None:
+    rows = [torch.tensor([0.0, 0.0]), torch.tensor([0.0, 6.0]), torch.tensor([0.0, 3.0])]
+    assert exact_total(rows) == pytest.approx(18**0.5)

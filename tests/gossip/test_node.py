@@ -254,3 +254,14 @@ def test_counters_name_what_was_moved() -> None:
     assert sorted(nodes[0].messages) == [1, 2] == list(nodes[0].neighbours)
     nodes[1].close()
     assert nodes[0].peer_state(1) is PeerState.LEFT
+
+
+def test_a_snapshot_shows_everybody_that_can_be_read() -> None:
+    network, nodes, vectors = crowd("ring", 4)
+    assert set(nodes[0].snapshot()) == {0}
+    for node in nodes[1:]:
+        node.publish(update=1, step=0)
+    network.refuse[2] = Refusal.CHECKSUM
+    found = nodes[0].snapshot()
+    assert set(found) == {0, 1, 3} and torch.equal(found[3], vectors[3])
+    assert not nodes[0].refused and nodes[0].messages == {}
