@@ -46,9 +46,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from gala.divergence.series import Rounds, sum_of_norms
 from gala.topology import Topology, spectrum
 from gala.topology.graph import edge_array, reached
+from gala.topology.series import Rounds, sum_of_norms
 
 MAX_DELAY = 256
 """Updates; a model with older messages says nothing of use."""
@@ -183,13 +183,9 @@ def _model(delay: int, mix_every: int, agents: int) -> str:
 
 def _rounds(topology: Topology, present: list[int], delay: int) -> Rounds | None:
     """The matrices of one period among the ``present``; None when they are too large."""
-    whole = len(present) == topology.agents
-    if whole:
-        spectra = spectrum.circulant_spectra(topology)
-        if spectra is not None:
-            own = np.array([mixing.self_weight[0] for mixing in topology.rounds])
-            return Rounds.diagonal(spectra[:, 1:], own, skew=_skew(topology))
-    if len(present) > spectrum.DENSE:
+    if len(present) == topology.agents:
+        return spectrum.rounds_of(topology, delay=delay)
+    if len(topology.rounds) * len(present) ** 3 > spectrum.DENSE_WORK:
         return None
     matrices = []
     for mixing in topology.rounds:
@@ -227,8 +223,7 @@ def _large(topology: Topology, *, delay: int, mix_every: int, reason: str) -> Co
     factor, sigma = spectrum.factor(topology), spectrum.sigma_2(topology)
     if delay or factor is None or sigma is None:
         return NoBound(
-            reason=f"no bound applies: {topology.agents} agents are too many for this model of a "
-            "graph that is not circulant"
+            reason=f"no bound applies: {topology.agents} agents are too many for this graph's model"
         )
     period = len(topology.rounds)
     # windows of at least m rounds hold (m - period + 1) // period whole periods, norm <= sigma each

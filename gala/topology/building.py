@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError, validate_call
 
 from gala.errors import did_you_mean
-from gala.topology import families
+from gala.topology import families, finite_time, hierarchy, random_families
 from gala.topology.description import Description, EdgeList
 from gala.topology.graph import Edges, Graph, degrees, edge_array, reached
 from gala.topology.mixing import Mixing
@@ -28,24 +27,37 @@ FAMILIES: dict[str, Callable[..., Graph]] = {
     "hypercube": families.hypercube,
     "exponential": families.exponential,
     "one-peer-exponential": families.one_peer_exponential,
+    "n-peer-exponential": finite_time.n_peer_exponential,
+    "bipartite-exponential": finite_time.bipartite_exponential,
+    "base": finite_time.base,
+    "random-peer": random_families.random_peer,
+    "random-regular": random_families.random_regular,
+    "small-world": random_families.small_world,
+    "erdos-renyi": random_families.erdos_renyi,
+    "hierarchical": hierarchy.hierarchical,
 }
 """Every family by the name that files use."""
 
 
-def build(description: Description, agents: int) -> Topology:
-    """The topology that ``description`` means for ``agents`` agents.
+def build(description: Description, agents: int | None) -> Topology:
+    """The topology that ``description`` means for ``agents`` agents (None: as many as it says).
 
     Raises:
         UserError: the size is not the file's, the family does not exist or not at this size, an
             edge or weight is impossible, or the graph is not strongly connected.
     """
     place = description.place
+    if agents is None:
+        agents = description.agents
+    if agents is None:
+        raise place.error("takes any number of agents; which?", hint="give --agents N")
     if agents < 1:
         raise place.error(f"a topology needs at least one agent, got {agents}")
     if description.agents not in (None, agents):
+        key = () if description.agents_key is None else (description.agents_key,)
         raise place.error(
             f"is for {description.agents} agents, the launch has {agents}",
-            "agents",
+            *key,
             hint=f"launch {description.agents} agents or use a file with agents: any",
         )
     if description.edges is not None:
@@ -256,8 +268,3 @@ def _check_connected(description: Description, edges: Edges, agents: int) -> Non
 def _names(agents: list[int]) -> str:
     shown = [str(agent) for agent in agents[:8]]
     return "{" + ", ".join(shown) + (", ..." if len(agents) > 8 else "") + "}"
-
-
-def family_of(name: str, options: dict[str, Any] | None, place: Any) -> Description:
-    """The description of a bare family ``name``."""
-    return Description(name=name, place=place, family=name, options=options or {})

@@ -91,6 +91,7 @@ class Description:
         weights: as the file says, or None for the default.
         schedule: as the file says, or None for the default.
         edges_key: field of the file that holds the edges, for messages.
+        agents_key: field that holds the number of agents; None: it is that of the nodes.
     """
 
     name: str
@@ -102,3 +103,4 @@ class Description:
     weights: Weights | None = None
     schedule: Schedule | None = None
     edges_key: str = "edges"
+    agents_key: str | None = "agents"

@@ -23,7 +23,8 @@ def norm(apply: Operator, size: int, *, tolerance: float = 1e-12) -> float:
     Args:
         apply: x -> M^T M x for Float64[size]; both M and M^T keep the mean of a vector at zero.
         size: dimension.
-        tolerance: stop when doubling the number of steps moves the eigenvalue less than this.
+        tolerance: stop when doubling the number of steps moves the eigenvalue less than this, as a
+            share of it.
 
     Returns:
         The largest singular value of M on vectors of mean zero.
@@ -43,10 +44,10 @@ def norm(apply: Operator, size: int, *, tolerance: float = 1e-12) -> float:
         diagonal.append(float(vector @ image))
         image -= diagonal[-1] * vector + (beside[-1] * previous if beside else 0.0)
         length = float(np.linalg.norm(image))
-        done = length < 1e-14 or len(diagonal) >= min(4 * size + 64, MAX_STEPS)
+        done = length <= 1e-15 * abs(diagonal[0]) or len(diagonal) >= min(4 * size + 64, MAX_STEPS)
         if done or len(diagonal) == check:
             value = largest(np.array(diagonal), np.array(beside))
-            if done or abs(value - last) <= tolerance:
+            if done or abs(value - last) <= tolerance * abs(value):
                 return float(np.sqrt(max(value, 0.0)))
             last, check = value, 2 * check
         beside.append(length)

@@ -19,12 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gala.topology import lanczos
+from gala.topology import advice, lanczos
 from gala.topology.graph import Edges, degrees, neighbour_lists, strongly_connected
 from gala.topology.mixing import Mixing
+from gala.topology.series import Rounds, sum_of_norms
 from gala.topology.topology import Topology
 
 DENSE = 512
+DENSE_WORK = 256 * 2**21
+"""Period times N^3 up to which series of dense products are computed."""
 ZERO = 1e-12
 """Below this a contraction is exact and what is left is rounding."""
 
@@ -36,28 +39,42 @@ def beta(topology: Topology) -> float | None:
     None where it says nothing and is expensive: more than :data:`DENSE` agents whose mixing is not
     doubly stochastic.
     """
-    sigma = sigma_2(topology)
-    if sigma is None:
-        return None
-    return 0.0 if sigma < ZERO else float(sigma ** (1 / len(topology.rounds)))
+    log = _log_sigma_2(topology)
+    return None if log is None else float(np.exp(log / len(topology.rounds)))
+
+
+def sigma_2(topology: Topology) -> float | None:
+    """Second largest singular value of the product of the matrices of one period; None as above."""
+    log = _log_sigma_2(topology)
+    return None if log is None else float(np.exp(log))
 
 
 @lru_cache(maxsize=256)
-def sigma_2(topology: Topology) -> float | None:
-    """Second largest singular value of the product of the matrices of one period."""
+def _log_sigma_2(topology: Topology) -> float | None:
+    """In logarithms: 64 rounds that shrink by 0.6 each look like the exact mean, and are not."""
     agents, rounds = topology.agents, topology.rounds
     if agents == 1:
-        return 0.0
+        return -np.inf
     spectra = circulant_spectra(topology)
     if spectra is not None and topology.doubly_stochastic:
-        return float(np.abs(np.prod(spectra, axis=0))[1:].max())
+        moduli = np.abs(spectra[:, 1:])
+        with np.errstate(divide="ignore"):
+            logs = np.log(np.where(moduli < ZERO, 0.0, moduli)).sum(axis=0)
+        return float(logs.max())
     if agents <= DENSE:
-        product = np.eye(agents)
+        if not topology.doubly_stochastic:
+            product = np.eye(agents)
+            for mixing in rounds:
+                product = mixing.dense() @ product
+            return float(np.log(max(np.linalg.svd(product, compute_uv=False)[1], 1e-300)))
+        log, residue = 0.0, np.eye(agents) - 1 / agents
         for mixing in rounds:
-            product = mixing.dense() @ product
-        if topology.doubly_stochastic:
-            return float(np.linalg.norm(product - 1 / agents, 2))
-        return float(np.linalg.svd(product, compute_uv=False)[1])
+            residue = mixing.dense() @ residue
+            size = float(np.linalg.norm(residue, 2))
+            if size < ZERO:  # from one to rounding in a single round: the exact mean
+                return -np.inf
+            log, residue = log + np.log(size), residue / size
+        return float(min(log, 0.0))
     if not topology.doubly_stochastic:
         return None
 
@@ -68,7 +85,19 @@ def sigma_2(topology: Topology) -> float | None:
             x = mixing.apply_transposed(x)
         return x
 
-    return min(1.0, lanczos.norm(gram, agents))
+    size = lanczos.norm(gram, agents)
+    return -np.inf if size < 1e-150 else float(min(np.log(size), 0.0))
+
+
+def rounds_of(topology: Topology, *, delay: int = 0) -> Rounds | None:
+    """The matrices of one period in the form that series are computed with; None: too large."""
+    spectra = circulant_spectra(topology)
+    if spectra is not None:
+        own = np.array([mixing.self_weight[0] for mixing in topology.rounds])
+        return Rounds.diagonal(spectra[:, 1:], own, skew=float(np.sqrt(1 + (1 - own).max())))
+    if len(topology.rounds) * topology.agents**3 > DENSE_WORK:
+        return None
+    return Rounds.dense(np.array([mixing.dense() for mixing in topology.rounds]), delay=delay)
 
 
 def circulant_spectra(topology: Topology) -> NDArray[np.complex128] | None:
@@ -113,42 +142,14 @@ def factor(topology: Topology) -> float | None:
     if sigma is None or not topology.doubly_stochastic or sigma > 1 - ZERO:
         return None
     period = len(topology.rounds)
-    if period == 1:
+    if period == 1 or topology.agents == 1:
         return sigma / (1 - sigma)
-    if circulant_spectra(topology) is None and topology.agents > DENSE:
+    rounds = rounds_of(topology)
+    if rounds is None:
         # a stretch of m rounds holds at least (m - period + 1) // period whole periods
         return 2 * (period - 1) + period * sigma / (1 - sigma)
-    return max(_series(topology, last) for last in range(period))
-
-
-def _series(topology: Topology, last: int) -> float:
-    """``sum_{k>=1} ||P_last ... P_(last-k+1) - J||_2``, an upper bound within 1e-6 of it."""
-    period = len(topology.rounds)
-    spectra = circulant_spectra(topology)
-    matrices = None if spectra is not None else [m.dense() for m in topology.rounds]
-    residue: NDArray[Any] = (
-        np.ones(topology.agents - 1, dtype=np.complex128)
-        if spectra is not None
-        else np.eye(topology.agents) - 1 / topology.agents
-    )
-    total, whole = 0.0, 0.0
-    for k in range(1, 1_000_000):
-        if spectra is not None:
-            residue = residue * spectra[(last - k + 1) % period][1:]
-            size = float(np.abs(residue).max())
-        else:
-            assert matrices is not None
-            residue = residue @ matrices[(last - k + 1) % period]
-            size = float(np.linalg.norm(residue, 2))
-        if size < ZERO:
-            break
-        total += size
-        if k % period == 0:
-            whole = whole or total  # the sum over the first period bounds all later ones
-            tail = whole * size / (1 - size) if size < 1 else np.inf
-            if tail < 1e-6 * total:
-                return total + tail
-    return total
+    series = sum_of_norms(rounds, delay=0, mix_every=1)
+    return None if series is None else series.total
 
 
 def rounds_to_consensus(topology: Topology, shrink: float = 1e-3) -> int | None:
@@ -223,7 +224,7 @@ def report(topology: Topology) -> dict[str, Any]:
         "factor": factor(topology),
         "diameter": diameter(topology.edges, topology.agents),
         "messages_per_update": messages_per_update(topology),
-        "warnings": warnings(topology),
+        "warnings": advice.warnings(topology, rate),
         "family": topology.family,
         "weights": topology.weights,
         "schedule": topology.schedule,
@@ -232,8 +233,3 @@ def report(topology: Topology) -> dict[str, Any]:
         "rounds_to_consensus": rounds_to_consensus(topology),
         "hash": topology.hash,
     }
-
-
-def warnings(topology: Topology) -> list[str]:
-    """What a user of this topology should know, each with what to do about it."""
-    return []

@@ -1,9 +1,9 @@
 """Sums of norms of growing products of mixing matrices, the numbers behind every bound.
 
-See :mod:`gala.divergence.bound` for the model. The products are followed backwards in time from the
-moment after a mix, for all rounds of the period at once. Matrices that share an orthonormal basis
-of eigenvectors (circulant topologies, symmetric ones with equal self weights) are followed as
-vectors of eigenvalues, which makes them cost next to nothing.
+See :mod:`gala.divergence.bound` for the model with delays. The products are followed backwards in
+time from the moment after a mix, for all rounds of the period at once. Matrices that share an
+orthonormal basis of eigenvectors (circulant topologies, symmetric ones with equal self weights) are
+followed as vectors of eigenvalues, which makes them cost next to nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 CHUNK = 32
 """Terms that are looked at together."""
 MAX_STEPS = 65_536
+MAX_WORK = 1_000_000_000
+"""Multiplications that one series may cost; its tail is then extrapolated, with a margin."""
 PRECISION = 1e-3
 """A series ends when its estimated tail is below this share of the total ..."""
 ENOUGH = 2_048
@@ -94,7 +96,7 @@ class Rounds:
     def frobenius(self, products: Array) -> Floats:
         """Float64[K, p]: Frobenius norms of the same, which are never smaller."""
         centred = products - products.mean(axis=-2, keepdims=True)
-        return np.sqrt(np.einsum("kpij,kpij->kp", centred, centred))
+        return np.asarray(np.sqrt(np.einsum("kpij,kpij->kp", centred, centred)))
 
 
 def _spectral(matrices: Array) -> Floats:
@@ -136,15 +138,19 @@ def sum_of_norms(rounds: Rounds, *, delay: int, mix_every: int) -> Series | None
     tail = _Tail(window=window, floor=0.0 if exact is None else exact ** (window * chunk))
     norms_of = _Norms(rounds)
     total = squares = np.zeros(period)
-    for step in range(0, MAX_STEPS, chunk):
+    work = period * rounds.full.shape[-1] ** (3 if rounds.matrices else 1)
+    steps = max(min(MAX_STEPS, MAX_WORK // work), 4 * window * chunk)
+    for step in range(0, steps, chunk):
         products = np.array([next(terms) for _ in range(chunk)])
         norms = norms_of(products, step)
         total, squares = total + norms.sum(axis=0), squares + (norms**2).sum(axis=0)
         if tail.closed(norms.sum(axis=0), total, step + chunk):
+            rest = tail.rest()
             break
-        if tail.stuck(step):
+    else:
+        if tail.decay >= 1 - 1e-9:
             return None
-    rest = tail.rest()
+        rest = 1.25 * tail.rest()
     rate = tail.decay ** (1 / (tail.window * chunk))
     # as if geometric from here on: first term rest * (1 - rate), its squares decay with rate^2
     rest_squares = rest**2 * (1 - rate) / (1 + rate)
@@ -285,7 +291,3 @@ class _Tail:
         steady = abs(self.decay - self._decay_then) <= 2e-3 * (1 - self.decay)
         self._checkpoint, self._decay_then = count, self.decay
         return steady
-
-    def stuck(self, count: int) -> bool:
-        """Whether the terms have stopped to decay."""
-        return count >= MAX_STEPS // 4 and self.decay >= 1 - 1e-9

@@ -1,0 +1,143 @@
+"""Mixing matrices as they are: ``.npy`` and ``.csv``.
+
+Row i holds the weights that agent i gives, itself included; every row sums to one. A ``.npy`` array
+is N x N, or rounds x N x N; a ``.csv`` file separates rounds by an empty line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gala.errors import UserError
+from gala.topology.description import Description, EdgeList, Key, Place
+from gala.topology.weights import Weights
+
+SUM_TOLERANCE = 1e-6
+"""How far the sum of a row may be from one; the agent's own weight takes up the difference."""
+
+MAX_ENTRIES = 2**26
+
+
+def read_npy(path: Path) -> Description:
+    """A topology from a ``.npy`` file, which is never unpickled.
+
+    Raises:
+        UserError: it is not an array of numbers, or its shape or a row is wrong.
+    """
+    try:
+        stored: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"is not a .npy array: {error}", file=path) from None
+    if stored.dtype.kind not in "fiu":
+        raise UserError(f"holds {stored.dtype}, expected numbers", file=path)
+    shape = " x ".join(map(str, stored.shape)) or "a number"
+    if stored.ndim not in (2, 3) or stored.shape[-1] != stored.shape[-2] or 0 in stored.shape:
+        raise UserError(f"is {shape}, expected N x N or rounds x N x N", file=path)
+    if stored.size > MAX_ENTRIES:
+        raise UserError(
+            f"has {stored.size:,} entries, the limit is {MAX_ENTRIES:,}",
+            file=path,
+            hint="an edge list holds large sparse graphs",
+        )
+    matrices = np.array(stored, dtype=np.float64)
+    return describe_matrices(matrices.reshape(-1, *matrices.shape[-2:]), path, Place(file=path), [])
+
+
+def read_csv(text: str, path: Path) -> Description:
+    """A topology from the text of a ``.csv`` file. Raises as :func:`read_npy`."""
+    blocks: list[list[list[float]]] = [[]]
+    lines: list[list[int]] = [[]]
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split("#", 1)[0].strip()
+        if not words:
+            if blocks[-1] and not line.lstrip().startswith("#"):
+                blocks.append([])
+                lines.append([])
+            continue
+        row = []
+        for word in words.split(","):
+            try:
+                row.append(float(word))
+            except ValueError:
+                raise UserError(
+                    f"{word.strip()[:40]!r} is not a number", file=path, line=number
+                ) from None
+        if blocks[-1] and len(row) != len(blocks[-1][0]):
+            raise UserError(
+                f"has {len(row)} entries, the rows before have {len(blocks[-1][0])}",
+                file=path,
+                line=number,
+            )
+        blocks[-1].append(row)
+        lines[-1].append(number)
+    if not blocks[-1]:
+        blocks.pop()
+        lines.pop()
+    if not blocks:
+        raise UserError("is empty", file=path)
+    for block, numbers in zip(blocks, lines, strict=True):
+        if len(block) != len(block[0]) or len(block) != len(blocks[0]):
+            raise UserError(
+                f"is {len(block)} x {len(block[0])}, expected {len(block[0])} x {len(block[0])}"
+                + ("" if len(blocks) == 1 else f" like the first round, {len(blocks[0])} agents"),
+                file=path,
+                line=numbers[-1],
+            )
+
+    def line_of(key: Key) -> int | None:
+        if len(key) > 1 and isinstance(key[1], int) and key[0] == "row":
+            return [n for block in lines for n in block][key[1]]
+        return None
+
+    return describe_matrices(np.array(blocks), path, Place(file=path, line=line_of), lines)
+
+
+def describe_matrices(
+    matrices: NDArray[np.float64], path: Path, place: Place, lines: list[list[int]]
+) -> Description:
+    """What mixing matrices Float64[rounds, N, N] say."""
+    rounds, agents = matrices.shape[:2]
+
+    def bad(number: int, row: int, rule: str, hint: str | None = None) -> UserError:
+        where = f"row {row}" if rounds == 1 else f"round {number}, row {row}"
+        line = lines[number][row] if lines else None
+        return UserError(f"{where}: {rule}", file=path, line=line, hint=hint)
+
+    for number, row, column in np.argwhere(~np.isfinite(matrices))[:1].tolist():
+        raise bad(number, row, f"weight {matrices[number, row, column]} is not a finite number")
+    for number, row, column in np.argwhere(matrices < 0)[:1].tolist():
+        raise bad(number, row, f"weight {matrices[number, row, column]:g} is negative")
+    sums = matrices.sum(axis=2)
+    for number, row in np.argwhere(np.abs(sums - 1) > SUM_TOLERANCE)[:1].tolist():
+        hint = None
+        if np.abs(matrices.sum(axis=1) - 1).max() <= SUM_TOLERANCE:
+            hint = "its columns do: transpose it"
+        elif np.isin(matrices, (0, 1)).all():
+            hint = (
+                "it looks like an adjacency matrix: give an edge list, or divide rows by their sums"
+            )
+        raise bad(number, row, f"sums to {sums[number, row]:.10g}, a row must sum to 1", hint)
+    matrices = matrices.copy()
+    matrices[:, np.arange(agents), np.arange(agents)] = 0.0
+    number, target, source = np.nonzero(matrices)
+    listed = EdgeList(
+        edges=np.stack([source, target], axis=1).astype(np.int64),
+        weight=matrices[number, target, source],
+        weighted=np.ones(len(number), dtype=np.bool_),
+        round=number.astype(np.int64),
+        entry=(number * agents + target).astype(np.int64),
+        rounds=rounds,
+    )
+    return Description(
+        name=path.stem,
+        place=place,
+        agents=agents,
+        agents_key=None,
+        edges=listed,
+        edges_key="row",
+        weights=Weights(kind="explicit"),
+    )

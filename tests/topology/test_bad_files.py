@@ -1,0 +1,403 @@
+"""Whatever a hand-written topology file gets wrong: one line with file, line, rule and a fix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gala.errors import UserError
+from gala.topology import Topology, load_topology
+
+
+def refusal(path: Path, agents: int | None) -> str:
+    with pytest.raises(UserError) as caught:
+        load_topology(path, agents)
+    text = str(caught.value)
+    assert "\n" not in text and len(text) < 400
+    return text.replace(str(path.parent) + "/", "")
+
+
+def yaml_refusal(tmp_path: Path, text: str, agents: int | None = 4) -> str:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return refusal(path, agents)
+
+
+CASES = {
+    "not strongly connected": (
+        "edges:\n  - [0, 1]\n  - [1, 0]\n  - [2, 3]\n  - [3, 2]\n",
+        "mine.yaml:1: edges: not strongly connected: what agents {0, 1} publish never reaches "
+        "agents {2, 3} (add an edge such as [1, 2])",
+    ),
+    "one way only": (
+        "edges: [[0, 1], [1, 2], [2, 3]]\n",
+        "mine.yaml:1: edges: not strongly connected: what agents {1, 2, 3} publish never reaches "
+        "agents {0} (add an edge such as [3, 0])",
+    ),
+    "row above one": (
+        "weights: explicit\nedges:\n  - [0, 1, 0.5]\n  - [1, 2, 0.5]\n  - [2, 3, 0.5]\n"
+        "  - [3, 0, 0.7]\n  - [1, 0, 0.6]\n",
+        "mine.yaml:7: edges.4: the weights of row 0 sum to 1.3, and a row must sum to 1 with what "
+        "is left given to the agent itself (give at most 0.3333 to each of the 2 it hears)",
+    ),
+    "duplicate edge": (
+        "edges:\n  - [0, 1]\n  - [1, 2]\n  - [0, 1]\n",
+        "mine.yaml:4: edges.2: edge 0 to 1 is given twice, first as edges.0 (remove one of them)",
+    ),
+    "duplicate both ways": (
+        "directed: false\nedges:\n  - [0, 1]\n  - [1, 0]\n",
+        "mine.yaml:4: edges.1: edge 1 to 0 is given twice, first as edges.0 (remove one of them)",
+    ),
+    "self edge": (
+        "edges:\n  - [0, 1]\n  - [2, 2]\n",
+        "mine.yaml:3: edges.1: agent 2 hears itself; an agent's own weight is what is left of one "
+        "(remove the edge)",
+    ),
+    "agent out of range": (
+        "edges:\n  - [0, 1]\n  - {source: 1, target: 9}\n",
+        "mine.yaml:3: edges.1: agent 9 is missing, agents are 0..3 (launch 10 agents or correct "
+        "the edge)",
+    ),
+    "agent below zero": (
+        "edges:\n  - [0, -1]\n",
+        "mine.yaml:2: edges.0: agent -1 is missing, agents are 0..3",
+    ),
+    "negative weight": (
+        "edges:\n  - [0, 1, -0.5]\n",
+        "mine.yaml:2: edges.0: weight -0.5 is negative, weights must be above 0",
+    ),
+    "zero weight": (
+        "edges:\n  - [0, 1, 0.0]\n",
+        "mine.yaml:2: edges.0: weight 0 is zero, weights must be above 0 (remove the edge)",
+    ),
+    "infinite weight": (
+        "edges:\n  - [0, 1, .inf]\n",
+        "mine.yaml:2: edges.0: weight inf is not a finite number",
+    ),
+    "weight that is no number": (
+        "edges:\n  - {source: 0, target: 1, weight: .nan}\n",
+        "mine.yaml:2: edges.0: weight nan is not a finite number",
+    ),
+    "weight in words": (
+        "edges:\n  - {source: 0, target: 1, weight: half}\n",
+        "mine.yaml:2: edges.0.weight: should be a valid number, got 'half'",
+    ),
+    "agent in words": (
+        "edges:\n  - [zero, 1]\n",
+        "mine.yaml:2: edges.0.source: should be a valid integer, got 'zero'",
+    ),
+    "edge without target": (
+        "edges:\n  - {source: 0}\n",
+        "mine.yaml:2: edges.0.target: is missing",
+    ),
+    "edge that is a number": (
+        "edges:\n  - 3\n",
+        "mine.yaml:2: edges.0: an edge is [source, target], [source, target, weight] or a mapping",
+    ),
+    "some weights": (
+        "edges:\n  - [0, 1, 0.5]\n  - [1, 0]\n",
+        "mine.yaml:3: edges.1: has no weight, but other edges have one (give all edges a weight, "
+        "or none)",
+    ),
+    "explicit without weights": (
+        "edges: [[0, 1], [1, 0]]\nweights: explicit\n",
+        "mine.yaml:1: edges.0: weights: explicit needs a weight on every edge",
+    ),
+    "uniform with weights": (
+        "weights: uniform\nedges:\n  - [0, 1, 0.5]\n",
+        "mine.yaml:3: edges.0: has a weight, but weights: uniform makes the weights (remove it or "
+        "write weights: explicit)",
+    ),
+    "explicit family": (
+        "family: ring\nweights: explicit\n",
+        "mine.yaml:2: weights: weights: explicit needs edges with weights",
+    ),
+    "metropolis one way": (
+        "weights: metropolis\nedges: [[0, 1], [1, 2], [2, 3], [3, 0], [0, 2]]\n",
+        "mine.yaml:1: weights: metropolis weights need a graph that is heard both ways; agent 2 "
+        "hears 2 and is heard by 1 (add the edges back, or use weights: push-sum)",
+    ),
+    "unknown family": (
+        "version: 1\nfamily: rign\n",
+        "mine.yaml:2: family: unknown family 'rign' (did you mean 'ring'?)",
+    ),
+    "unknown option": (
+        "family:\n  kind: ring\n  direct: true\n",
+        "mine.yaml:3: family.direct: unknown option (did you mean 'directed'?)",
+    ),
+    "option of no family": (
+        "family: {kind: line, directed: true}\n",
+        "mine.yaml:1: family.directed: unknown option (line has no options)",
+    ),
+    "option of a wrong type": (
+        "family: {kind: star, hub: first}\n",
+        "mine.yaml:1: family.hub: should be a valid integer, got 'first'",
+    ),
+    "hub that is missing": (
+        "family: {kind: star, hub: 4}\n",
+        "mine.yaml:1: family.hub: agent 4 is missing, agents are 0..3 (hub: 0)",
+    ),
+    "rows that do not fit": (
+        "family: {kind: torus, rows: 3}\n",
+        "mine.yaml:1: family.rows: 4 agents cannot stand in 3 equal rows (rows: 2)",
+    ),
+    "family and edges": (
+        "family: ring\nedges: [[0, 1]]\n",
+        "mine.yaml:2: edges: a topology has either a family or edges, not both (keep one of them)",
+    ),
+    "neither": (
+        "version: 1\nname: nothing\n",
+        "mine.yaml:1: a topology has either a family or edges (for example family: ring)",
+    ),
+    "unknown field": (
+        "family: ring\nwieghts: uniform\n",
+        "mine.yaml:2: wieghts: unknown field (did you mean 'weights'?)",
+    ),
+    "unknown field of an edge": (
+        "edges:\n  - {source: 0, target: 1, wight: 1}\n",
+        "mine.yaml:2: edges.0.wight: unknown field (did you mean 'weight'?)",
+    ),
+    "unknown weights": (
+        "family: ring\nweights: metropolitan\n",
+        "mine.yaml:2: weights: unknown weights 'metropolitan' (did you mean 'metropolis'?)",
+    ),
+    "unknown schedule": (
+        "family: ring\nschedule: sometimes\n",
+        "mine.yaml:2: schedule: unknown schedule 'sometimes' (known: static, rotate, one-peer, "
+        "random)",
+    ),
+    "unknown version": (
+        "version: 2\nfamily: ring\n",
+        "mine.yaml:1: version: version 2 is unknown (this gala reads version 1)",
+    ),
+    "another size": (
+        "agents: 5\nfamily: ring\n",
+        "mine.yaml:1: agents: is for 5 agents, the launch has 4 (launch 5 agents or use a file "
+        "with agents: any)",
+    ),
+    "size in words": (
+        "agents: four\nfamily: ring\n",
+        "mine.yaml:1: agents: must be a number from 1 or any, got 'four'",
+    ),
+    "no agents at all": (
+        "agents: 0\nfamily: ring\n",
+        "mine.yaml:1: agents: must be a number from 1 or any, got 0",
+    ),
+    "schedule of a timed family": (
+        "family: one-peer-exponential\nschedule: static\n",
+        "mine.yaml:2: schedule: one-peer-exponential brings its own rounds and takes no schedule "
+        "(remove the line schedule)",
+    ),
+    "schedule of explicit weights": (
+        "edges: [[0, 1, 0.5], [1, 2, 0.5], [2, 3, 0.5], [3, 0, 0.5]]\nschedule: rotate\n",
+        "mine.yaml:2: schedule: schedule: rotate changes the edges of a round, weights cannot be "
+        "explicit (remove the weights, or give every edge its round)",
+    ),
+    "weights of a weighted family": (
+        "family: base\nweights: lazy\n",
+        "mine.yaml:2: weights: base brings its own weights (remove the line weights)",
+    ),
+    "directed family": (
+        "family: ring\ndirected: true\n",
+        "mine.yaml:2: directed: directed belongs to a list of edges, not to a family (write "
+        "family: {kind: ring, directed: true})",
+    ),
+    "round outside": (
+        "rounds: 2\nedges:\n  - {source: 0, target: 1, round: 2}\n",
+        "mine.yaml:3: edges.0.round: round 2 is outside 0..1",
+    ),
+    "a list": (
+        "- 1\n",
+        "mine.yaml:1: a topology file is a mapping of fields (for example: family: ring)",
+    ),
+    "empty": ("\n  \n", "mine.yaml: is empty (for example: family: ring)"),
+    "comments only": ("# nothing\n", "mine.yaml: is empty"),
+    "malformed": (
+        "family: ring\nedges: [[0, 1]\n",
+        "mine.yaml:3: malformed YAML: expected ',' or ']', but got '<stream end>'",
+    ),
+    "bomb": (
+        "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
+        "mine.yaml:2: aliases (*name) are not allowed",
+    ),
+    "python object": (
+        "family: !!python/object/apply:os.system [ls]\n",
+        "mine.yaml:1: malformed YAML: could not determine a constructor for the tag "
+        "'tag:yaml.org,2002:python/object/apply:os.system'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_mistake_has_its_line(case: str, tmp_path: Path) -> None:
+    text, message = CASES[case]
+    assert yaml_refusal(tmp_path, text) == message
+
+
+@pytest.mark.parametrize(
+    ("family", "agents", "message"),
+    [
+        ("hypercube", 6, "a hypercube needs a power of two agents, got 6 (use 4 or 8 agents,"),
+        ("bipartite-exponential", 5, "pairs need an even number of agents, got 5 (use 4 or 6"),
+        ("{kind: random-regular, degree: 4}", 4, "4 agents have 3 others, degree cannot be 4"),
+        ("{kind: hierarchical, per_host: 3}", 4, "4 agents do not fill hosts of 3 (per_host: 2)"),
+        (
+            "{kind: erdos-renyi, probability: 0.001}",
+            30,
+            "30 agents stayed unconnected in 100 draws",
+        ),
+        ("complete", 5000, "5000 agents would have 24,995,000 edges, the limit is 20,000,000"),
+    ],
+)
+def test_families_say_where_they_exist(
+    tmp_path: Path, family: str, agents: int, message: str
+) -> None:
+    text = yaml_refusal(tmp_path, f"version: 1\nfamily: {family}\n", agents)
+    assert text.startswith("mine.yaml:2: family") and message in text
+
+
+def test_names_that_lead_nowhere(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "rign.yaml", 4) == "rign.yaml: no such file (did you mean 'ring'?)"
+    with pytest.raises(UserError, match=r"unknown topology 'rign' \(did you mean 'ring'\?\)"):
+        load_topology("rign", 4)
+    (tmp_path / "folder.yaml").mkdir()
+    assert "is a folder" in refusal(tmp_path / "folder.yaml", 4)
+    (tmp_path / "graph.gexf").write_text("x")
+    assert refusal(tmp_path / "graph.gexf", 4).startswith(
+        "graph.gexf: .gexf is no topology file (.yaml"
+    )
+    with pytest.raises(UserError, match="at least one agent"):
+        load_topology("ring", 0)
+    with pytest.raises(UserError, match="takes any number of agents"):
+        load_topology("ring")
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json", ".graphml", ".edgelist", ".adjlist", ".csv"])
+def test_empty_binary_and_huge_files(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"mine{suffix}"
+    path.write_bytes(b"")
+    assert "is empty" in refusal(path, 4)
+    path.write_bytes(b"\xff\xfe\x00\x01")
+    assert "is not UTF-8 text (byte 0)" in refusal(path, 4)
+    with path.open("wb") as file:
+        file.truncate(100 * 2**20)
+    assert f"is 100 MiB, the limit for {suffix} is " in refusal(path, 4)
+
+
+def test_deep_nesting(tmp_path: Path) -> None:
+    assert "nested too deeply" in yaml_refusal(tmp_path, "edges: " + "[" * 5000 + "]" * 5000)
+    path = tmp_path / "deep.json"
+    path.write_text('{"nodes": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    assert "nested too deeply" in refusal(path, 4)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    text=st.text(max_size=120),
+    suffix=st.sampled_from(["yaml", "json", "graphml", "edgelist", "csv"]),
+)
+def test_rubbish_is_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, text: str, suffix: str
+) -> None:
+    path = tmp_path_factory.mktemp("rubbish") / f"mine.{suffix}"
+    path.write_text(text, encoding="utf-8")
+    try:
+        topology = load_topology(path, 4)
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert isinstance(topology, Topology)
+
+
+def test_bad_json(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text('{"nodes": [\n{"id": 0},\n]}')
+    assert refusal(path, 1).startswith("mine.json:3: malformed JSON: ")
+    path.write_text('{"nodes": []}')
+    assert "edges: is missing" in refusal(path, 1) or "links: is missing" in refusal(path, 1)
+    path.write_text('{"nodes": [{"id": 0}, {"id": 1}],\n"edges": [\n{"source": 0, "target": 5}]}')
+    assert refusal(path, 2) == "mine.json:3: edges.0: leads to 5, which is no node"
+    path.write_text('{"nodes": [{"id": 0}, {"id": 1}],\n"links": [{"source": 0}]}')
+    assert refusal(path, 2) == "mine.json:2: links.0: an edge is a mapping with source and target"
+    path.write_text('{"nodes": [{"id": 0}, {"id": 0}], "edges": []}')
+    assert "node 0 is given twice" in refusal(path, 2)
+    path.write_text('{"nodes": [{"name": 0}], "edges": []}')
+    assert "a node is a mapping with an id" in refusal(path, 2)
+    path.write_text(
+        '{"nodes": [{"id": 0}, {"id": 1}], "edges": [{"source": 0, "target": 1, "weight": "a"}]}'
+    )
+    assert "a weight is a number, got 'a'" in refusal(path, 2)
+    path.write_text('{"nodes": [{"id": 0}], "edges": [], "graph": {"weights": "unfair"}}')
+    assert "unknown weights 'unfair'" in refusal(path, 1)
+    path.write_text('{"nodes": [{"id": 0}], "edges": [], "graph": {"rounds": 1e300}}')
+    assert "graph.rounds: is a number from 1 to 4096" in refusal(path, 1)
+
+
+def test_bad_graphml(tmp_path: Path) -> None:
+    path = tmp_path / "mine.graphml"
+    path.write_text("<graphml>\n<graph>\n</graphml>")
+    assert refusal(path, 1) == "mine.graphml:3: malformed XML: mismatched tag"
+    path.write_text('<!DOCTYPE lolz [<!ENTITY lol "lol">]>\n<graphml/>')
+    assert refusal(path, 1) == "mine.graphml:1: a DOCTYPE is not allowed"
+    path.write_text("<graphml/>")
+    assert "holds no <graph>" in refusal(path, 1)
+    path.write_text(
+        '<graphml><graph edgedefault="directed"><node id="a"/>\n'
+        '<edge source="a" target="b"/></graph></graphml>'
+    )
+    assert refusal(path, 1) == "mine.graphml:2: edges.0: leads to 'b', which is no node"
+
+
+def test_bad_lists(tmp_path: Path) -> None:
+    path = tmp_path / "mine.edgelist"
+    path.write_text("# a comment\n0 1\n1\n")
+    assert refusal(path, 2) == "mine.edgelist:3: an edge is: source target [weight]"
+    path.write_text("0 1 heavy\n")
+    assert refusal(path, 2) == "mine.edgelist:1: 'heavy' is neither a weight nor a mapping"
+    path.write_text("0 1 {'weight': __import__('os')}\n")
+    assert "is neither a weight nor a mapping" in refusal(path, 2)
+    path.write_text("0 1 0.5\n1 0 -1\n")
+    assert (
+        refusal(path, 2)
+        == "mine.edgelist:2: edges.1: weight -1 is negative, weights must be above 0"
+    )
+    path.write_text("0 1\n1 2\n")
+    assert "is for 3 agents, the launch has 4" in refusal(path, 4)
+
+
+def test_bad_matrices(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("0.5,0.5\n0.5,0.6\n")
+    assert refusal(path, 2) == "mine.csv:2: row 1: sums to 1.1, a row must sum to 1"
+    path.write_text("# two agents\n0.5,0.5\n0.5,x\n")
+    assert refusal(path, 2) == "mine.csv:3: 'x' is not a number"
+    path.write_text("0.5,0.5\n0.5\n")
+    assert refusal(path, 2) == "mine.csv:2: has 1 entries, the rows before have 2"
+    path.write_text("0.5,0.5\n")
+    assert refusal(path, 2) == "mine.csv:1: is 1 x 2, expected 2 x 2"
+    path.write_text("1.5,-0.5\n0.5,0.5\n")
+    assert refusal(path, 2) == "mine.csv:1: row 0: weight -0.5 is negative"
+    path.write_text("nan,0.5\n0.5,0.5\n")
+    assert refusal(path, 2) == "mine.csv:1: row 0: weight nan is not a finite number"
+    path.write_text("1,0.5\n0,0.5\n")
+    assert "its columns do: transpose it" in refusal(path, 2)
+    path.write_text("0,1,1\n1,0,1\n1,1,0\n")
+    assert "looks like an adjacency matrix" in refusal(path, 3)
+    path.write_text("0.5,0.5\n0.5,0.5\n\n1\n")
+    assert "expected 1 x 1 like the first round, 2 agents" in refusal(path, 2)
+
+    path = tmp_path / "mine.npy"
+    path.write_bytes(b"rubbish")
+    assert refusal(path, 2).startswith("mine.npy: is not a .npy array")
+    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+    assert refusal(path, 2).startswith("mine.npy: is not a .npy array")
+    np.save(path, np.ones(3))
+    assert refusal(path, 2) == "mine.npy: is 3, expected N x N or rounds x N x N"
+    np.save(path, np.array([["a"]]))
+    assert "expected numbers" in refusal(path, 2)
+    np.save(path, np.full((2, 3, 3), 0.3))
+    assert "mine.npy: round 0, row 0: sums to 0.9, a row must sum to 1" in refusal(path, 3)
