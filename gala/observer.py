@@ -66,7 +66,7 @@ class Observer:
         self._console = console(self._reader) if console is not None else None
         self._laps = dict.fromkeys(PHASES, 0.0)
         self._lap_start = time.perf_counter()
-        self._others: dict[int, tuple[int, float, float]] = {}
+        self._others: dict[int, int] = {}
         self._exact: float | None = None
         self._staleness_max = 0
         self._waited_s = 0.0
@@ -124,15 +124,21 @@ class Observer:
             self._record(losses)
 
     def steps_of_others(self) -> int:
-        """Environment steps of all other agents, by now.
+        """Environment steps of all other agents, never more than they did.
 
-        Their newest records tell steps and speed; in between, agents are taken to go on at that
-        speed, but not for longer than two records: a dead agent does no steps.
+        Agents publish after every update, so that the versions in the mailboxes count updates as
+        they happen; without mailboxes the newest records tell, at most ``log.every_s`` old.
         """
-        now, patience = time.time(), 2 * self._log.every_s
+        node, setting = self._node, self._agent.setting
+        if node is None:
+            return sum(self._others.values())
         return sum(
-            step + int(sps * min(max(now - t, 0.0), patience))
-            for step, sps, t in self._others.values()
+            max(
+                self._others.get(rank, 0),
+                node.transport.version(rank) * setting.steps_per_update,
+            )
+            for rank in range(setting.launch.agents)
+            if rank != node.rank
         )
 
     def event(self, kind: str, message: str) -> None:
@@ -215,13 +221,8 @@ class Observer:
     def _poll(self) -> None:
         self._reader.poll()
         rank = self._agent.setting.launch.rank
-        left = {e["rank"] for e in self._reader.events if e["event"] in ("done", "stop")}
         self._others = {
-            each: (
-                int(record.get("step") or 0),
-                0.0 if each in left else float(record.get("charts/SPS") or 0.0),
-                float(record.get("t") or 0.0),
-            )
+            each: int(record.get("step") or 0)
             for each, record in self._reader.latest.items()
             if each != rank
         }

