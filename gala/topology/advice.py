@@ -77,9 +77,9 @@ def _slow(topology: Topology, beta: float | None) -> str | None:
     if beta is None or topology.agents <= MANY or 1 - beta > (1 - best) / 4 or beta > 1 - 1e-12:
         return None
     return (
-        f"{topology.name} of {topology.agents} agrees slowly: beta {beta:.3f}; an exponential graph "
-        f"gives {best:.3f} with {math.ceil(math.log2(topology.agents))} messages per update, a "
-        "one-peer-exponential one agrees faster still with one message"
+        f"{topology.name} of {topology.agents} agrees slowly: beta {beta:.3f}; an exponential "
+        f"graph gives {best:.3f} with {math.ceil(math.log2(topology.agents))} messages per update, "
+        "a one-peer-exponential one needs a single message"
     )
 
 

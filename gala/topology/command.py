@@ -115,9 +115,9 @@ def compare(
             text = f"{row.name}, {row.agents} agents: {row.problem}"
             console.print(f"[dim]{escape(text)}[/]", highlight=False)
     console.print(
-        f"[dim]factor: times the norm of one update of all agents it bounds their distance from the "
-        f"mean. messages, MB: per agent and update, {parameters:,} parameters of 4 bytes. mixes: "
-        "until the disagreement is a thousandth. -: does not exist[/]",
+        "[dim]factor: times the norm of one update of all agents it bounds their distance from "
+        f"the mean. messages, MB: per agent and update, {parameters:,} parameters of 4 bytes. "
+        "mixes: until the disagreement is a thousandth. -: does not exist[/]",
         highlight=False,
     )
     if plot is not None:

@@ -117,7 +117,7 @@ def _network(ax: Axes, mixing: Mixing, positions: NDArray[np.float64]) -> None:
             continue
         bend = 0.0 if mutual else 0.08
         if agents <= 64 and _hidden(positions, source, target):
-            bend = 0.32
+            bend = 0.22
         head = ",head_length=4,head_width=2"
         arrow = ("<|-|>" + head if mutual else "-|>" + head) if agents <= 64 else "-"
         ax.add_patch(
@@ -132,6 +132,7 @@ def _network(ax: Axes, mixing: Mixing, positions: NDArray[np.float64]) -> None:
                 color=GREY if agents <= 64 else BLUE,
                 alpha=0.9 if agents <= 64 else 0.25,
                 zorder=1,
+                clip_on=False,
             )
         )
     size = radius**2 * 3.6
@@ -148,8 +149,8 @@ def _network(ax: Axes, mixing: Mixing, positions: NDArray[np.float64]) -> None:
             ax.text(x, y, str(number), ha="center", va="center", color="white", zorder=3,
                     fontsize=radius * 0.85)  # fmt: skip
     flat = float(np.ptp(positions[:, 1])) < 1e-6
-    ax.set_xlim(-1.2, 1.2)
-    ax.set_ylim(-1.2, 1.2)
+    ax.set_xlim(-1.3, 1.3)
+    ax.set_ylim(-1.3, 1.3)
     ax.set_aspect("auto" if flat else "equal")
     ax.axis("off")
 
