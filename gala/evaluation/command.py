@@ -77,6 +77,8 @@ def evaluate(
     for rank in trained.missing:
         print(f"gala: warning: agent {rank} has no readable checkpoint", file=sys.stderr)
     snapshots = trained.select(agent)
+    if video is not None:
+        video_file.check(trained.config.env, Path(video))
     modes = POLICIES if policy == "both" else (policy,)
     results = []
     with _progress(episodes * len(snapshots) * len(modes), quiet=json) as advance:

@@ -37,6 +37,22 @@ PICTURE_SIZE = 210
 MAX_SECONDS = 600
 
 
+def check(config: EnvConfig, path: Path) -> None:
+    """Whether :func:`record` could write ``path``, asked before any game is played.
+
+    Raises:
+        UserError: the video extra is missing, ``path`` cannot be an mp4 file, or the environment
+            has no picture.
+    """
+    if path.suffix.lower() != ".mp4":
+        raise UserError("must end with .mp4", file=path, field="--video")
+    if not path.parent.is_dir():
+        raise UserError("no such folder", file=path.parent, field="--video")
+    _require_extra()
+    if game_of(config.id) is None:
+        DrawnEnv(evaluation_env(config, episodes=1), seed=0).close()
+
+
 def record(config: EnvConfig, act: Act, path: Path, *, seed: int) -> float:
     """Play one game and write it to ``path``.
 
@@ -50,18 +66,15 @@ def record(config: EnvConfig, act: Act, path: Path, *, seed: int) -> float:
         The raw return of what the video shows.
 
     Raises:
-        UserError: the video extra is missing, ``path`` cannot be written, or the environment has
-            no picture.
+        UserError: as :func:`check`, or ``path`` cannot be written.
     """
-    if path.suffix.lower() != ".mp4":
-        raise UserError("must end with .mp4", file=path, field="--video")
-    if not path.parent.is_dir():
-        raise UserError("no such folder", file=path.parent, field="--video")
+    check(config, path)
     config = evaluation_env(config, episodes=1)
     if game_of(config.id) is not None:
         fps, steps = EMULATOR_FPS / config.atari.frame_skip, emulator_steps(config, act, seed)
     else:
-        fps, steps = gymnasium_steps(config, act, seed)
+        drawn = DrawnEnv(config, seed=seed)
+        fps, steps = drawn.fps, gymnasium_steps(drawn, act)
     total = 0.0
     with contextlib.closing(steps), _mp4(path, fps) as append:
         for count, (frame, reward) in enumerate(steps):
@@ -101,44 +114,68 @@ def _picture(obs: NDArray[Any]) -> Frame:
     return np.ascontiguousarray(image.repeat(2, axis=0).repeat(2, axis=1))
 
 
-def gymnasium_steps(config: EnvConfig, act: Act, seed: int) -> tuple[float, Steps]:
-    """Frames per second, and one episode of a Gymnasium environment that draws itself.
+class DrawnEnv:
+    """One Gymnasium environment that draws itself.
+
+    Args:
+        config: of evaluation.
+        seed: of its first episode.
+
+    Attributes:
+        env: the environment, before its first episode.
+        first: its first observation, [1, ...].
+        fps: pictures per second at the environment's own speed.
 
     Raises:
-        UserError: the environment has no picture, or what draws it is not installed.
+        UserError: it has no picture, or what draws it is not installed.
     """
-    options: dict[str, Any] = {"render_mode": "rgb_array", "vectorization_mode": "sync"}
-    if config.max_episode_steps is not None:
-        options["max_episode_steps"] = config.max_episode_steps
-    mode = AutoresetMode.NEXT_STEP
-    try:
-        vector = gymnasium.make_vec(config.id, 1, vector_kwargs={"autoreset_mode": mode}, **options)
-        env = GymEnv(vector, mode, seed=seed)
-        first = env.reset()
-        drawn = vector.render()
-    except gym_error.DependencyNotInstalled as error:
-        raise UserError(f"{config.id} cannot be drawn: {error}", field="--video") from None
-    except (gym_error.Error, TypeError, NotImplementedError) as error:
-        raise UserError(f"{config.id} has no picture: {error}", field="--video") from None
-    picture = drawn[0] if drawn else None
-    if not isinstance(picture, np.ndarray):
-        env.close()
-        raise UserError(f"{config.id} has no picture", field="--video")
 
-    def steps() -> Steps:
-        obs = first
-        with contextlib.closing(env):
-            yield even(picture), 0.0
-            while True:
-                step = env.step(act(obs))
-                drawn = vector.render()
-                assert drawn is not None
-                yield even(np.asarray(drawn[0])), float(step.reward[0])
-                if step.episodes:
-                    return
-                obs = step.obs
+    def __init__(self, config: EnvConfig, *, seed: int) -> None:
+        options: dict[str, Any] = {"render_mode": "rgb_array", "vectorization_mode": "sync"}
+        if config.max_episode_steps is not None:
+            options["max_episode_steps"] = config.max_episode_steps
+        mode = AutoresetMode.NEXT_STEP
+        try:
+            self._vector = gymnasium.make_vec(
+                config.id, 1, vector_kwargs={"autoreset_mode": mode}, **options
+            )
+        except (gym_error.Error, TypeError) as error:
+            raise UserError(f"{config.id} has no picture: {error}", field="--video") from None
+        self.env = GymEnv(self._vector, mode, seed=seed)
+        self.fps = float(self._vector.metadata.get("render_fps", 30))
+        try:
+            self.first = self.env.reset()
+            self.picture()
+        except gym_error.DependencyNotInstalled as error:
+            self.close()
+            raise UserError(f"{config.id} cannot be drawn: {error}", field="--video") from None
+        except (gym_error.Error, TypeError, NotImplementedError) as error:
+            self.close()
+            raise UserError(f"{config.id} has no picture: {error}", field="--video") from None
 
-    return float(vector.metadata.get("render_fps", 30)), steps()
+    def picture(self) -> Frame:
+        """What the environment looks like now."""
+        drawn = self._vector.render()
+        if not drawn or not isinstance(drawn[0], np.ndarray):
+            raise TypeError("it draws nothing")
+        return even(drawn[0])
+
+    def close(self) -> None:
+        """Release the environment."""
+        self.env.close()
+
+
+def gymnasium_steps(drawn: DrawnEnv, act: Act) -> Steps:
+    """One episode of an environment that draws itself; closes it."""
+    with contextlib.closing(drawn):
+        obs = drawn.first
+        yield drawn.picture(), 0.0
+        while True:
+            step = drawn.env.step(act(obs))
+            yield drawn.picture(), float(step.reward[0])
+            if step.episodes:
+                return
+            obs = step.obs
 
 
 def even(frame: NDArray[Any]) -> Frame:
@@ -147,11 +184,9 @@ def even(frame: NDArray[Any]) -> Frame:
     return np.ascontiguousarray(frame[:height, :width, :3], dtype=np.uint8)
 
 
-@contextlib.contextmanager
-def _mp4(path: Path, fps: float) -> Iterator[Callable[[Frame], None]]:
-    """Give a function that appends a frame; the file gets its name when the block ends well."""
+def _require_extra() -> None:
     try:
-        import imageio.v2 as imageio
+        import imageio.v2  # noqa: F401
         import imageio_ffmpeg  # type: ignore[import-untyped]  # noqa: F401
     except ImportError:
         raise UserError(
@@ -159,6 +194,13 @@ def _mp4(path: Path, fps: float) -> Iterator[Callable[[Frame], None]]:
             field="--video",
             hint="pip install 'gala[video]'",
         ) from None
+
+
+@contextlib.contextmanager
+def _mp4(path: Path, fps: float) -> Iterator[Callable[[Frame], None]]:
+    """Give a function that appends a frame; the file gets its name when the block ends well."""
+    import imageio.v2 as imageio
+
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp.mp4")
     try:
         writer = imageio.get_writer(temporary, fps=fps, codec="libx264", macro_block_size=2)

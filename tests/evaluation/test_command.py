@@ -12,6 +12,7 @@ import pytest
 from gala import cli
 from gala.config import AtariConfig, Config, EnvConfig, NetworkConfig
 from gala.errors import UserError
+from gala.evaluation import command
 from gala.evaluation.command import evaluate
 
 MakeRun = Callable[..., Path]
@@ -141,7 +142,18 @@ def test_bad_arguments_are_one_line_and_exit_code_2(
     assert output.err.startswith("gala: error: ")
     assert output.err.count("\n") == 1
     assert message in output.err
-    assert not (run / "eval.jsonl").exists()
+    assert not (run / "eval.jsonl").exists()  # refused before any game is played
+
+
+def test_a_video_is_refused_before_the_games(
+    identity_run: MakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def play(*arguments: object, **options: object) -> None:
+        raise AssertionError("games were played")
+
+    monkeypatch.setattr(command, "play", play)
+    with pytest.raises(UserError, match="has no picture"):
+        evaluate(identity_run(PERFECT), video=tmp_path / "game.mp4")
 
 
 def test_an_unknown_policy_is_refused(identity_run: MakeRun) -> None:
@@ -168,7 +180,10 @@ def test_atari_is_scored_raw_against_the_human(
         network=NetworkConfig(hidden=(16,)),
     )
     run = atari_run(pong)
-    report = evaluate(run, episodes=4, policy="stochastic")
+    report = evaluate(run, episodes=4, policy="stochastic", video=run / "game.mp4")
+    assert (run / "game.mp4").stat().st_size > 1000
+    assert report["video"]["agent"] == "mean"
+    assert -5 < report["video"]["return"] < 2
     (result,) = report["results"]
     assert -5 < result["mean_return"] < 1  # nobody can win or lose much in four seconds
     assert result["human_normalized"] == pytest.approx((result["mean_return"] + 20.7) / 35.3)
