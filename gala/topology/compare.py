@@ -92,6 +92,30 @@ def measure(topology: Topology, *, parameters: int = PAPER_PARAMETERS) -> Row:
     )
 
 
+def markdown(rows: Sequence[Row]) -> str:
+    """The table in Markdown; a name stands in its first row only."""
+    head = ("topology", "agents", "beta", "factor", "hops", "messages", "mixes to 1/1000")
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    last = None
+    for row in rows:
+        cells = [
+            "" if row.name == last else row.name,
+            str(row.agents),
+            _cell(row.beta, ".4f"),
+            _cell(row.factor, ".4g"),
+            _cell(row.diameter),
+            _cell(row.messages_per_update, ".3g"),
+            _cell(row.rounds_to_consensus),
+        ]
+        last = row.name
+        lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |"))
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: float | None, form: str = "") -> str:
+    return "-" if value is None else format(value, form)
+
+
 def draw(rows: Sequence[Row], path: str | Path) -> Path:
     """Plot the table: how fast topologies agree, and what that costs, against their size.
 

@@ -58,7 +58,7 @@ def to_networkx(topology: Topology) -> nx.DiGraph[int] | nx.MultiDiGraph[int]:
     many = len(topology.rounds) > 1
     graph: nx.DiGraph[int] | nx.MultiDiGraph[int] = nx.MultiDiGraph() if many else nx.DiGraph()
     graph.graph.update(
-        name=topology.name,
+        name=_plain(topology.name),
         weights="push-sum" if topology.push_sum else "explicit",
         rounds=len(topology.rounds),
     )
@@ -100,12 +100,17 @@ def _content(topology: Topology, suffix: str) -> bytes:
 
 
 def _comments(topology: Topology) -> bytes:
-    lines = ["# directed", f"# name {' '.join(topology.name.split())}"]
+    lines = ["# directed", f"# name {_plain(topology.name)}"]
     if len(topology.rounds) > 1:
         lines.append(f"# rounds {len(topology.rounds)}")
     if topology.push_sum:
         lines.append("# weights push-sum")
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _plain(name: str) -> str:
+    """On one line and without what XML cannot carry."""
+    return " ".join("".join(c if c.isprintable() else " " for c in name).split())
 
 
 def _yaml(topology: Topology) -> str:

@@ -1,0 +1,148 @@
+"""What ``gala topology`` prints and writes."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from gala.errors import UserError
+from gala.topology import command, compare, load_topology, plot, spectrum
+
+
+def screen() -> tuple[Console, io.StringIO]:
+    text = io.StringIO()
+    return Console(file=text, width=100, color_system=None), text
+
+
+def test_show_prints_facts_drawing_and_notes() -> None:
+    console, text = screen()
+    command.show("directed-ring", 32, console=console)
+    shown = text.getvalue()
+    for part in (
+        "directed-ring, 32 agents",
+        "in-degree 1, out-degree 1",
+        "strongly",
+        "doubly stochastic  yes",
+        "row sums           1",
+        "beta               0.995185, gap 0.00481527",
+        "factor             206.673",
+        "0 → 1 → 2",
+        "note: directed-ring of 32 agrees slowly: beta 0.995; an exponential graph gives 0.667",
+    ):
+        assert part in shown, part
+
+
+def test_show_says_what_does_not_exist(tmp_path: Path) -> None:
+    path = tmp_path / "[odd] name.yaml"
+    path.write_text("family: star\nweights: uniform\n")
+    console, text = screen()
+    command.show(path, 5, console=console)
+    shown = text.getvalue()
+    assert "[odd] name, 5 agents" in shown  # no markup is read into names
+    assert "no bound of this kind" in shown and "doubly stochastic  no" in shown
+    assert "in-degree 1 to 4" in shown
+
+
+def test_json_is_one_object_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    command.show("exponential", 8, json=True)
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert json.loads(printed) == spectrum.report(load_topology("exponential", 8))
+
+
+def test_convert(tmp_path: Path) -> None:
+    console, text = screen()
+    command.convert("hypercube", tmp_path / "cube.graphml", 8, console=console)
+    assert load_topology(tmp_path / "cube.graphml") == load_topology("hypercube", 8)
+    assert "8 agents, 24 edges, 1 round, hash " in text.getvalue()
+    with pytest.raises(UserError, match="takes any number of agents; which"):
+        command.convert("hypercube", tmp_path / "cube.json")
+
+
+def test_compare(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    files = ["ring", "hypercube"]
+    command.compare(files, [4, 6], json=True, parameters=1000, plot=tmp_path / "both.svg")
+    found = json.loads(capsys.readouterr().out)
+    assert found["parameters"] == 1000
+    assert [(row["name"], row["agents"]) for row in found["rows"]] == [
+        ("ring", 4), ("ring", 6), ("hypercube", 4), ("hypercube", 6),
+    ]  # fmt: skip
+    assert found["rows"][0]["bytes_per_update"] == 8000
+    assert found["rows"][3]["problem"] == "a hypercube needs a power of two agents, got 6"
+    assert (tmp_path / "both.svg").read_text().startswith("<?xml")
+    console, text = screen()
+    command.compare(files, [4, 6], console=console)
+    assert "hypercube, 6 agents: a hypercube needs a power of two agents, got 6" in text.getvalue()
+    with pytest.raises(UserError, match="power of two"):
+        command.compare(["hypercube"], [6, 7])
+    with pytest.raises(UserError, match="nothing to compare"):
+        command.compare([], [4])
+
+
+def test_the_markdown_table() -> None:
+    rows = compare.table(["ring", "hypercube"], [4, 6])
+    lines = compare.markdown(rows).splitlines()
+    assert lines[2] == "| ring | 4 | 0.3333 | 0.5 | 2 | 2 | 7 |"
+    assert lines[5] == "| | 6 | - | - | - | - | - |"
+
+
+@pytest.mark.parametrize("agents", [1, 2, 3, 6, 16, 27, 64])
+@pytest.mark.parametrize("degree", [1, 2, 4])
+def test_suggestions_keep_the_budget_and_can_be_loaded(
+    agents: int, degree: int, tmp_path: Path
+) -> None:
+    found = compare.suggest(agents, degree)
+    path = tmp_path / "best.yaml"
+    path.write_text(found["file"])
+    topology = load_topology(path, agents)
+    busiest = max(len(row[1]) for mixing in topology.rounds for row in mixing.rows)
+    assert busiest <= degree and topology.doubly_stochastic
+    best = spectrum.factor(topology)
+    assert best is not None
+    for name in ("ring", "directed-ring", "exponential", "one-peer-exponential", "hypercube"):
+        try:
+            other = load_topology(name, agents)
+        except UserError:
+            continue
+        if max(len(row[1]) for mixing in other.rounds for row in mixing.rows) <= degree:
+            factor = spectrum.factor(other)
+            assert factor is None or best <= factor * 1.011 + 1e-9
+
+
+def test_suggest_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    command.suggest(8, 7, json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["best"]["family"] == {"kind": "complete"}
+    assert found["best"]["factor"] == pytest.approx(0.0, abs=1e-9)
+    console, text = screen()
+    command.suggest(32, 2, console=console)
+    assert "for 32 agents and up to 2 messages per update" in text.getvalue()
+    assert "family: {kind: n-peer-exponential, peers: 2}" in text.getvalue()
+    with pytest.raises(UserError, match="needs agents and messages"):
+        command.suggest(0, 2)
+
+
+@pytest.mark.parametrize("name", ["ring", "line", "torus", "hierarchical", "one-peer-exponential"])
+@pytest.mark.parametrize("agents", [1, 2, 9, 100])
+def test_pictures(name: str, agents: int, tmp_path: Path) -> None:
+    path = plot.save(load_topology(name, agents), tmp_path / "new folder" / "graph.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.stat().st_size > 4000
+
+
+def test_pictures_that_cannot_be(tmp_path: Path) -> None:
+    ring = load_topology("ring", 4)
+    with pytest.raises(UserError, match="docx is no picture format"):
+        plot.save(ring, tmp_path / "ring.docx")
+    with pytest.raises(UserError, match="no suffix is no picture format"):
+        plot.save(ring, tmp_path / "ring")
+    with pytest.raises(UserError, match="too many for a picture"):
+        plot.save(load_topology("ring", 600), tmp_path / "ring.png")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        plot.save(ring, tmp_path / "file" / "ring.png")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
