@@ -12,7 +12,14 @@ from pydantic import ValidationError, validate_call
 from gala.errors import did_you_mean
 from gala.topology import families, finite_time, hierarchy, random_families
 from gala.topology.description import Description, EdgeList
-from gala.topology.graph import Edges, Graph, degrees, edge_array, reached
+from gala.topology.graph import (
+    Edges,
+    Graph,
+    degrees,
+    edge_array,
+    reached,
+    strongly_connected,
+)
 from gala.topology.mixing import Mixing
 from gala.topology.schedules import Schedule, rounds_of
 from gala.topology.topology import Topology
@@ -68,8 +75,13 @@ def build(description: Description, agents: int | None) -> Topology:
     schedule = description.schedule or Schedule()
     _check_schedule(description, graph)
     edges = rounds_of(graph, schedule)
-    if agents > 1:
-        _check_connected(description, edge_array(np.concatenate(edges)), agents)
+    _check_connected(description, graph.union, agents)
+    if not strongly_connected(edge_array(np.concatenate(edges)), agents):
+        raise place.error(
+            f"the {len(edges)} random rounds of one period leave some agents out",
+            "schedule",
+            hint=f"period: {4 * len(edges)}, or another seed",
+        )
     mixings, kind = _weigh(description, graph, edges, weights)
     one_peer = all(degree.max(initial=0) <= 1 for e in edges for degree in degrees(e, agents))
     timed = "one-peer" if one_peer else "rotate"

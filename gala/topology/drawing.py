@@ -41,6 +41,8 @@ def draw(topology: Topology) -> str:
 
 
 def _chain(edges: Edges, agents: int) -> str | None:
+    if len(edges) > 2 * agents:
+        return None
     pairs = set(map(tuple, edges.tolist()))
     both = all((t, s) in pairs for s, t in pairs)
     arrow = " ↔ " if both else " → "
