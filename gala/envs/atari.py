@@ -2,8 +2,8 @@
 
 The classic protocol "a lost life ends the episode for the learner, the game goes on" is
 ``life_loss_info`` of ALE: ``terminated`` is True at a lost life, nothing is reset, and the next
-action counts. Games, and with them raw returns, end where the emulator starts a new one, seen in
-``episode_frame_number``.
+action counts. Games, and with them raw returns, end where the emulator starts a new one: there the
+difference between its two frame counters, of all games and of this game, changes.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from ale_py import roms
 from ale_py.vector_env import AtariVectorEnv
 
 from gala.config import EnvConfig
-from gala.envs.autoreset import MODES
-from gala.envs.step import Array, Ledger, State, Step
+from gala.envs.autoreset import MODES, Autoreset
+from gala.envs.step import Array, State, Step, simulator_seeds
 from gala.errors import UserError, did_you_mean
 
 
 def game_of(env_id: str) -> str | None:
     """ALE's name of the game that an id means, None when the id is not of an Atari game.
 
-    ``ALE/Pong-v5``, ``PongNoFrameskip-v4`` and ``pong`` are all ``pong``.
+    ``ALE/Pong-v5``, ``PongNoFrameskip-v4``, ``Pong-v4`` and ``pong`` are all ``pong``. A version
+    other than 5 must be one that ale_py registers: ``Tetris-v1`` may be somebody else's.
 
     Raises:
         UserError: an ``ALE/`` id of no known game.
@@ -33,8 +34,11 @@ def game_of(env_id: str) -> str | None:
     known = {name.replace("_", ""): name for name in roms.get_all_rom_ids()}
     match = re.fullmatch(r"(ALE/)?([A-Za-z0-9_]+?)(NoFrameskip|Deterministic)?(-v\d+)?", env_id)
     name = match[2].replace("_", "").lower() if match else ""
-    if match and name in known and (match[1] or match[3] or not match[4] or match[4] == "-v5"):
-        return known[name]
+    if match and name in known:
+        spec = gymnasium.registry.get(env_id)
+        registered = spec is not None and str(spec.entry_point).startswith("ale_py")
+        if match[1] or match[3] or match[4] in (None, "-v5") or registered:
+            return known[name]
     if env_id.startswith("ALE/") or (match and match[3]):
         ids = {"".join(w.capitalize() for w in rom.split("_")): rom for rom in known.values()}
         wanted = match[2] if match else env_id.removeprefix("ALE/")
@@ -60,7 +64,7 @@ class AtariEnv:
         limit = protocol.max_frames
         if config.max_episode_steps is not None:
             limit = min(limit, config.max_episode_steps * protocol.frame_skip)
-        self._env = AtariVectorEnv(
+        self._env: AtariVectorEnv | None = AtariVectorEnv(
             game,
             config.num_envs,
             num_threads=threads,
@@ -82,6 +86,7 @@ class AtariEnv:
         )
         self.num_envs = config.num_envs
         self.action_space: gymnasium.Space[Any] = self._env.single_action_space
+        self._actions = len(self._env.ale.get_action_set())
         space = self._env.single_observation_space
         assert space.shape is not None
         self._shape = _channels_first(space.shape)
@@ -89,42 +94,38 @@ class AtariEnv:
             0, 255, self._shape, np.uint8
         )
         self.frames_per_step = protocol.frame_skip
-        self._next_step = config.autoreset == "next-step"
-        self._seed: int | None = seed
-        self._ledger = Ledger(config.num_envs)
-        self._frame = np.zeros(config.num_envs, np.int64)
+        self._autoreset = Autoreset(MODES[config.autoreset], config.num_envs)
+        self._seeds: Array | None = np.array(simulator_seeds(seed, config.num_envs))
+        self._frames_before = np.zeros(config.num_envs, np.int32)
 
     def reset(self) -> Array:
         """See :class:`~gala.envs.step.VectorEnv`."""
-        obs, info = self._env.reset(seed=self._seed)
-        self._seed = None
-        self._ledger = Ledger(self.num_envs)
-        self._frame = info["episode_frame_number"].astype(np.int64)
+        assert self._env is not None, "reset of closed simulators"
+        obs, info = self._env.reset(seed=self._seeds)
+        self._seeds = None
+        self._autoreset = Autoreset(self._autoreset.mode, self.num_envs)
+        self._frames_before = _frames_before(info)
         return self._images(obs)
 
     def send(self, actions: Array) -> None:
         """See :class:`~gala.envs.step.VectorEnv`."""
+        assert self._env is not None, "step of closed simulators"
+        # ALE's worker thread would die of it, and recv would wait for ever.
+        assert actions.min() >= 0 and actions.max() < self._actions, f"no such action: {actions}"
         self._env.send(actions)
 
     def recv(self) -> Step:
         """See :class:`~gala.envs.step.VectorEnv`."""
+        assert self._env is not None, "step of closed simulators"
         obs, reward, terminated, truncated, info = self._env.recv()
-        frame = info["episode_frame_number"].astype(np.int64)
-        began = frame <= self._frame  # a new game: its frames count from the start again
-        self._frame = frame
-        reward = reward.astype(np.float32)
-        final_obs = None
-        if self._next_step:
-            valid = ~began
-            episodes = self._ledger.finish(began)
-            self._ledger.add(reward, valid)
-        else:
-            valid = np.ones_like(began)
-            self._ledger.add(reward, valid)
-            episodes = self._ledger.finish(began)
-            if began.any():
-                final_obs = self._images(info["final_obs"])
-        return Step(self._images(obs), reward, terminated, truncated, valid, final_obs, episodes)
+        before = _frames_before(info)
+        began = before != self._frames_before
+        self._frames_before = before
+        step = self._autoreset.translate(obs, reward, terminated, truncated, info, began=began)
+        step.obs = self._images(step.obs)
+        if step.final_obs is not None:
+            step.final_obs = self._images(step.final_obs)
+        return step
 
     def step(self, actions: Array) -> Step:
         """See :class:`~gala.envs.step.VectorEnv`."""
@@ -140,13 +141,18 @@ class AtariEnv:
 
     def close(self) -> None:
         """See :class:`~gala.envs.step.VectorEnv`."""
-        self._env.close()
+        self._env = None  # ALE's own close() keeps the emulators and their threads
 
     def _images(self, obs: Array) -> Array:
         """[B, C, H, W]; colour comes as [B, stack, H, W, 3]."""
         if obs.ndim == 5:
             obs = np.moveaxis(obs, -1, 2)
         return obs.reshape(obs.shape[0], *self._shape)
+
+
+def _frames_before(info: dict[str, Any]) -> Array:
+    """Int32[B], frames that the emulator ran before the game it is in."""
+    return np.asarray(info["frame_number"] - info["episode_frame_number"])
 
 
 def _channels_first(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -1,13 +1,18 @@
-"""Gymnasium's autoreset modes, turned into :class:`~gala.envs.step.Step` in this one place.
+"""Autoreset modes, turned into :class:`~gala.envs.step.Step` in this one place.
 
 - *next-step*: the step after the last one of an episode ignores its action and returns the first
   observation of the next episode; that row is not valid. The last row's successor is in ``obs``.
 - *same-step*: the last step already returns the first observation of the next episode; the true
   successor is the final observation, which comes beside it.
+
+What *ended for the learner* and what *began anew* can differ: in Atari a lost life terminates but
+resets nothing. Simulators that can tell say which rows begin a new game; for the others a new
+episode begins wherever one terminated or was truncated.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,10 +25,10 @@ MODES = {"next-step": AutoresetMode.NEXT_STEP, "same-step": AutoresetMode.SAME_S
 
 
 class Autoreset:
-    """Turns what a Gymnasium vector environment returns into steps, and keeps the ledger.
+    """Turns what a vector environment returns into steps, and keeps the ledger of full games.
 
     Args:
-        mode: the environment's mode.
+        mode: the environment's mode; the mode without autoreset is not supported.
         num_envs: B.
     """
 
@@ -40,23 +45,39 @@ class Autoreset:
         reward: Array,
         terminated: NDArray[np.bool_],
         truncated: NDArray[np.bool_],
-        info: dict[str, Any],
+        info: Mapping[str, Any],
+        *,
+        began: NDArray[np.bool_] | None = None,
     ) -> Step:
-        """One step of B simulators, from the five values of ``VectorEnv.step``."""
+        """One step of B simulators.
+
+        Args:
+            obs: [B, ...].
+            reward: [B], raw.
+            terminated: Bool[B], for the learner.
+            truncated: Bool[B].
+            info: holds ``final_obs`` in same-step mode; only its rows that began anew are read.
+            began: Bool[B], rows whose ``obs`` is the first of a new game; None: those that follow
+                from ``terminated`` and ``truncated``.
+        """
         ended = terminated | truncated
         next_step = self.mode is AutoresetMode.NEXT_STEP
-        valid = ~self._ended if next_step else self._all
-        reward = reward.astype(np.float32, copy=False)
-        self._ledger.add(reward, valid)
+        late = next_step and began is not None  # the end of a game is known one row afterwards
+        over = ended if began is None else began
+        fresh = over if began is not None or not next_step else self._ended
         self._ended = ended
+        valid = ~fresh if next_step else self._all.copy()
+        reward = reward.astype(np.float32, copy=False)
+        episodes = self._ledger.finish(over) if late else []
+        self._ledger.add(reward, valid)
         return Step(
             obs=obs,
             reward=reward,
             terminated=terminated,
             truncated=truncated,
             valid=valid,
-            final_obs=None if next_step or not ended.any() else final_observations(obs, info),
-            episodes=self._ledger.finish(ended),
+            final_obs=None if next_step or not fresh.any() else _successors(obs, info, fresh),
+            episodes=episodes if late else self._ledger.finish(over),
         )
 
     def state_dict(self) -> State:
@@ -69,12 +90,9 @@ class Autoreset:
         self._ledger.load_state_dict(state["ledger"])
 
 
-def final_observations(obs: Array, info: dict[str, Any]) -> Array:
-    """[B, ...]: ``obs`` with the rows that ended replaced by their final observations."""
-    final = info["final_obs"]
-    if final.dtype != object:  # dense already
-        return np.asarray(final)
+def _successors(obs: Array, info: Mapping[str, Any], fresh: NDArray[np.bool_]) -> Array:
+    """[B, ...]: ``obs`` with the fresh rows replaced by the last observations before them."""
     result = obs.copy()
-    for i in np.flatnonzero(info["_final_obs"]):
-        result[i] = final[i]
+    for i in np.flatnonzero(fresh):  # Gymnasium's is an array of objects, ALE's a dense one
+        result[i] = info["final_obs"][i]
     return result

@@ -2,57 +2,88 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium import error as gym_error
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
 from gala.config import EnvConfig
 from gala.envs.autoreset import MODES, Autoreset
-from gala.envs.step import Array, State, Step, restore_rng, rng_state
+from gala.envs.step import Array, State, Step, restore_rng, rng_state, simulator_seeds
 from gala.errors import UserError, did_you_mean
 
-EXTRAS = {"box2d": "box2d", "pygame": "classic-control", "mujoco": "mujoco"}
-"""Extras of gymnasium by the package that an environment misses."""
+EXTRAS = {"box2d": "gala[box2d]", "pygame": "gymnasium[classic-control]"}
+"""What to install, by the package that an environment misses; else Gymnasium's extra of it."""
 
 
 def make_gym_env(config: EnvConfig, *, seed: int) -> GymEnv:
-    """Simulators of a Gymnasium id.
+    """Simulators of a Gymnasium id; ``module:Id-v0`` imports the module that registers the id.
 
     Raises:
-        UserError: unknown id (with the nearest one), missing extra, unsupported observations.
+        UserError: unknown id (with the nearest one), missing extra, unsupported spaces, or a
+            vectorised implementation without the wanted autoreset mode.
     """
-    try:
-        spec = gymnasium.spec(config.id)
-    except gym_error.Error:
-        hint = did_you_mean(config.id, gymnasium.registry)
-        raise UserError(
-            f"no environment is called {config.id!r}", field="env.id", hint=hint
-        ) from None
+    spec = _spec(config.id)
     mode = MODES[config.autoreset]
-    own_vector = config.workers == "vector" and spec.vector_entry_point is not None
     settings: dict[str, Any] = {}
     if config.max_episode_steps is not None:
         settings["max_episode_steps"] = config.max_episode_steps
+    # The vectorised implementations that Gymnasium ships reset in the next step and no other way.
+    own_vector = config.workers == "vector" and spec.vector_entry_point is not None
     if own_vector and mode is AutoresetMode.NEXT_STEP:
         settings["vectorization_mode"] = "vector_entry_point"
     else:
         settings["vectorization_mode"] = "async" if config.workers == "async" else "sync"
-        settings["vector_kwargs"] = {"autoreset_mode": mode}
+        # Without a copy the observations are the environment's own buffer, which Step allows.
+        settings["vector_kwargs"] = {"autoreset_mode": mode, "copy": False}
     try:
-        env = gymnasium.make_vec(config.id, config.num_envs, **settings)
-    except gym_error.DependencyNotInstalled as missing:
-        extra = next((e for name, e in EXTRAS.items() if name in str(missing).lower()), None)
-        install = f"pip install 'gymnasium[{extra}]'" if extra else str(missing)
-        raise UserError(
-            f"{config.id} needs a package that is not installed", field="env.id", hint=install
-        ) from None
+        env = gymnasium.make_vec(spec.id, config.num_envs, **settings)
+    except (ImportError, gym_error.DependencyNotInstalled) as missing:
+        raise _needs_package(spec.id, missing) from None
     except gym_error.Error as problem:
         raise UserError(f"{config.id} cannot be made: {problem}", field="env.id") from None
-    return GymEnv(env, mode, seed=seed)
+    try:
+        if env.metadata.get("autoreset_mode") is not mode:
+            raise UserError(
+                f"the vectorised {config.id} does not reset in mode {config.autoreset}",
+                field="env.autoreset",
+                hint="use env.workers sync or async",
+            )
+        return GymEnv(env, mode, seed=seed)
+    except UserError:
+        env.close()  # processes of async workers, else, would stay
+        raise
+
+
+def _spec(env_id: str) -> EnvSpec:
+    module, _, name = env_id.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        return gymnasium.spec(name)
+    except ImportError as problem:
+        rule = f"module {module!r} cannot be imported: {problem}"
+        raise UserError(rule, field="env.id") from None
+    except gym_error.Error:
+        hint = did_you_mean(name, [*gymnasium.registry, "gala/Identity-v0"])
+        raise UserError(f"no environment is called {name!r}", field="env.id", hint=hint) from None
+
+
+def _needs_package(env_id: str, missing: Exception) -> UserError:
+    said = str(missing)
+    extra = re.search(r"gymnasium\[([\w-]+)\]", said)
+    install = next((what for name, what in EXTRAS.items() if name in said.lower()), None)
+    if install is None and extra:
+        install = extra[0]
+    hint = f"pip install '{install}'" if install else said
+    return UserError(f"{env_id} needs a package that is not installed", field="env.id", hint=hint)
 
 
 class GymEnv:
@@ -72,12 +103,13 @@ class GymEnv:
         self._env = env
         self._autoreset = Autoreset(mode, env.num_envs)
         self.num_envs = env.num_envs
-        self.action_space: gymnasium.Space[Any] = env.single_action_space
-        self._one_hot = 0
+        self.action_space = _supported_actions(env.single_action_space)
+        self._one_hot, self._first, self._channels_last = 0, 0, False
         self.observation_space = self._observations(env.single_observation_space)
-        self._seed: int | None = seed
+        self._seed: Any = seed  # of one generator, or a list of one per simulator
+        if isinstance(env, gymnasium.vector.SyncVectorEnv | gymnasium.vector.AsyncVectorEnv):
+            self._seed = simulator_seeds(seed, env.num_envs)
         self._pending: Array | None = None
-        self._asynchronous = isinstance(env, gymnasium.vector.AsyncVectorEnv)
         # CartPole's own vector form keeps its whole state in four attributes.
         self.restorable = type(env.unwrapped).__name__ == "CartPoleVectorEnv"
 
@@ -132,6 +164,10 @@ class GymEnv:
         if not state:
             return
         env: Any = self._env.unwrapped
+        saved = state["state"].shape[1]
+        if saved != self.num_envs:
+            rule = f"the checkpoint holds {saved} simulators, got {self.num_envs}"
+            raise UserError(rule, field="env.num_envs")
         env.state = state["state"].numpy().copy()
         env.steps = np.array(state["steps"], env.steps.dtype)
         env.prev_done = np.array(state["prev_done"], np.bool_)
@@ -144,13 +180,17 @@ class GymEnv:
 
     def _observations(self, space: gymnasium.Space[Any]) -> gymnasium.Space[Any]:
         """The observation space after :meth:`_convert`."""
-        if isinstance(space, gymnasium.spaces.Discrete):
+        if isinstance(space, spaces.Discrete):
             self._one_hot, self._first = int(space.n), int(space.start)
-            return gymnasium.spaces.Box(0.0, 1.0, (int(space.n),), np.float32)
-        if isinstance(space, gymnasium.spaces.Box):
-            if space.dtype == np.uint8 and len(space.shape) == 3:
+            return spaces.Box(0.0, 1.0, (int(space.n),), np.float32)
+        if isinstance(space, spaces.Box):
+            if space.dtype != np.uint8 or len(space.shape) != 3:
+                return spaces.Box(-np.inf, np.inf, space.shape, np.float32)
+            self._channels_last = space.shape[2] <= 4 < space.shape[0]
+            if not self._channels_last:
                 return space
-            return gymnasium.spaces.Box(-np.inf, np.inf, space.shape, np.float32)
+            height, width, channels = space.shape
+            return spaces.Box(0, 255, (channels, height, width), np.uint8)
         raise UserError(
             f"observation space {space} is not supported",
             field="env.id",
@@ -161,5 +201,16 @@ class GymEnv:
         if self._one_hot:
             return np.asarray(np.eye(self._one_hot, dtype=np.float32)[obs - self._first])
         if self.observation_space.dtype == np.uint8:
-            return obs
+            return np.moveaxis(obs, -1, 1) if self._channels_last else obs
         return obs.astype(np.float32, copy=False)
+
+
+def _supported_actions(space: gymnasium.Space[Any]) -> gymnasium.Space[Any]:
+    floats = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
+    if floats or isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return space
+    raise UserError(
+        f"action space {space} is not supported",
+        field="env.id",
+        hint="supported: Discrete, MultiDiscrete, Box of floats",
+    )

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 from gala.config import EnvConfig
 from gala.envs.autoreset import MODES, Autoreset
 from gala.envs.step import Array, State, Step, restore_rng, rng_state
+from gala.errors import UserError
 
 CHOICES = 4
 LENGTH = 20
@@ -88,6 +89,9 @@ class IdentityEnv:
 
     def load_state_dict(self, state: State) -> None:
         """See :class:`~gala.envs.step.VectorEnv`."""
+        if len(state["number"]) != self.num_envs:
+            rule = f"the checkpoint holds {len(state['number'])} simulators, got {self.num_envs}"
+            raise UserError(rule, field="env.num_envs")
         self._number = np.array(state["number"], np.int64)
         self._steps = np.array(state["steps"], np.int64)
         self._ended = np.array(state["ended"], np.bool_)

@@ -42,7 +42,7 @@ class Step:
         valid: Bool[B], False where autoreset ignored the action: keep out of the loss.
         final_obs: [B, ...], the successor of each step where ``obs`` already shows the next
             episode (same-step autoreset); equal to ``obs`` elsewhere; None when no row differs.
-        episodes: games that ended.
+        episodes: games that ended; Atari's next-step rows report a game in the row after its last.
     """
 
     obs: Array
@@ -132,6 +132,16 @@ class Ledger:
         """Go on from :meth:`state_dict`."""
         self._returns[:] = state["returns"]
         self._lengths[:] = state["lengths"]
+
+
+def simulator_seeds(seed: int, count: int) -> list[int]:
+    """Seeds of ``count`` simulators, each in [0, 2**31).
+
+    Both ALE and Gymnasium would take ``seed``, ``seed + 1``, ...: agents with neighbouring seeds
+    would play the same games, and ALE refuses what does not fit 32 bits.
+    """
+    words = np.random.SeedSequence(seed).generate_state(count, np.uint32)
+    return [int(word) >> 1 for word in words]
 
 
 def rng_state(generator: np.random.Generator) -> State:

@@ -1,10 +1,17 @@
 """Gymnasium environments and the identity environment, in every autoreset mode."""
 
 import io
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
+from gymnasium.vector import AutoresetMode
 
 from gala.config import EnvConfig
 from gala.envs import VectorEnv, make_vector_env
@@ -109,11 +116,40 @@ def test_restored_simulators_go_on_bit_for_bit(name: str) -> None:
         assert new.episodes == old.episodes
 
 
+@pytest.mark.parametrize("name", ["CartPole-v1", "gala/Identity-v0"])
+def test_a_state_of_another_number_of_simulators_is_refused(name: str) -> None:
+    env = make(name)
+    env.reset()
+    with pytest.raises(UserError, match="env.num_envs: the checkpoint holds 3 simulators, got 2"):
+        make(name, num_envs=2).load_state_dict(env.state_dict())
+
+
+@pytest.mark.parametrize("autoreset", ["next-step", "same-step"])
+def test_identity_is_restored_within_episodes(autoreset: str) -> None:
+    env = make("gala/Identity-v0", autoreset=autoreset)
+    env.reset()
+    for _ in range(20):  # the end of the first episodes: next-step must still skip a row
+        env.step(np.zeros(3, np.int64))
+    other = make("gala/Identity-v0", autoreset=autoreset, seed=9)
+    other.load_state_dict(env.state_dict())
+    for _ in range(50):
+        old, new = env.step(np.ones(3, np.int64)), other.step(np.ones(3, np.int64))
+        assert np.array_equal(old.obs, new.obs) and np.array_equal(old.valid, new.valid)
+        assert old.episodes == new.episodes
+
+
 def test_others_begin_anew_and_say_so() -> None:
     for env in (make("Pendulum-v1"), make("CartPole-v1", workers="sync")):
         assert not env.restorable and env.state_dict() == {}
         env.load_state_dict({})
         env.close()
+
+
+def test_neighbouring_seeds_share_no_episode() -> None:
+    first, other = make("Pendulum-v1", seed=7), make("Pendulum-v1", seed=8)
+    assert not set(map(tuple, first.reset().tolist())) & set(map(tuple, other.reset().tolist()))
+    first.close()
+    other.close()
 
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "gala/Identity-v0", "Pendulum-v1"])
@@ -168,6 +204,9 @@ def test_identity_terminates_by_itself_and_truncates_by_limit(limit: int | None)
         ("CartPole-v9", r"no environment is called 'CartPole-v9' \(did you mean 'CartPole-v1'\?\)"),
         ("Cartpoll-v1", r"did you mean 'CartPole-v1'\?"),
         ("Blackjack-v1", r"observation space Tuple.* is not supported"),
+        ("gala/Identity-v1", r"did you mean 'gala/Identity-v0'\?"),
+        ("no_such_module:Room-v0", r"module 'no_such_module' cannot be imported"),
+        ("HalfCheetah-v5", r"pip install 'gymnasium\[mujoco\]'"),
     ],
 )
 def test_what_cannot_be_made_is_said_in_a_line(name: str, words: str) -> None:
@@ -180,9 +219,107 @@ def test_a_missing_extra_is_named() -> None:
     try:
         import Box2D  # noqa: F401
     except ImportError:
-        with pytest.raises(UserError, match=r"pip install 'gymnasium\[box2d\]'"):
+        with pytest.raises(UserError, match=r"pip install 'gala\[box2d\]'"):
             make("LunarLander-v3")
     else:
         env = make("LunarLander-v3")
         assert env.reset().shape == (3, 8)
         env.close()
+
+
+ROOM = """
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
+
+
+class Room(gymnasium.Env):
+    def __init__(self, actions, observations):
+        self.action_space, self.observation_space = actions, observations
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return self._see(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.time += 1
+        return self._see(), 1.0, self.time == 3, False, {}
+
+    def _see(self):
+        space = self.observation_space
+        if isinstance(space, Discrete):
+            return np.int64(space.start + self.time)
+        return np.full(space.shape, self.time, space.dtype)
+
+
+def register(name, actions, observations):
+    kwargs = {"actions": actions, "observations": observations}
+    gymnasium.register(name, Room, kwargs=kwargs)
+
+
+vector = Box(-1.0, 9.0, (2,), np.float64)
+register("Picture-v0", Discrete(2), Box(0, 255, (40, 48, 3), np.uint8))
+register("Planes-v0", Discrete(2), Box(0, 255, (3, 40, 48), np.uint8))
+register("Shifted-v0", MultiDiscrete([2, 3]), Discrete(4, start=5))
+register("Double-v0", Discrete(2), vector)
+register("Bits-v0", MultiBinary(3), vector)
+register("Whole-v0", Box(0, 5, (2,), np.int64), vector)
+"""
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    (tmp_path / "gala_test_room.py").write_text(ROOM)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(gymnasium.registry)
+    yield "gala_test_room"
+    for name in set(gymnasium.registry) - before:
+        del gymnasium.registry[name]
+    sys.modules.pop("gala_test_room", None)
+
+
+@pytest.mark.parametrize("workers", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype"),
+    [
+        ("Picture-v0", (3, 40, 48), np.uint8),  # channels first, as networks take them
+        ("Planes-v0", (3, 40, 48), np.uint8),
+        ("Shifted-v0", (4,), np.float32),
+        ("Double-v0", (2,), np.float32),
+    ],
+)
+def test_environments_of_ones_own_module(
+    room: str, name: str, shape: tuple[int, ...], dtype: type, workers: str
+) -> None:
+    env = make(f"{room}:{name}", workers=workers, num_envs=2)
+    assert env.observation_space.shape == shape and env.observation_space.dtype == dtype
+    rows = [env.reset().copy()]
+    action = np.stack([env.action_space.sample()] * 2)
+    for _ in range(3):
+        step = env.step(action)
+        rows.append(step.obs.copy())
+    env.close()
+    assert step.terminated.all() and [game.ret for game in step.episodes] == [3.0, 3.0]
+    for time, row in enumerate(rows):
+        assert row.shape == (2, *shape) and row.dtype == dtype
+        one = np.eye(4)[time] if name == "Shifted-v0" else np.full(shape, time)
+        assert np.array_equal(row, np.stack([one, one]))
+
+
+@pytest.mark.parametrize("name", ["Bits-v0", "Whole-v0"])
+@pytest.mark.parametrize("workers", ["sync", "async"])
+def test_other_action_spaces_are_refused(room: str, name: str, workers: str) -> None:
+    with pytest.raises(UserError, match=r"action space .* is not supported \(supported: Discrete"):
+        make(f"{room}:{name}", workers=workers)
+    assert not multiprocessing.active_children()
+
+
+def test_a_vectorised_form_with_another_autoreset_mode_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    metadata = CartPoleVectorEnv.metadata | {"autoreset_mode": AutoresetMode.SAME_STEP}
+    monkeypatch.setattr(CartPoleVectorEnv, "metadata", metadata)
+    with pytest.raises(UserError, match="does not reset in mode next-step .*sync or async"):
+        make("CartPole-v1")
