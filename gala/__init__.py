@@ -7,4 +7,18 @@ door for any PyTorch training loop.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gala.gossip.door import gossip as gossip
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """``gala.gossip``, loaded when it is first used: it needs torch."""
+    if name == "gossip":
+        import importlib
+
+        return importlib.import_module("gala.gossip")
+    raise AttributeError(f"module 'gala' has no attribute {name!r}")

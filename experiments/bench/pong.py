@@ -59,7 +59,7 @@ def main() -> None:
         train(options.run, "experiments/pong.yaml", "--agents", AGENTS, "--seed", options.seed)
     meta = json.loads((options.run / "meta.json").read_text())
     done = subprocess.run(
-        [sys.executable, "-m", "gala", "eval", str(options.run), "--agent", "all", "--json",
+        [sys.executable, "-m", "gala", "eval", str(options.run), "--agent", "mean", "--json",
          "--episodes", str(options.episodes)],
         check=True, capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip

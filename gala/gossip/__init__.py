@@ -1,4 +1,14 @@
-"""Gossip: mailboxes, messages, the mixing rule and the node that uses them."""
+"""Gossip: mailboxes, messages, the mixing rule and the node that uses them.
+
+The package can be called: ``gala.gossip(model, optimizer, topology="ring")`` is the library door,
+:func:`gala.gossip.door.gossip`.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
 
 from gala.gossip.message import Header, Identity, Refusal, Refused
 from gala.gossip.mixing import mix_, without_missing
@@ -18,3 +28,16 @@ __all__ = [
     "mix_",
     "without_missing",
 ]
+
+
+class _Door(types.ModuleType):
+    """A module that can be called, so that ``gala.gossip`` is both package and function."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """See :func:`gala.gossip.door.gossip`."""
+        from gala.gossip.door import gossip
+
+        return gossip(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Door
