@@ -11,6 +11,8 @@ from launching import experiment, gala
 from gala.run_folder import RunFolder, prepare
 from gala.train import main, read_request
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def complaint(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """What one agent prints for a mistake."""

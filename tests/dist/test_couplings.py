@@ -9,6 +9,8 @@ from launching import experiment, gala, newest_state, records
 
 from gala.gossip.shared_memory import folder_of
 
+pytestmark = pytest.mark.timeout(300)
+
 STEPS = 9000
 
 

@@ -18,6 +18,8 @@ from launching import (
     wait_until,
 )
 
+pytestmark = pytest.mark.timeout(300)
+
 AGENTS = 3
 STEPS = 6000
 LOCK_STEP = ("--agents", AGENTS, "--gossip.max-staleness", 0)

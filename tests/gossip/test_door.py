@@ -17,6 +17,8 @@ from gala.errors import UserError
 from gala.gossip.door import gossip
 from gala.topology import load_topology
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def test_the_signature_is_the_promised_one() -> None:
     parameters = inspect.signature(gossip).parameters
@@ -85,7 +87,7 @@ def launch(tmp_path: Path, agents: int, **options: object) -> list[dict[str, obj
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone",
          f"--nproc-per-node={agents}", str(program), str(tmp_path), json.dumps(options)],
-        capture_output=True, text=True, timeout=110,
+        capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(agents)]
