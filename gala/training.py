@@ -16,6 +16,7 @@ from gala.divergence.bound import NoBound, contraction
 from gala.envs import VectorEnv, make_vector_env
 from gala.errors import UserError
 from gala.gossip import shared_memory
+from gala.gossip.mixing import require_averaging
 from gala.launch import Launch, from_environment
 from gala.networks import Policy, build_policy
 from gala.run_folder import RunFolder, default_path, prepare
@@ -35,6 +36,8 @@ def train(request: Request) -> None:
         UserError: the run cannot be made.
     """
     stop = StopRequest().install()
+    if request.config.coupling == "gossip":
+        require_averaging(request.topology)
     launch = from_environment()
     config = request.config
     device = choose_device(config.device, launch)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from gala.flat import layout_hash
 from gala.gossip.message import Identity
+from gala.gossip.mixing import require_averaging
 from gala.gossip.node import GossipNode
 from gala.gossip.shared_memory import SharedMemoryTransport, check_room
 from gala.launch import START_TIMEOUT, Launch, from_environment
@@ -62,7 +63,7 @@ class Gossiping:
         parts = torch.split(self._vector, [tensor.numel() for tensor in self._tensors])
         self._views = [p.view(t.shape) for p, t in zip(parts, self._tensors, strict=True)]
         self._every, self._steps = every, 0
-        graph = load_topology(topology, launch.agents)
+        graph = require_averaging(load_topology(topology, launch.agents))
         self.rank = launch.rank
         self.neighbours = tuple(graph.in_neighbours(launch.rank))
         self._node: GossipNode | None = None

@@ -6,6 +6,25 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from gala.errors import UserError
+from gala.topology import Topology
+
+
+def require_averaging(topology: Topology) -> Topology:
+    """``topology``, if its rows are weighted averages, which is what agents can mix with.
+
+    Raises:
+        UserError: push-sum weights, whose columns and not rows sum to one: they can be studied
+            (``gala topology``), not trained with.
+    """
+    if topology.push_sum:
+        raise UserError(
+            f"{topology.name} has push-sum weights, which agents cannot mix with",
+            field="topology",
+            hint="weights: uniform, or metropolis on a graph that is heard both ways",
+        )
+    return topology
+
 
 def mix_(x: Tensor, self_weight: float, received: Mapping[int, tuple[float, Tensor]]) -> Tensor:
     """``x <- P_ii x + sum_j P_ij x_j`` in place (paper, Algorithm 1, line 9).

@@ -18,6 +18,7 @@ from gala.gossip.message import NEVER, Header, Identity, Refusal, Refused
 from gala.gossip.mixing import mix_, without_missing
 from gala.gossip.transport import PeerState, Transport
 from gala.topology import Topology
+from gala.topology.weights import discount_by_age
 
 WINDOW = 256
 """Mixes over which the largest staleness and message age are kept."""
@@ -79,6 +80,7 @@ class GossipNode:
         self._version = 0
         self._round = 0
         self._used: dict[int, int] = {}
+        self._ages: dict[int, int] = {}
         self._update_s = 0.0
         self._published_at = time.monotonic()
         self._recent_staleness: deque[int] = deque(maxlen=WINDOW)
@@ -155,6 +157,10 @@ class GossipNode:
         if not received:
             return False
         self_weight, kept = without_missing(self_weight, weights, set(received))
+        if self.topology.discount < 1.0:
+            self_weight, kept = discount_by_age(
+                self_weight, kept, self._ages, self.topology.discount
+            )
         mix_(self._vector, self_weight, {j: (kept[j], received[j][1]) for j in received})
         self._recent_staleness.append(self.staleness)
         self.staleness = 0
@@ -220,7 +226,8 @@ class GossipNode:
         self.counters.bytes_received += header.payload_bytes
         if not self.lock_step:
             age_s = max(time.time() - header.time, 0.0)
-            self._recent_delay.append(-int(-age_s // self._update_s) if self._update_s else 1)
+            self._ages[peer] = -int(-age_s // self._update_s) if self._update_s else 1
+            self._recent_delay.append(self._ages[peer])
         return vector
 
     def _await_fresh(self, wanted: set[int]) -> set[int]:

@@ -1,11 +1,15 @@
 """The mixing rule against numbers worked out by hand, and its invariants."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gala.gossip.mixing import mix_, without_missing
+from gala.errors import UserError
+from gala.gossip.mixing import mix_, require_averaging, without_missing
+from gala.topology import load_topology
 
 
 def test_weighted_average_by_hand() -> None:
@@ -18,6 +22,15 @@ def test_it_changes_the_vector_in_place_and_no_message() -> None:
     x, message = torch.ones(3), torch.zeros(3)
     assert mix_(x, 0.5, {0: (0.5, message)}) is x
     assert x.tolist() == [0.5] * 3 and message.tolist() == [0.0] * 3
+
+
+def test_push_sum_weights_are_no_averages(tmp_path: Path) -> None:
+    path = tmp_path / "graph.yaml"
+    path.write_text("version: 1\nname: mine\nfamily: star\nweights: push-sum\n")
+    with pytest.raises(UserError, match=r"mine has push-sum weights.*metropolis"):
+        require_averaging(load_topology(path, 4))
+    ring = load_topology("ring", 4)
+    assert require_averaging(ring) is ring
 
 
 def test_the_order_of_arrival_does_not_matter() -> None:
