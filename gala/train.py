@@ -126,14 +126,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rank, agents = rank_from_environment()
     try:
         request = read_request(arguments, agents)
-        from gala.training import train
+    except UserError as error:  # all agents read the same: one of them says it
+        return _complain(error) if rank == 0 else EXIT_BAD_INPUT
+    from gala.training import train
 
+    try:
         train(request)
     except UserError as error:
-        if rank == 0 or error.file is None and error.field == "rank":
-            print(f"gala: error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return _complain(error)
     return EXIT_OK
+
+
+def _complain(error: UserError) -> int:
+    print(f"gala: error: {error}", file=sys.stderr)
+    return EXIT_BAD_INPUT
 
 
 if __name__ == "__main__":

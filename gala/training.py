@@ -14,7 +14,7 @@ from gala.actor_learner import ActorLearner, Setting, agent_seed
 from gala.config import Config
 from gala.divergence.bound import NoBound, contraction
 from gala.envs import VectorEnv, make_vector_env
-from gala.errors import UserError
+from gala.errors import EXIT_BAD_INPUT, UserError
 from gala.gossip import shared_memory
 from gala.gossip.mixing import require_averaging
 from gala.launch import Launch, from_environment
@@ -36,27 +36,28 @@ def train(request: Request) -> None:
         UserError: the run cannot be made.
     """
     stop = StopRequest().install()
-    if request.config.coupling == "gossip":
-        require_averaging(request.topology)
     launch = from_environment()
     config = request.config
-    device = choose_device(config.device, launch)
-    threads = config.threads or launch.threads
-    torch.set_num_threads(threads)
-    if launch.leads:
-        try:
-            env, policy = make_learner(config, launch, threads)
-            parameters = sum(p.numel() for p in policy.parameters())
-            plan = _prepare(request, launch, parameters, env.frames_per_step)
-        except BaseException:
-            launch.share("plan", {"failed": True})
-            raise
-        launch.share("plan", plan)
-    else:
+    if not launch.leads:
         plan = launch.share("plan")
         if plan.get("failed"):
-            raise SystemExit(2)
+            raise SystemExit(EXIT_BAD_INPUT)
+    try:
+        if config.coupling == "gossip":
+            require_averaging(request.topology)
+        device = choose_device(config.device, launch)
+        threads = config.threads or launch.threads
+        torch.set_num_threads(threads)
         env, policy = make_learner(config, launch, threads)
+        if launch.leads:
+            parameters = sum(p.numel() for p in policy.parameters())
+            plan = _prepare(request, launch, parameters, env.frames_per_step)
+    except BaseException:
+        if launch.leads:
+            launch.share("plan", {"failed": True})
+        raise
+    if launch.leads:
+        launch.share("plan", plan)
     setting = Setting(
         config=config,
         launch=launch,
