@@ -36,7 +36,8 @@ The delay model gives every message the same age. A larger age is not always wor
 was sent before the last updates is nearer to what all had in common - so that for ages up to tau
 the bound is the largest over the ages 0, tau and the last multiple of s. Ages that vary can in
 principle do worse than any constant age: with tau > 0 the number is a model (Assran et al. 2019,
-Proposition 2), not a proof, and says so in ``reason``.
+Proposition 2), not a proof, and says so in ``reason``. With a discount g on old messages, ``P - D``
+becomes ``g^tau (P - D)``, and D takes the rest.
 """
 
 from __future__ import annotations
@@ -150,7 +151,10 @@ def contraction(
     if rounds is None:
         return _large(topology, delay=delay, mix_every=mix_every, reason=model)
     ages = {0, delay - delay % mix_every, delay}
-    found = [sum_of_norms(rounds, delay=age, mix_every=mix_every) for age in sorted(ages)]
+    found = [
+        sum_of_norms(rounds.discounted(topology.discount**age), delay=age, mix_every=mix_every)
+        for age in sorted(ages)
+    ]
     every = [series for series in found if series is not None]
     if len(every) < len(found):
         return NoBound(reason="no bound applies: the mixing does not contract the disagreement")

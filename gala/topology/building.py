@@ -92,6 +92,7 @@ def build(description: Description, agents: int | None) -> Topology:
         weights=kind,
         schedule=timed if graph.timed and description.schedule is None else schedule.kind,
         push_sum=kind == "push-sum",
+        discount=1.0 if weights is None else weights.discount,
         family=description.family,
         positions=graph.positions,
     )

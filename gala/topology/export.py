@@ -61,6 +61,7 @@ def to_networkx(topology: Topology) -> nx.DiGraph[int] | nx.MultiDiGraph[int]:
         name=_plain(topology.name),
         weights="push-sum" if topology.push_sum else "explicit",
         rounds=len(topology.rounds),
+        discount=topology.discount,
     )
     graph.add_nodes_from(range(topology.agents))
     for number, mixing in enumerate(topology.rounds):
@@ -105,6 +106,9 @@ def _comments(topology: Topology) -> bytes:
         lines.append(f"# rounds {len(topology.rounds)}")
     if topology.push_sum:
         lines.append("# weights push-sum")
+    if topology.discount != 1.0:
+        lines += [] if topology.push_sum else ["# weights explicit"]
+        lines.append(f"# discount {topology.discount!r}")
     return "".join(f"{line}\n" for line in lines).encode()
 
 
@@ -128,4 +132,6 @@ def _yaml(topology: Topology) -> str:
             parts += [f"round: {number}"] if many else []
             lines.append(f"  - {{{', '.join(parts)}}}")
     kind = "push-sum" if topology.push_sum else "explicit" if len(topology.edges) else "uniform"
+    if topology.discount != 1.0:
+        kind = f"{{kind: {kind}, discount: {topology.discount!r}}}"
     return "\n".join([*lines, f"weights: {kind}", ""])

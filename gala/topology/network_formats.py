@@ -165,6 +165,8 @@ def _settle(raw: RawGraph, text: str, path: Path, lines: list[int]) -> RawGraph:
     for comment in comments:
         if comment.startswith("rounds "):
             raw.attributes["rounds"] = _label(comment.split()[1])
+        elif comment.startswith("discount "):
+            raw.attributes["discount"] = _data(comment.split()[1:], path, 1).get("weight")
         elif comment.startswith(("weights ", "name ")):
             word, value = comment.split(maxsplit=1)
             raw.attributes[word] = value
@@ -248,7 +250,12 @@ def _weights(raw: RawGraph) -> Weights | None:
         raise raw.place.error(
             f"unknown weights {kind!r}", "graph", "weights", hint=did_you_mean(str(kind), kinds)
         )
-    return Weights(kind=kind)
+    discount = raw.attributes.get("discount", 1.0)
+    if not isinstance(discount, int | float) or not 0 < discount <= 1:
+        raise raw.place.error(
+            f"is a number above 0 and up to 1, got {discount!r}", "graph", "discount"
+        )
+    return Weights(kind=kind, discount=float(discount))
 
 
 def _number(value: Any, place: Place, key: str, entry: int) -> float | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,14 @@ class Rounds:
             column_stochastic=True,
             skew=skew,
         )
+
+    def discounted(self, factor: float) -> Rounds:
+        """What agents give each other times ``factor``; what that leaves goes to themselves."""
+        if factor == 1.0:
+            return self
+        own = 1 - factor * (1 - self.own)
+        eye = np.eye(self.full.shape[-1]) if self.matrices else 1.0
+        return replace(self, full=factor * self.others + own * eye, own=own)
 
     @property
     def others(self) -> Array:

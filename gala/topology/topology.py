@@ -32,6 +32,8 @@ class Topology:
         schedule: how rounds were made: static, rotate, one-peer, random.
         push_sum: columns sum to one instead of rows; every message carries a scalar weight, and
             the parameters are divided by it.
+        discount: factor on the weight of a message per update of its age (1: age does not count);
+            whoever mixes applies it, see :func:`gala.topology.weights.discount_by_age`.
         family: name of the family, or None for a graph that was written down edge by edge.
         positions: Float64[N, 2] for drawing, or None for a circle.
     """
@@ -42,6 +44,7 @@ class Topology:
     weights: str = "uniform"
     schedule: str = "static"
     push_sum: bool = False
+    discount: float = 1.0
     family: str | None = None
     positions: NDArray[np.float64] | None = field(default=None, repr=False)
 
@@ -117,6 +120,8 @@ class Topology:
         """16 hex digits of what it does: size, period, edges and weights (to 12 decimals)."""
         digest = hashlib.blake2b(digest_size=8)
         digest.update(f"{self.agents} {len(self.rounds)} {self.push_sum}".encode())
+        if self.discount != 1.0:
+            digest.update(f"discount {self.discount:.12g}".encode())
         for mixing in self.rounds:
             digest.update(np.int64(len(mixing.source)).tobytes())
             digest.update(mixing.source.tobytes() + mixing.target.tobytes())
@@ -136,8 +141,8 @@ class Topology:
         """Plain data for ``topology.json``: networkx node-link, which :func:`load_topology` reads.
 
         Beside the node-link keys: ``name, agents, family, weights, schedule, period, push_sum,
-        hash`` and, for up to 256 agents, ``matrices`` (one N x N list of rows per round). A
-        schedule of several rounds is a multigraph whose edges carry ``round``.
+        discount, hash`` and, for up to 256 agents, ``matrices`` (one N x N list of rows per round).
+        A schedule of several rounds is a multigraph whose edges carry ``round``.
         """
         many = len(self.rounds) > 1
         edges = [
@@ -154,6 +159,7 @@ class Topology:
                 "name": self.name,
                 "weights": "push-sum" if self.push_sum else "explicit",
                 "rounds": len(self.rounds),
+                "discount": self.discount,
             },
             "nodes": [{"id": agent} for agent in range(self.agents)],
             "edges": edges,
@@ -164,6 +170,7 @@ class Topology:
             "schedule": self.schedule,
             "period": self.period,
             "push_sum": self.push_sum,
+            "discount": self.discount,
             "hash": self.hash,
         }
         if self.agents <= 256 and self.agents**2 * len(self.rounds) <= MAX_JSON_NUMBERS:

@@ -9,10 +9,14 @@ explicit       as the file says; what is left of one goes to oneself
 push-sum       a publisher splits its mass over itself and its hearers: columns sum to one instead
                of rows, and a travelling scalar weight repairs the scale (Kempe et al. 2003)
 =============  ==================================================================================
+
+With any of them a ``discount`` below one makes old messages count less: the weight of a message
+that is a updates old is multiplied by ``discount^a``, and what it loses goes to oneself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gala.topology.graph import Edges, degrees
-from gala.topology.mixing import TOLERANCE, Mixing
+from gala.topology.mixing import TOLERANCE, Mixing, Row
 
 WeightsKind = Literal["uniform", "metropolis", "explicit", "lazy", "push-sum"]
 
@@ -32,10 +36,12 @@ class Weights:
     Attributes:
         kind: one of the table above.
         self_weight: own weight under ``lazy``, within (0, 1).
+        discount: factor on the weight of a message per update of its age, within (0, 1].
     """
 
     kind: WeightsKind = "uniform"
     self_weight: float = 0.5
+    discount: float = 1.0
 
 
 class WeightError(ValueError):
@@ -44,6 +50,21 @@ class WeightError(ValueError):
     def __init__(self, rule: str, *, agent: int | None = None, hint: str | None = None) -> None:
         super().__init__(rule)
         self.rule, self.agent, self.hint = rule, agent, hint
+
+
+def discount_by_age(
+    own: float, others: Mapping[int, float], ages: Mapping[int, int], discount: float
+) -> Row:
+    """A row of the mixing matrix after old messages have lost weight to the agent itself.
+
+    Args:
+        own: weight of the agent itself.
+        others: weight of each message, by sender.
+        ages: updates since the sender made it; absent: fresh.
+        discount: factor per update of age, within (0, 1].
+    """
+    kept = {j: weight * discount ** ages.get(j, 0) for j, weight in others.items()}
+    return own + sum(others.values()) - sum(kept.values()), kept
 
 
 def weigh(edges: Edges, agents: int, weights: Weights) -> Mixing:

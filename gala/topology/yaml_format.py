@@ -14,10 +14,10 @@ Format
     weights: metropolis         # uniform | metropolis | explicit | lazy | push-sum
     schedule: static            # static | rotate | one-peer | random
 
-``weights`` may be ``{kind: lazy, self_weight: 0.7}``, ``schedule`` may be
-``{kind: rotate, peers: 2}`` or ``{kind: random, seed: 7, period: 64}``; ``round`` is a number or a
-list of numbers, and an edge without it is used in every round; ``directed: false`` lets every edge
-be heard both ways. ``topologies/schema.json`` describes the same for editors.
+``weights`` may be ``{kind: lazy, self_weight: 0.7}`` or ``{kind: uniform, discount: 0.9}`` (a
+factor per update of age of a message), ``schedule`` may be ``{kind: rotate, peers: 2}`` or
+``{kind: random, seed: 7, period: 64}``; ``round`` is a number or a list of numbers, and an edge
+without it is used in every round; ``directed: false`` lets every edge be heard both ways. ``topologies/schema.json`` describes the same for editors.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ class WeightsModel(_Model):
     """How weights are made."""
     self_weight: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Own weight, for lazy."""
+    discount: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor on the weight of a message per update of its age; what it loses goes to self."""
 
 
 class ScheduleModel(_Model):
@@ -188,7 +190,9 @@ def describe(document: Document) -> Description:
 
 def weights_of(model: WeightsModel | None) -> Weights | None:
     """The plain dataclass."""
-    return None if model is None else Weights(kind=model.kind, self_weight=model.self_weight)
+    if model is None:
+        return None
+    return Weights(kind=model.kind, self_weight=model.self_weight, discount=model.discount)
 
 
 def schedule_of(model: ScheduleModel | None) -> Schedule | None:

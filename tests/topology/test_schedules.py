@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gala.divergence.bound import Contraction, contraction
+from gala.errors import UserError
 from gala.topology import Topology, load_topology, spectrum
+from gala.topology.export import write
 from gala.topology.graph import (
     Graph,
     colour_edges,
@@ -21,7 +23,7 @@ from gala.topology.graph import (
     symmetric,
 )
 from gala.topology.schedules import Schedule, rounds_of
-from gala.topology.weights import WeightError, Weights, weigh
+from gala.topology.weights import WeightError, Weights, discount_by_age, weigh
 
 
 def written(tmp_path: Path, text: str, agents: int) -> Topology:
@@ -216,3 +218,45 @@ def test_the_default_keeps_the_mean_where_it_can(tmp_path: Path) -> None:
     given = written(tmp_path, "edges: [[0, 1, 0.25], [1, 0, 0.5]]", 2)
     assert given.weights == "explicit"
     np.testing.assert_array_equal(given.matrix(0), [[0.5, 0.5], [0.25, 0.75]])
+
+
+# --- old messages -----------------------------------------------------------------------------
+
+
+@given(
+    discount=st.floats(0.01, 1.0),
+    ages=st.dictionaries(st.integers(0, 5), st.integers(0, 40)),
+    share=st.floats(0.05, 0.95),
+)
+def test_discounted_rows_sum_to_one(discount: float, ages: dict[int, int], share: float) -> None:
+    others = {1: share / 2, 4: share / 2}
+    own, kept = discount_by_age(1 - share, others, ages, discount)
+    assert own + sum(kept.values()) == pytest.approx(1.0)
+    for j, weight in kept.items():
+        assert weight == pytest.approx(others[j] * discount ** ages.get(j, 0))
+
+
+def test_a_discount_is_part_of_the_topology(tmp_path: Path) -> None:
+    plain = load_topology("ring", 5)
+    late = written(tmp_path, "family: ring\nweights: {kind: uniform, discount: 0.5}", 5)
+    assert late.discount == 0.5 and plain.discount == 1.0
+    assert late != plain and late.row(0, 0) == plain.row(0, 0)
+    for suffix in (".yaml", ".json", ".graphml", ".edgelist"):
+        assert load_topology(write(late, tmp_path / f"late{suffix}")) == late
+    with pytest.raises(UserError, match="cannot hold"):
+        write(late, tmp_path / "late.npy")
+    with pytest.raises(UserError, match="mine.yaml:3: weights.discount: should be less than or"):
+        written(tmp_path, "family: ring\nweights: {kind: uniform, discount: 1.5}", 5)
+
+
+def test_discounts_show_in_the_bound(tmp_path: Path) -> None:
+    """A message of age 2 at discount 1/2 counts a quarter: as a ring of those weights."""
+    ring = "family: {kind: ring, directed: true}"
+    late = written(tmp_path, f"{ring}\nweights: {{kind: uniform, discount: 0.5}}", 4)
+    weak = written(tmp_path, f"{ring}\nweights: {{kind: lazy, self_weight: 0.875}}", 4)
+    discounted, lazy = contraction(late, delay=2), contraction(weak, delay=2)
+    assert isinstance(discounted, Contraction) and isinstance(lazy, Contraction)
+    assert discounted.factor == pytest.approx(lazy.factor)
+    fresh = contraction(late)
+    assert isinstance(fresh, Contraction)
+    assert fresh.factor == pytest.approx(spectrum.factor(load_topology("directed-ring", 4)))
