@@ -22,6 +22,13 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(message, hint=f"see {self.prog} --help")
 
 
+def _at_least_one(text: str) -> int:
+    """The type of an option that counts something there must be."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
 def main(arguments: Arguments | None = None) -> int:
     """Run one command; returns its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -61,7 +68,7 @@ def evaluate(arguments: Arguments) -> int:
     """Play real episodes with a trained run: gala eval runs/NAME --episodes 30"""
     parser = _Parser(prog="gala eval", description=evaluate.__doc__)
     parser.add_argument("run", type=Path, help="run folder")
-    parser.add_argument("--episodes", type=int, default=30, help="full games per result")
+    parser.add_argument("--episodes", type=_at_least_one, default=30, help="full games per result")
     parser.add_argument("--agent", default="mean", help="mean, best, all, or a rank")
     parser.add_argument("--policy", default="both", choices=("greedy", "stochastic", "both"))
     parser.add_argument("--video", type=Path, help="also write an mp4 of one game")
@@ -87,7 +94,9 @@ def topology(arguments: Arguments) -> int:
         epilog="also: gala topology convert A B, compare FILE ..., suggest --agents N --degree D",
     )
     parser.add_argument("file", help="topology file, or the name of a shipped one or of a family")
-    parser.add_argument("--agents", type=int, help="size; a file of fixed size needs none")
+    parser.add_argument(
+        "--agents", type=_at_least_one, help="size; a file of fixed size needs none"
+    )
     parser.add_argument("--plot", type=Path, help="also draw it into this picture")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
@@ -101,7 +110,9 @@ def _convert(arguments: Arguments) -> int:
     parser = _Parser(prog="gala topology convert", description="Rewrite a graph in another format.")
     parser.add_argument("source", help="topology file in any format that gala reads")
     parser.add_argument("target", type=Path, help="its suffix names the format")
-    parser.add_argument("--agents", type=int, help="size; a file of fixed size needs none")
+    parser.add_argument(
+        "--agents", type=_at_least_one, help="size; a file of fixed size needs none"
+    )
     options = parser.parse_args(arguments)
     command.convert(options.source, options.target, options.agents)
     return EXIT_OK
@@ -112,7 +123,9 @@ def _compare(arguments: Arguments) -> int:
 
     parser = _Parser(prog="gala topology compare", description="Numbers to choose a graph by.")
     parser.add_argument("files", nargs="+", help="topology files, or names")
-    parser.add_argument("--agents", type=int, nargs="+", default=[4, 8, 16, 32, 64], help="sizes")
+    parser.add_argument(
+        "--agents", type=_at_least_one, nargs="+", default=[4, 8, 16, 32, 64], help="sizes"
+    )
     parser.add_argument("--plot", type=Path, help="also draw them into this picture")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
@@ -124,8 +137,10 @@ def _suggest(arguments: Arguments) -> int:
     from gala.topology import command
 
     parser = _Parser(prog="gala topology suggest", description="The best graph for a degree.")
-    parser.add_argument("--agents", type=int, required=True, help="number of agents")
-    parser.add_argument("--degree", type=int, required=True, help="messages per agent and update")
+    parser.add_argument("--agents", type=_at_least_one, required=True, help="number of agents")
+    parser.add_argument(
+        "--degree", type=_at_least_one, required=True, help="messages per agent and update"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     command.suggest(options.agents, options.degree, json=options.json)
@@ -144,9 +159,10 @@ def _take_agents(arguments: Arguments) -> tuple[list[str], int]:
                 raise UserError("needs a value", field="--agents")
             text = rest.pop(index + 1)
         del rest[index]
-        if not text.isdigit() or int(text) < 1:
-            raise UserError(f"must be a whole number of at least 1, got {text!r}", field="--agents")
-        return rest, int(text)
+        try:
+            return rest, _at_least_one(text)
+        except argparse.ArgumentTypeError as error:
+            raise UserError(str(error), field="--agents") from None
     return rest, agents
 
 

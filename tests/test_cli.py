@@ -34,7 +34,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["eval", "/nowhere"], "/nowhere: no such run folder"),
         (["eval", "x", "--episodes", "many"], "argument --episodes"),
         (["topology", "rign", "--agents", "4"], "rign"),
-        (["topology", "ring", "--agents", "0"], "agents"),
+        (
+            ["topology", "ring", "--agents", "0"],
+            "argument --agents: must be a whole number of at least 1, got '0'",
+        ),
         (["train", "pong", "--agents"], "--agents: needs a value"),
         (["train", "png"], "png"),
     ],

@@ -37,7 +37,6 @@ class Graph:
         agents: N.
         layers: each Int64[E, 2] of (source, target), as :func:`edge_array` makes them.
         weights: one Float64[E] per layer where the graph prescribes its weights, else None.
-        self_weights: one Float64[N] per layer beside ``weights``; None: the rest to one.
         timed: the layers are rounds by nature (one-peer exponential, base-(k+1)); no schedule
             may put them together.
         positions: Float64[N, 2] for drawing, or None for a circle.
@@ -46,7 +45,6 @@ class Graph:
     agents: int
     layers: tuple[Edges, ...]
     weights: tuple[NDArray[np.float64], ...] | None = None
-    self_weights: tuple[NDArray[np.float64], ...] | None = None
     timed: bool = False
     positions: NDArray[np.float64] | None = None
 

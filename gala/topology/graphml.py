@@ -8,7 +8,7 @@ from xml.parsers import expat
 
 from gala.errors import UserError
 from gala.topology.description import Key, Place
-from gala.topology.network_formats import RawGraph, _label
+from gala.topology.network_formats import RawGraph, label_of
 
 CASTS = {"double": float, "float": float, "int": int, "long": int}
 
@@ -76,13 +76,13 @@ class _Reader:
         elif name == "node" and self.graph is not None:
             if "id" not in attributes:
                 raise self._error("a node needs an id")
-            self.graph.nodes.append(_label(attributes["id"]))
+            self.graph.nodes.append(label_of(attributes["id"]))
             self._inside = {}
         elif name == "edge" and self.graph is not None:
             if not {"source", "target"} <= attributes.keys():
                 raise self._error("an edge needs source and target")
             self._inside = self._edge_defaults()
-            source, target = _label(attributes["source"]), _label(attributes["target"])
+            source, target = label_of(attributes["source"]), label_of(attributes["target"])
             self.graph.edges.append((source, target, self._inside))
             self._lines.append(self.parser.CurrentLineNumber)
         elif name == "data":

@@ -123,11 +123,11 @@ def read_node_link(text: str, path: Path) -> RawGraph:
     for entry, node in enumerate(data["nodes"]):
         if not isinstance(node, dict) or "id" not in node:
             raise place.error("a node is a mapping with an id", "nodes", entry)
-        raw.nodes.append(_label(node["id"]))
+        raw.nodes.append(label_of(node["id"]))
     for entry, edge in enumerate(data[links]):
         if not isinstance(edge, dict) or not {"source", "target"} <= edge.keys():
             raise place.error("an edge is a mapping with source and target", links, entry)
-        raw.edges.append((_label(edge["source"]), _label(edge["target"]), edge))
+        raw.edges.append((label_of(edge["source"]), label_of(edge["target"]), edge))
     if len(set(raw.nodes)) < len(raw.nodes):
         twice = next(i for i, n in enumerate(raw.nodes) if n in raw.nodes[:i])
         raise place.error(f"node {raw.nodes[twice]!r} is given twice", "nodes", twice)
@@ -140,7 +140,7 @@ def read_edge_list(text: str, path: Path) -> RawGraph:
     for line, words in _words(text):
         if len(words) < 2:
             raise UserError("an edge is: source target [weight]", file=path, line=line)
-        raw.edges.append((_label(words[0]), _label(words[1]), _data(words[2:], path, line)))
+        raw.edges.append((label_of(words[0]), label_of(words[1]), _data(words[2:], path, line)))
         lines.append(line)
     return _settle(raw, text, path, lines)
 
@@ -149,9 +149,9 @@ def read_adjacency_list(text: str, path: Path) -> RawGraph:
     """``node neighbour neighbour ...`` per line; the first publishes, the others average."""
     raw, lines = RawGraph(place=Place(file=path), directed=False), []
     for line, words in _words(text):
-        raw.nodes.append(_label(words[0]))
+        raw.nodes.append(label_of(words[0]))
         for word in words[1:]:
-            raw.edges.append((_label(words[0]), _label(word), {}))
+            raw.edges.append((label_of(words[0]), label_of(word), {}))
             lines.append(line)
     return _settle(raw, text, path, lines)
 
@@ -164,7 +164,7 @@ def _settle(raw: RawGraph, text: str, path: Path, lines: list[int]) -> RawGraph:
     comments = [line.strip("# \t").lower() for line in text.splitlines() if line.startswith("#")]
     for comment in comments:
         if comment.startswith("rounds "):
-            raw.attributes["rounds"] = _label(comment.split()[1])
+            raw.attributes["rounds"] = label_of(comment.split()[1])
         elif comment.startswith("discount "):
             raw.attributes["discount"] = _data(comment.split()[1:], path, 1).get("weight")
         elif comment.startswith(("weights ", "name ")):
@@ -223,7 +223,7 @@ def _data(words: list[str], path: Path, line: int) -> dict[str, Any]:
     raise UserError(f"{text[:40]!r} is neither a weight nor a mapping", file=path, line=line)
 
 
-def _label(value: Any) -> Label:
+def label_of(value: Any) -> Label:
     """Whole numbers stay numbers, also when written as text; everything else is a name."""
     if isinstance(value, bool):
         return str(value)

@@ -17,7 +17,8 @@ Format
 ``weights`` may be ``{kind: lazy, self_weight: 0.7}`` or ``{kind: uniform, discount: 0.9}`` (a
 factor per update of age of a message), ``schedule`` may be ``{kind: rotate, peers: 2}`` or
 ``{kind: random, seed: 7, period: 64}``; ``round`` is a number or a list of numbers, and an edge
-without it is used in every round; ``directed: false`` lets every edge be heard both ways. ``topologies/schema.json`` describes the same for editors.
+without it is used in every round; ``directed: false`` lets every edge be heard both ways.
+``topologies/schema.json`` describes the same for editors.
 """
 
 from __future__ import annotations
@@ -233,19 +234,8 @@ def explain(error: ValidationError, document: Document) -> UserError:
     key = tuple(part for part in first["loc"] if not _machinery(part))
     kind, value = first["type"], first["input"]
     if kind == "extra_forbidden":
-        known = _fields(key[:-1])
-        return (
-            document.error(
-                f"unknown field {key[-1]!r}", *key[:-1], hint=did_you_mean(str(key[-1]), known)
-            )
-            if document.line(*key) is None
-            else UserError(
-                "unknown field",
-                file=document.path,
-                line=document.line(*key),
-                field=".".join(map(str, key)),
-                hint=did_you_mean(str(key[-1]), known),
-            )
+        return document.error(
+            "unknown field", *key, hint=did_you_mean(str(key[-1]), _fields(key[:-1]))
         )
     if kind == "missing":
         return document.error("is missing", *key)

@@ -50,7 +50,7 @@ def test_the_seed_decides_the_start() -> None:
 
 def test_the_start_is_a_nearly_uniform_policy() -> None:
     dist, _ = pong()(images(8))
-    assert float(dist.softmax(-1).std()) < 0.01
+    assert dist.softmax(-1).std().item() < 0.01
 
 
 def test_pixels_are_scaled_by_the_first_layer() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -147,3 +149,10 @@ def test_neighbours_are_mutual(agents: int) -> None:
     for i in range(agents):
         assert all(i in topology.in_neighbours(j) for j in topology.out_neighbours(i))
         assert all(i in topology.out_neighbours(j) for j in topology.in_neighbours(i))
+
+
+def test_topologies_need_no_torch() -> None:
+    """Dashboards and laptops draw graphs too."""
+    code = "import sys, gala.topology, gala.topology.command; print('torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "False"
