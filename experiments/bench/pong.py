@@ -75,6 +75,7 @@ def main() -> None:
     seconds = max(r["t"] for r in last) - min(each[0]["t"] for each in rows.values())
     steps = sum(r["step"] for r in last)
     reached = time_to(rows, GOAL)
+    RESULTS.mkdir(exist_ok=True)
     for kind, draw in (("learning", figures.draw_learning), ("ball", figures.draw_ball)):
         draw(options.run, RESULTS / f"pong-{kind}.png")
     facts = {
