@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gala import checkpoint
+from gala import checkpoint, supervisor
 from gala.algorithms.a2c import A2C, scaled_lr
 from gala.config import Config
 from gala.coupling import AllReduce, Coupling, Gossip, Independent
 from gala.envs import VectorEnv
 from gala.flat import FlatParameters
-from gala.gossip import GossipNode, Identity, SharedMemoryTransport
+from gala.gossip import GossipNode, Identity, shared_memory
+from gala.gossip.connecting import Connection, connect, with_faults
+from gala.gossip.faulty import Faults
+from gala.gossip.in_process import Crowd
+from gala.gossip.mixing import mixer_of
+from gala.gossip.wire import wire_format
 from gala.launch import Launch
 from gala.networks import Policy
 from gala.networks.precision import ComputePolicy, choose_precision
@@ -27,6 +33,9 @@ from gala.signals import StopRequest
 from gala.telemetry.console import Console
 from gala.telemetry.reader import RunReader
 from gala.topology import Topology
+
+JOIN_TIMEOUT_S = 10.0
+"""How long a joiner waits for the first message of a neighbour."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +50,7 @@ class Setting:
         topology: who listens to whom.
         device: where the network computes.
         threads: for simulators and torch.
+        crowd: the agents of this process.
     """
 
     config: Config
@@ -50,6 +60,7 @@ class Setting:
     topology: Topology
     device: torch.device
     threads: int
+    crowd: Crowd = field(default_factory=lambda: Crowd((0,)))
 
     @property
     def steps_per_update(self) -> int:
@@ -94,7 +105,7 @@ class ActorLearner:
             gamma=config.a2c.gamma,
             reward_clip=config.env.reward_clip,
             generator=torch.Generator(setting.device).manual_seed(
-                agent_seed(config.seed, launch.rank)
+                agent_seed(config.seed, launch.rank, life=launch.life)
             ),
         )
         lr = scaled_lr(config.a2c, config.env.num_envs * launch.agents)
@@ -104,10 +115,14 @@ class ActorLearner:
         self.step = 0
         self.observer = Observer(self, console)
         self._checkpoint_every = self._updates_between_checkpoints()
+        faults = config.faults
+        at_fault = faults.agents is None or launch.rank in faults.agents
+        self._straggler = Straggler(faults.slowdown if at_fault else 1.0)
 
     def run(self) -> None:
         """Train until the steps of the run are done, or until asked to stop."""
         self.observer.start()
+        supervisor.tell("training")
         while self.update < self._last_update():
             self.observer.lap("other")
             rollout = self.collector.collect()
@@ -129,6 +144,7 @@ class ActorLearner:
                 self.save()
             self.observer.observe(losses)
             self.observer.lap("log")
+            self._straggler.lag()
         self.save()
         self.observer.finish("stopped" if self._stop.requested else "done")
 
@@ -178,6 +194,35 @@ class ActorLearner:
             self.coupling.node.load_state_dict(state["gossip"])
         self.algorithm.schedule(self.progress())
 
+    def join(self) -> str | None:
+        """Come into a running crowd: the parameters and the place of a neighbour.
+
+        What this agent's life before left behind is used too: its newest checkpoint for the state
+        of the optimizer, and the environment steps that it had done.
+
+        Returns:
+            What was done, in words; None when nobody is there and nothing was left behind.
+        """
+        said = []
+        rank = self.setting.launch.rank
+        path = checkpoint.newest(self.setting.run.rank(rank) / "checkpoints")
+        if path is not None:
+            state = checkpoint.load(path)
+            if state["layout_hash"] == self.flat.layout_hash:
+                self.load_state_dict(state)
+                said.append(f"optimizer of {path.name}")
+        if isinstance(self.coupling, Gossip):
+            node = self.coupling.node
+            self.step = max(self.step, node.transport.steps(rank), self.observer.steps_before)
+            header = node.adopt(timeout_s=JOIN_TIMEOUT_S)
+            if header is not None:
+                self.update = header.update
+                if self.coupling.lock_step:
+                    self.step = self.update * self.setting.steps_per_update
+                self.compute.refresh()
+                said.insert(0, f"parameters of agent {header.rank} after update {header.update}")
+        return ", ".join(said) or None
+
     def close(self) -> None:
         """Leave the gossip, stop the simulators, close the files."""
         self.coupling.close()
@@ -205,11 +250,30 @@ class ActorLearner:
         return max(1, every // (self.setting.steps_per_update * self.setting.launch.agents))
 
 
-def agent_seed(seed: int, rank: int, stream: int = 0) -> int:
-    """A seed of its own for each agent and purpose, from the seed of the run."""
+class Straggler:
+    """Makes this process slower than it is (``faults.slowdown``).
+
+    Args:
+        slowdown: factor on the time of an update.
+    """
+
+    def __init__(self, slowdown: float) -> None:
+        self._more = slowdown - 1.0
+        self._since = time.perf_counter()
+
+    def lag(self) -> None:
+        """Waste what a slower machine would have needed on top since the last call."""
+        if self._more:
+            time.sleep(self._more * (time.perf_counter() - self._since))
+            self._since = time.perf_counter()
+
+
+def agent_seed(seed: int, rank: int, stream: int = 0, life: int = 0) -> int:
+    """A seed of its own for each agent, purpose and life, from the seed of the run."""
     import numpy as np
 
-    words = np.random.SeedSequence([seed, rank, stream]).generate_state(1, np.uint64)
+    path = [seed, rank, stream] + [life] * (life > 0)
+    words = np.random.SeedSequence(path).generate_state(1, np.uint64)
     return int(words[0] >> 1)
 
 
@@ -217,24 +281,48 @@ def build_coupling(setting: Setting, flat: FlatParameters, stop: StopRequest) ->
     """The coupling that the configuration names."""
     config, launch = setting.config, setting.launch
     if config.coupling == "allreduce":
+        supervisor.tell("mortal")  # the others wait for this agent: without it they never go on
         return AllReduce(launch, flat.data.numel())
     if config.coupling == "none" or launch.agents == 1:
         return Independent()
-    identity = Identity(run=setting.run_id, topology=setting.topology.hash, layout=flat.layout_hash)
-    transport = SharedMemoryTransport(
-        rank=launch.rank,
-        agents=launch.agents,
-        parameters=flat.data.numel(),
-        identity=identity,
+    topology = setting.topology
+    elements = flat.data.numel() + topology.push_sum  # push-sum sends a weight too, in float64
+    wire = wire_format("float64" if topology.push_sum else config.gossip.wire_format, elements)
+    identity = Identity(
+        run=setting.run_id, topology=topology.hash, layout=flat.layout_hash, wire=wire.code
     )
+    lock_step = config.gossip.max_staleness == 0
+    transport = connect(
+        config.gossip.transport,
+        Connection(
+            launch=launch,
+            topology=topology,
+            identity=identity,
+            payload_bytes=wire.payload_bytes,
+            lock_step=lock_step,
+            crowd=setting.crowd,
+        ),
+    )
+    supervisor.tell(f"remove {shared_memory.path_of(identity.run, launch.rank)}")
+    faults = config.faults
+    if faults.agents is None or launch.rank in faults.agents:
+        broken = {f.name: getattr(faults, f.name) for f in fields(Faults)}
+        transport = with_faults(
+            transport, Faults(**broken), seed=agent_seed(config.seed, launch.rank, 2)
+        )
     node = GossipNode(
         rank=launch.rank,
-        topology=setting.topology,
+        topology=topology,
         vector=flat.data,
         transport=transport,
         identity=identity,
+        wire=wire,
+        mixer=mixer_of(topology, flat.data, newcomer=launch.life > 0),
         max_staleness=config.gossip.max_staleness,
+        policy=config.gossip.staleness_policy,
         timeout_s=config.gossip.timeout_s,
+        trust_factor=config.gossip.trust_radius,
+        incarnation=launch.life,
         aborted=lambda: stop.urgent,
     )
-    return Gossip(node)
+    return Gossip(node, on_first=lambda: launch.announce("running"))

@@ -58,10 +58,11 @@ def train(arguments: Arguments) -> int:
     rest, agents = _take_agents(arguments)
     if "--help" in rest or "-h" in rest or agents == 1:
         return agent.main(rest)
-    agent.read_request(rest, agents)  # a mistake is one line here, a page of torchrun's below
+    from gala.request import read_request
     from gala.torchrun import torchrun
 
-    return torchrun(rest, agents)
+    request = read_request(rest, agents=agents)  # a mistake is one line here, a page of torchrun's
+    return torchrun(rest, agents // request.agents_per_process)
 
 
 def evaluate(arguments: Arguments) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from gala.errors import UserError, did_you_mean
 from gala.yaml_file import Document, load_yaml, parse_yaml
@@ -30,6 +30,11 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 Coupling = Literal["gossip", "allreduce", "none"]
+
+
+def _as_tuple(value: Any) -> Any:
+    """One number where several may stand."""
+    return (value,) if isinstance(value, int) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,11 +144,43 @@ class GossipConfig:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     max_staleness: NonNegative | None = None
-    """Updates without a mix before an agent waits; 0: lock-step; null: never wait."""
-    transport: Literal["auto", "shared-memory"] = "auto"
-    """What carries messages between agents."""
+    """Updates without a mix before staleness_policy applies; 0: lock-step; null: never."""
+    staleness_policy: Literal["never", "skip", "wait"] = "wait"
+    """At max_staleness: wait for missing neighbours, skip them in this mix, or never do either."""
+    transport: Literal["auto", "shared-memory", "gloo", "memory"] = "auto"
+    """auto: memory within a process, shared-memory within a host, gloo between hosts."""
+    wire_format: Literal["float32", "bfloat16", "int8"] = "float32"
+    """How parameters are sent: exact, in half, or in a quarter of the bytes."""
     timeout_s: PositiveFloat = 60.0
     """Longest wait for a living neighbour before its weight stays with self for one mix."""
+    trust_radius: Annotated[float, Field(gt=1.0)] | None = 10.0
+    """Refuse messages further away than so many times the median distance; null: believe all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultsConfig:
+    """What to break on purpose, to try a set-up on a bad day. Probabilities are per message."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    agents: Annotated[tuple[NonNegative, ...], BeforeValidator(_as_tuple)] | None = None
+    """Agents at fault, as 2 or [0, 2]; null: all."""
+    delay_ms: NonNegativeFloat = 0.0
+    """Time that a message is under way."""
+    drop: Fraction = 0.0
+    """Probability that a message is lost."""
+    duplicate: Fraction = 0.0
+    """Probability that a message arrives twice."""
+    reorder: Fraction = 0.0
+    """Probability that a message is overtaken by later ones."""
+    corrupt: Fraction = 0.0
+    """Probability that one bit of a message is flipped."""
+    freeze_s: NonNegativeFloat = 0.0
+    """The agent hangs for so long ..."""
+    freeze_every_s: NonNegativeFloat = 0.0
+    """... and so often (seconds from one freeze to the next; 0: never)."""
+    slowdown: Annotated[float, Field(ge=1.0)] = 1.0
+    """The agent needs so many times as long for an update: a straggler."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +235,8 @@ class Config:
     """The learning algorithm."""
     gossip: GossipConfig = field(default_factory=GossipConfig)
     """How agents exchange parameters."""
+    faults: FaultsConfig = field(default_factory=FaultsConfig)
+    """What to break on purpose."""
     divergence: DivergenceConfig = field(default_factory=DivergenceConfig)
     """How the epsilon-ball is measured."""
     log: LogConfig = field(default_factory=LogConfig)

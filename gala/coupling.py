@@ -6,6 +6,7 @@ optimizer step, ``exchange`` comes after it, ``stop`` agrees on the last update.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
@@ -73,17 +74,26 @@ class Independent:
 
 
 class Gossip:
-    """``--coupling gossip``: publish, then mix what has arrived."""
+    """``--coupling gossip``: publish, then mix what has arrived.
 
-    def __init__(self, node: GossipNode) -> None:
+    Args:
+        node: does it.
+        on_first: called once, when the first update is published.
+    """
+
+    def __init__(self, node: GossipNode, on_first: Callable[[], None] = lambda: None) -> None:
         self.node = node
         self.lock_step = node.lock_step
+        self._on_first: Callable[[], None] | None = on_first
 
     def reduce(self, gradient: Tensor) -> None:
         """Gossip averages parameters, not gradients."""
 
     def exchange(self, update: int, step: int) -> bool:
         """Publish and mix (paper, Algorithm 1)."""
+        if self._on_first is not None:  # from now on, who comes late must join
+            self._on_first()
+            self._on_first = None
         self.node.publish(update=update, step=step)
         return self.node.mix()
 

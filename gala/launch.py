@@ -1,40 +1,55 @@
-"""Who am I among the agents: rank, size and host, and the few words exchanged before training.
+"""Who am I among the agents: rank, size, host and life, and the few words exchanged at the start.
 
 torchrun tells each process its rank by environment variables and runs a key-value store; agents use
-that store only to start (one agent makes the run folder, the others learn its name). Training
-itself never touches it.
+that store only to start (one agent makes the run folder, the others learn its name) and to find
+each other between hosts. Training itself never touches it: when it is lost, only joining stops.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import torch.distributed as dist
 
+from gala.errors import UserError
+from gala.launch_environment import STORE_VARIABLE, rank_from_environment
+
 START_TIMEOUT = timedelta(seconds=120)
+
+STORE_PIECE = 2**20
+"""Largest value in bytes that is put into a store at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """The place of this process in the launch.
+    """The place of an agent in the launch.
 
     Attributes:
         rank: index of this agent.
         agents: number of agents.
         local_rank: index among the agents of this host.
         local_agents: number of agents on this host.
-        store: torchrun's store, None for a single agent.
+        crowd: ranks of the agents of this process, threads of it.
+        life: earlier lives of this agent in this launch.
+        store: where agents meet, None for a single process.
+        host: names this host; agents of equal hosts share memory.
     """
 
     rank: int = 0
     agents: int = 1
     local_rank: int = 0
     local_agents: int = 1
+    crowd: tuple[int, ...] = (0,)
+    life: int = 0
     store: dist.Store | None = None
+    host: str = ""
 
     @property
     def leads(self) -> bool:
@@ -45,6 +60,18 @@ class Launch:
     def threads(self) -> int:
         """Fair share of this host's cores."""
         return max(1, available_cores() // self.local_agents)
+
+    def sibling(self, rank: int) -> Launch:
+        """The place of another agent of this process."""
+        assert rank in self.crowd, (rank, self.crowd)
+        shift = rank - self.rank
+        return replace(self, rank=rank, local_rank=self.local_rank + shift)
+
+    def born(self) -> Launch:
+        """The same place with this life counted; once per process."""
+        if self.store is None:
+            return self
+        return replace(self, life=self.store.add(f"life/{self.crowd[0]}", 1) - 1)
 
     def share(self, name: str, value: Any = None) -> Any:
         """Rank 0's ``value`` (plain data), on every agent. Waits for rank 0."""
@@ -57,31 +84,113 @@ class Launch:
         self.store.wait([key], START_TIMEOUT)
         return json.loads(self.store.get(key))
 
+    def share_bytes(self, name: str, value: bytes) -> bytes:
+        """Rank 0's ``value``, on every agent; in pieces that a store carries. Waits for rank 0."""
+        if self.store is None:
+            return value
+        store: Any = self.store  # its type hints know text only
+        pieces = range(0, len(value), STORE_PIECE)
+        keys = [f"gala/{name}/{start}" for start in pieces]
+        if self.leads:
+            for key, start in zip(keys, pieces, strict=True):
+                store.set(key, value[start : start + STORE_PIECE])
+            return value
+        store.wait(keys, START_TIMEOUT)
+        return b"".join(map(store.get, keys))
+
+    def announce(self, name: str) -> None:
+        """Let later agents know that ``name`` is so; a store that is gone is no reason to stop."""
+        if self.store is not None:
+            with contextlib.suppress(RuntimeError):
+                self.store.set(f"gala/{name}", "true")
+
+    def shared(self, name: str) -> Any:
+        """What was shared or announced before, None if it was not."""
+        key = f"gala/{name}"
+        if self.store is None or not self.store.check([key]):
+            return None
+        return json.loads(self.store.get(key))
+
 
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def rank_from_environment() -> tuple[int, int]:
-    """(rank, agents) as torchrun set them; (0, 1) without torchrun."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+def host_identity() -> str:
+    """Equal for processes that can map one another's shared memory."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    memory = Path("/dev/shm")
+    parts = [
+        boot.read_text().strip() if boot.exists() else os.uname().nodename,
+        str(memory.stat().st_dev) if memory.exists() else "",
+        str(os.getuid()),
+    ]
+    return "/".join(parts)
 
 
-def from_environment() -> Launch:
-    """The launch that torchrun described in the environment; a single agent without torchrun."""
-    rank, agents = rank_from_environment()
-    if agents == 1:
-        return Launch()
+def from_environment(agents_per_process: int = 1) -> Launch:
+    """The launch that torchrun or ``gala launch`` described in the environment.
+
+    Args:
+        agents_per_process: k; process p runs the agents k p to k p + k - 1.
+
+    Raises:
+        UserError: the store cannot be reached.
+    """
+    process, processes = rank_from_environment()
+    k = agents_per_process
+    crowd = tuple(range(process * k, process * k + k))
+    if processes == 1:
+        return Launch(agents=k, local_agents=k, crowd=crowd)
+    return Launch(
+        rank=crowd[0],
+        agents=processes * k,
+        local_rank=int(os.environ["LOCAL_RANK"]) * k,
+        local_agents=int(os.environ["LOCAL_WORLD_SIZE"]) * k,
+        crowd=crowd,
+        store=open_store(process),
+        host=host_identity(),
+    )
+
+
+def open_store(process: int) -> dist.Store:
+    """The store of this launch, from the environment.
+
+    Raises:
+        UserError: it cannot be reached, or its address is none.
+    """
+    address = os.environ.get(STORE_VARIABLE)
+    try:
+        if address is not None:
+            return dist.PrefixStore("gala", store_at(address))
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        owns = process == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        store = dist.TCPStore(host, port, None, owns, timeout=START_TIMEOUT)
+    except RuntimeError as error:  # torch's DistNetworkError and DistStoreError among them
+        raise UserError(
+            f"cannot reach the store {address or 'of torchrun'}: {str(error).splitlines()[0]}",
+            field="--store",
+        ) from None
     # A restarted group must not read the answers of the group before it.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    owns = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    store = dist.TCPStore(host, port, None, owns, timeout=START_TIMEOUT)
-    return Launch(
-        rank=rank,
-        agents=agents,
-        local_rank=int(os.environ["LOCAL_RANK"]),
-        local_agents=int(os.environ["LOCAL_WORLD_SIZE"]),
-        store=dist.PrefixStore(f"attempt/{attempt}", store),
+    return dist.PrefixStore(f"attempt/{attempt}", store)
+
+
+def store_at(address: str, *, serve: bool = False) -> dist.Store:
+    """The store at ``tcp://host:port`` (with ``serve``: serve it here) or ``file:///folder/file``.
+
+    Raises:
+        UserError: this is no such address.
+    """
+    url = urlparse(address)
+    if url.scheme == "tcp" and url.hostname and url.port:
+        return dist.TCPStore(
+            url.hostname, url.port, None, serve, timeout=START_TIMEOUT, wait_for_workers=False
+        )
+    if url.scheme == "file" and url.path and not url.netloc:
+        Path(url.path).parent.mkdir(parents=True, exist_ok=True)
+        return dist.FileStore(url.path)
+    raise UserError(
+        f"{address!r} is no store", field="--store", hint="tcp://host:29400 or file:///shared/run-1"
     )

@@ -9,6 +9,14 @@ MALLOC_KEEP_BYTES = 256 * 2**20
 """Freed blocks below this size stay with the process: the page faults of freshly mapped tensors
 cost float32 inference up to 30 %."""
 
+STORE_VARIABLE = "GALA_STORE"
+"""Where agents that were started one by one meet: ``tcp://host:port`` or ``file:///folder``."""
+
+
+def rank_from_environment() -> tuple[int, int]:
+    """(rank, processes) as torchrun set them; (0, 1) without torchrun."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
 
 def worker_environment(agents: int, base: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of ``agents`` workers on this host; what the user set stays as it is.
@@ -24,3 +32,8 @@ def worker_environment(agents: int, base: Mapping[str, str] | None = None) -> di
     environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(MALLOC_KEEP_BYTES))
     environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(MALLOC_KEEP_BYTES))
     return environment
+
+
+def restarted_by_torchrun() -> bool:
+    """Whether torchrun has started all workers anew (``--max-restarts``)."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

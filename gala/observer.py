@@ -18,7 +18,7 @@ from gala.coupling import Gossip
 from gala.divergence.tracker import DivergenceTracker, UpdateNorms, exact_total
 from gala.gossip import GossipNode
 from gala.telemetry.console import Console
-from gala.telemetry.reader import RunReader
+from gala.telemetry.reader import RunReader, steps_recorded
 from gala.telemetry.tensorboard import TensorBoardSink
 from gala.telemetry.writer import MetricsWriter
 
@@ -35,6 +35,7 @@ class Observer:
 
     Attributes:
         norms: norms of the local updates.
+        steps_before: environment steps that earlier lives of this agent recorded.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class Observer:
         self._log = setting.config.log
         rank, run = setting.launch.rank, setting.run
         self.norms = UpdateNorms(agent.flat.data)
-        self._writer = MetricsWriter(run.metrics(rank), rank=rank)
+        self.steps_before = steps_recorded(run.metrics(rank))
+        life = setting.launch.life
+        self._writer = MetricsWriter(run.metrics(rank), rank=rank, incarnation=life)
         self._reader = RunReader(run.path)
         self._tensorboard = (
             TensorBoardSink(run.path / "tensorboard" / f"rank_{rank:02d}")
@@ -62,6 +65,7 @@ class Observer:
             sketch_size=setting.config.divergence.sketch_size,
             topology=setting.topology if node is not None else None,
             lock_step=agent.coupling.lock_step,
+            incarnation=life,
         )
         self._console = console(self._reader) if console is not None else None
         self._laps = dict.fromkeys(PHASES, 0.0)
@@ -78,7 +82,7 @@ class Observer:
                 {
                     "pid": os.getpid(),
                     "host": socket.gethostname(),
-                    "incarnation": 0,
+                    "incarnation": life,
                     "started": time.time(),
                 }
             ),
@@ -117,6 +121,8 @@ class Observer:
             mix_every=node.mix_every if node is not None else 1,
             delay=node.delay if node is not None else 0,
         )
+        while node is not None and node.news:
+            self.event(*node.news.popleft())
         if ticked and node is not None and agent.setting.launch.leads:
             # one host, one look into all mailboxes: what the sketches only estimate
             self._exact = exact_total(node.snapshot().values())
@@ -126,17 +132,14 @@ class Observer:
     def steps_of_others(self) -> int:
         """Environment steps of all other agents, never more than they did.
 
-        Agents publish after every update, so that the versions in the mailboxes count updates as
-        they happen; without mailboxes the newest records tell, at most ``log.every_s`` old.
+        Messages tell as it happens; without them the newest records do, at most ``log.every_s``
+        old.
         """
         node, setting = self._node, self._agent.setting
         if node is None:
             return sum(self._others.values())
         return sum(
-            max(
-                self._others.get(rank, 0),
-                node.transport.version(rank) * setting.steps_per_update,
-            )
+            max(self._others.get(rank, 0), node.transport.steps(rank))
             for rank in range(setting.launch.agents)
             if rank != node.rank
         )
@@ -206,6 +209,7 @@ class Observer:
             "gossip/mixes": counters.mixes,
             "gossip/messages_sent": counters.sent,
             "gossip/messages_refused": sum(node.refused.values()),
+            **{f"gossip/refused/{r.name.lower()}": n for r, n in node.refused.items()},
             "gossip/bytes_sent": counters.bytes_sent,
             "gossip/bytes_received": counters.bytes_received,
             "gossip/wait_ms": 1e3 * (counters.waited_s - self._waited_s) / self._updates_since,

@@ -6,18 +6,15 @@ workers instead: they save, sum up and leave with 0, and so does torchrun.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 
 from gala.launch_environment import worker_environment
-
-_PR_SET_PDEATHSIG = 1
+from gala.supervisor import children, die_with_parent
 
 
 def torchrun(arguments: Sequence[str], agents: int) -> int:
@@ -36,7 +33,7 @@ def torchrun(arguments: Sequence[str], agents: int) -> int:
         command,
         env=worker_environment(agents),
         start_new_session=True,  # the terminal's Ctrl-C reaches this process alone
-        preexec_fn=_die_with_parent,
+        preexec_fn=die_with_parent,
     )
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -53,22 +50,3 @@ def torchrun(arguments: Sequence[str], agents: int) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def children(pid: int) -> list[int]:
-    """Processes whose parent is ``pid`` (Linux; elsewhere none are found)."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return sorted(found)
-
-
-def _die_with_parent() -> None:
-    """No orphans: the kernel ends torchrun when this process dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

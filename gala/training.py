@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gala import checkpoint
+from gala import checkpoint, supervisor
 from gala.actor_learner import ActorLearner, Setting, agent_seed
+from gala.atomic_file import write_atomic
 from gala.config import Config
 from gala.divergence.bound import NoBound, contraction
 from gala.envs import VectorEnv, make_vector_env
 from gala.errors import EXIT_BAD_INPUT, UserError
 from gala.gossip import shared_memory
-from gala.gossip.mixing import require_averaging
+from gala.gossip.in_process import Crowd
+from gala.gossip.mixing import require_mixable
 from gala.launch import Launch, from_environment
+from gala.launch_environment import restarted_by_torchrun
 from gala.networks import Policy, build_policy
+from gala.request import Request
 from gala.run_folder import RunFolder, default_path, prepare
 from gala.signals import StopRequest
 from gala.telemetry.console import Console
 from gala.topology import Topology
-from gala.train import Request
 
 
 def train(request: Request) -> None:
-    """Run one agent of the run from start (or its checkpoint) to end.
+    """Run the agents of this process from start (or checkpoint, or a neighbour's place) to end.
 
     Rank 0 makes everything that a mistake of the user could break before it tells the others to go
     on, so that a mistake is reported once.
@@ -36,55 +42,102 @@ def train(request: Request) -> None:
         UserError: the run cannot be made.
     """
     stop = StopRequest().install()
-    launch = from_environment()
+    launch = from_environment(request.agents_per_process).born()
     config = request.config
-    if not launch.leads:
-        plan = launch.share("plan")
-        if plan.get("failed"):
-            raise SystemExit(EXIT_BAD_INPUT)
+    plan = None if launch.life == 0 and launch.leads else find_plan(launch)
     try:
-        if config.coupling == "gossip":
-            require_averaging(request.topology)
+        require_mixable(request.topology)
         device = choose_device(config.device, launch)
         threads = config.threads or launch.threads
         torch.set_num_threads(threads)
-        env, policy = make_learner(config, launch, threads)
-        if launch.leads:
-            parameters = sum(p.numel() for p in policy.parameters())
-            plan = _prepare(request, launch, parameters, env.frames_per_step)
+        learners = [make_learner(config, launch.sibling(rank), threads) for rank in launch.crowd]
+        parameters = sum(p.numel() for p in learners[0][1].parameters())
+        frames_per_step = learners[0][0].frames_per_step
+        if plan is None:
+            plan = make_plan(request, launch, parameters, frames_per_step)
     except BaseException:
-        if launch.leads:
+        if launch.leads and launch.life == 0:
             launch.share("plan", {"failed": True})
         raise
-    if launch.leads:
-        launch.share("plan", plan)
-    setting = Setting(
-        config=config,
-        launch=launch,
-        run=RunFolder(Path(plan["run_dir"])),
-        run_id=plan["run_id"],
-        topology=request.topology,
-        device=device,
-        threads=threads,
-    )
-    console = None
-    if launch.leads:
-        parameters = sum(p.numel() for p in policy.parameters())
-        console = partial(
-            Console,
-            run_dir=setting.run.path,
-            opening=opening_block(setting, parameters, env.frames_per_step),
-            agents=launch.agents,
-            total_steps=config.total_steps,
-            every_s=config.log.console_s,
-        )
-    agent = ActorLearner(setting, env, policy, stop, console)
+    run = open_folder(plan, launch.crowd)
+    crowd = Crowd(launch.crowd)
+    agents: list[ActorLearner] = []
     try:
-        if request.resume:
-            agent.load_state_dict(_checkpoint(setting, agent))
-        agent.run()
+        for rank, (env, policy) in zip(launch.crowd, learners, strict=True):
+            setting = Setting(
+                config=config,
+                launch=launch.sibling(rank),
+                run=run,
+                run_id=plan["run_id"],
+                topology=request.topology,
+                device=device,
+                threads=threads,
+                crowd=crowd,
+            )
+            console = None
+            if setting.launch.leads:
+                console = partial(
+                    Console,
+                    run_dir=run.path,
+                    opening=opening_block(setting, parameters, frames_per_step),
+                    agents=launch.agents,
+                    total_steps=config.total_steps,
+                    every_s=config.log.console_s,
+                )
+            agents.append(ActorLearner(setting, env, policy, stop, console))
+        for agent in agents:
+            begin(agent, resume=request.resume)
+        run_all(agents, stop)
     finally:
-        agent.close()
+        for agent in agents:
+            agent.close()
+
+
+def begin(agent: ActorLearner, *, resume: bool) -> None:
+    """Bring an agent to where it should go on: a crowd that runs, a checkpoint, or the start.
+
+    Raises:
+        UserError: a run to go on with has no checkpoint of this agent.
+    """
+    launch = agent.setting.launch
+    lock_step, running = agent.coupling.lock_step, launch.shared("running") is not None
+    if launch.life > 0 or (running and not lock_step):
+        found = agent.join() or "nothing to go on with"
+        if launch.life == 0:
+            agent.observer.event("join", f"came late, goes on with {found}")
+        else:
+            death = os.environ.get(supervisor.DEATH_VARIABLE, "a launch before")
+            text = f"life {launch.life + 1} after {death}, goes on with {found}"
+            agent.observer.event("alive", text)
+    elif resume:
+        agent.load_state_dict(_checkpoint(agent.setting, agent))
+
+
+def run_all(agents: list[ActorLearner], stop: StopRequest) -> None:
+    """Run the agents of this process, each in a thread of its own unless there is one only.
+
+    When one of them fails, the others stop, save and leave; then the failure is raised.
+    """
+    if len(agents) == 1:
+        agents[0].run()
+        return
+    failures: list[BaseException] = []
+
+    def work(agent: ActorLearner) -> None:
+        try:
+            agent.run()
+        except BaseException as error:
+            failures.append(error)
+            stop.count += 1
+
+    threads = [threading.Thread(target=work, args=(agent,)) for agent in agents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():  # short joins, so that signals are seen
+            thread.join(0.2)
+    if failures:
+        raise failures[0]
 
 
 def make_learner(config: Config, launch: Launch, threads: int) -> tuple[VectorEnv, Policy]:
@@ -93,7 +146,7 @@ def make_learner(config: Config, launch: Launch, threads: int) -> tuple[VectorEn
     Raises:
         UserError: unknown environment, missing extra, spaces that no network fits.
     """
-    seed = agent_seed(config.seed, launch.rank, stream=1) % 2**31
+    seed = agent_seed(config.seed, launch.rank, stream=1, life=launch.life) % 2**31
     env = make_vector_env(config.env, seed=seed, threads=threads)
     policy = build_policy(env.observation_space, env.action_space, config.network, seed=config.seed)
     return env, policy
@@ -157,13 +210,14 @@ def describe_bound(topology: Topology, *, lock_step: bool) -> str:
     )
 
 
-def _prepare(
+def make_plan(
     request: Request, launch: Launch, parameters: int, frames_per_step: int
 ) -> dict[str, Any]:
+    """Make the run folder and tell all agents about it; rank 0 only."""
     config = request.config
     if config.coupling == "gossip" and launch.agents > 1:
         shared_memory.sweep()
-        shared_memory.check_room(parameters, launch.local_agents)
+        shared_memory.check_room(parameters * 4, launch.local_agents)
     run_dir = request.run_dir or default_path(request.experiment)
     facts = {
         "torch": torch.__version__,
@@ -176,9 +230,42 @@ def _prepare(
         agents=launch.agents,
         topology=request.topology.to_json(),
         facts=facts,
-        resume=request.resume,
+        # a life before this one, or torchrun's restart, may have got as far as the folder
+        resume=request.resume or launch.life > 0 or restarted_by_torchrun(),
     )
-    return {"run_dir": str(run.path), "run_id": run.read_meta()["run_id"]}
+    meta = run.read_meta()
+    plan = {"run_dir": str(run.path), "run_id": meta["run_id"], "meta": meta,
+            "config": config.to_yaml(), "topology": request.topology.to_json()}  # fmt: skip
+    launch.share("plan", plan)
+    return plan
+
+
+def find_plan(launch: Launch) -> dict[str, Any] | None:
+    """What rank 0 said; None for rank 0 itself if its life before did not get that far."""
+    plan: dict[str, Any] | None = launch.shared("plan") if launch.leads else launch.share("plan")
+    if plan is not None and plan.get("failed"):
+        raise SystemExit(EXIT_BAD_INPUT)
+    return plan
+
+
+def open_folder(plan: dict[str, Any], ranks: tuple[int, ...]) -> RunFolder:
+    """The run folder as this host sees it: shared with rank 0's host, or one of its own.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    run = RunFolder(Path(plan["run_dir"]))
+    try:
+        for rank in ranks:
+            (run.rank(rank) / "checkpoints").mkdir(parents=True, exist_ok=True)
+        if not run.meta.exists():
+            write_atomic(run.config, plan["config"])
+            write_atomic(run.topology, json.dumps(plan["topology"], indent=1))
+            write_atomic(run.meta, json.dumps(plan["meta"], indent=1))
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise UserError(f"cannot be written: {reason}", file=run.path) from None
+    return run
 
 
 def _checkpoint(setting: Setting, agent: ActorLearner) -> dict[str, Any]:

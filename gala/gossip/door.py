@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,11 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from gala.flat import layout_hash
+from gala.gossip.connecting import Connection, connect
+from gala.gossip.in_process import Crowd
 from gala.gossip.message import Identity
-from gala.gossip.mixing import require_averaging
+from gala.gossip.mixing import mixer_of, require_mixable
 from gala.gossip.node import GossipNode
-from gala.gossip.shared_memory import SharedMemoryTransport, check_room
-from gala.launch import START_TIMEOUT, Launch, from_environment
+from gala.gossip.shared_memory import check_room
+from gala.gossip.wire import wire_format
+from gala.launch import Launch, from_environment
 from gala.topology import load_topology
 
 _opened = itertools.count()
@@ -49,6 +51,7 @@ class Gossiping:
         topology: str | Path,
         every: int,
         max_staleness: int | None,
+        transport: str,
         buffers: bool,
         launch: Launch,
     ) -> None:
@@ -63,30 +66,44 @@ class Gossiping:
         parts = torch.split(self._vector, [tensor.numel() for tensor in self._tensors])
         self._views = [p.view(t.shape) for p, t in zip(parts, self._tensors, strict=True)]
         self._every, self._steps = every, 0
-        graph = require_averaging(load_topology(topology, launch.agents))
+        graph = load_topology(topology, launch.agents)
         self.rank = launch.rank
         self.neighbours = tuple(graph.in_neighbours(launch.rank))
         self._node: GossipNode | None = None
         if launch.agents > 1:
-            check_room(self._vector.numel(), launch.local_agents)
+            require_mixable(graph)
             name = f"gossip/{next(_opened)}"
             run = launch.share(name, secrets.token_hex(8) if launch.leads else None)
-            identity = Identity(run=run, topology=graph.hash, layout=layout_hash(layout))
-            transport = SharedMemoryTransport(
-                rank=launch.rank,
-                agents=launch.agents,
-                parameters=self._vector.numel(),
-                identity=identity,
+            wire = wire_format(
+                "float64" if graph.push_sum else "float32",
+                self._vector.numel() + graph.push_sum,
             )
+            identity = Identity(
+                run=run, topology=graph.hash, layout=layout_hash(layout), wire=wire.code
+            )
+            check_room(wire.payload_bytes, launch.local_agents)
+            transport_ = connect(
+                transport,
+                Connection(
+                    launch=launch,
+                    topology=graph,
+                    identity=identity,
+                    payload_bytes=wire.payload_bytes,
+                    lock_step=max_staleness == 0,
+                    crowd=Crowd(launch.crowd),
+                ),
+            )
+            self._start_together(launch, name)
             self._node = GossipNode(
                 rank=launch.rank,
                 topology=graph,
                 vector=self._vector,
-                transport=transport,
+                transport=transport_,
                 identity=identity,
+                wire=wire,
+                mixer=mixer_of(graph, self._vector),
                 max_staleness=max_staleness,
             )
-            self._start_together(transport)
         self._hook = optimizer.register_step_post_hook(self._after_step)
 
     @property
@@ -130,23 +147,13 @@ class Gossiping:
         """Leave the gossip, also when the loop raised."""
         self.close()
 
-    def _start_together(self, transport: SharedMemoryTransport) -> None:
+    def _start_together(self, launch: Launch, name: str) -> None:
         """All agents begin with the parameters of rank 0: bounds hold from consensus on."""
-        assert self._node is not None
         self._collect()
-        if self.rank == 0:
-            self._node.publish(update=0, step=0)
-            return
-        deadline = time.monotonic() + START_TIMEOUT.total_seconds()
-        while transport.version(0) == 0:
-            if time.monotonic() > deadline:
-                raise TimeoutError("agent 0 did not publish its parameters")
-            time.sleep(1e-3)
-        message = transport.latest(0)
-        assert message is not None
-        self._vector.copy_(message[1])
+        # once per model, so the store will do; the agents' own edges may not have formed yet
+        data = launch.share_bytes(f"{name}/start", self._vector.numpy().tobytes())
+        self._vector.copy_(torch.frombuffer(bytearray(data), dtype=torch.float32))
         self._distribute()
-        self._node.publish(update=0, step=0)
 
     @torch.no_grad()
     def _after_step(self, *arguments: Any) -> None:
@@ -188,19 +195,20 @@ def gossip(
         topology: a topology file or the name of a family.
         every: optimizer steps between two exchanges.
         max_staleness: exchanges without a mix before waiting; 0 lock-step; None never waits.
-        transport: "auto" or "shared-memory".
+        transport: "auto", "shared-memory" or "gloo"; auto chooses by neighbour.
         buffers: average floating-point buffers too (running means of batch norms).
 
     Raises:
         gala.errors.UserError: the topology does not fit, or shared memory is full.
     """
-    assert transport in ("auto", "shared-memory"), transport
+    assert transport in ("auto", "shared-memory", "gloo"), transport
     return Gossiping(
         model,
         optimizer,
         topology=topology,
         every=every,
         max_staleness=max_staleness,
+        transport=transport,
         buffers=buffers,
         launch=from_environment(),
     )

@@ -1,8 +1,9 @@
 """The header of a message, and every reason to refuse one.
 
-A message is a header of fixed size and a payload: the sender's parameters. The header says what the
-payload is and where it comes from, so that a message of another run, another network or another
-version of the format is refused, counted and logged, and never reaches the parameters.
+A message is a header of fixed size and a payload: the sender's parameters in a wire format. The
+header says what the payload is and where it comes from, so that a message of another run, another
+network or another version of the format is refused, counted and logged, and never reaches the
+parameters.
 """
 
 from __future__ import annotations
@@ -10,20 +11,35 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
+import numpy as np
 import torch
 from torch import Tensor
 
 MAGIC = b"GALAMSG1"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 NEVER = 2**63 - 1
 """``stop_at`` of a sender that was not asked to stop."""
 
-_BODY = struct.Struct("<8sII8s8s8sIIqqqqdqQ")
+_BODY = struct.Struct("<8sIHH8s8s8sIIqqqqqdqQ")
 _CHECK = struct.Struct("<I")
-HEADER_BYTES = 128
+HEADER_BYTES = 136
 """Space of a packed header, padding included."""
+
+
+LIFE = 2**40
+"""Versions of life k of an agent begin at ``k * LIFE``: they grow across its lives."""
+
+
+class Kind(IntEnum):
+    """What a message is for; only networks need more than ``DATA``."""
+
+    DATA = 0
+    HEARTBEAT = 1
+    """Nothing new, but alive; no payload."""
+    BYE = 2
+    """The sender leaves for good; no payload."""
 
 
 class Refusal(StrEnum):
@@ -40,6 +56,7 @@ class Refusal(StrEnum):
     SIZE = "payload has another size"
     CHECKSUM = "damaged payload"
     NON_FINITE = "holds values that are not finite"
+    DISTANCE = "lies beyond the trust radius"
 
 
 class Refused(Exception):
@@ -52,11 +69,19 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What sender and receiver must agree on; 16 hex digits each."""
+    """What sender and receiver must agree on; hashes are 16 hex digits each.
+
+    Attributes:
+        run: of this launch.
+        topology: of the mixing matrices.
+        layout: of names and shapes of the parameters.
+        wire: code of the wire format, see :mod:`gala.gossip.wire`.
+    """
 
     run: str
     topology: str
     layout: str
+    wire: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +92,13 @@ class Header:
         identity: run, topology and layout hashes.
         rank: index of the sender.
         incarnation: earlier lives of the sender.
-        version: number of this message, from 1, growing.
+        version: number of this message, growing, also from life to life.
         update: local updates of the sender when it was published.
         step: environment steps of the sender.
+        round: the sender's place in the schedule of the topology.
         stop_at: update after which the sender will stop (lock-step agrees on the smallest).
         time: unix seconds of publication.
+        kind: what it is for.
         payload_bytes: size of the payload.
         checksum: of the payload, see :func:`checksum`.
     """
@@ -82,8 +109,10 @@ class Header:
     version: int
     update: int
     step: int
+    round: int = 0
     stop_at: int = NEVER
     time: float
+    kind: Kind = Kind.DATA
     payload_bytes: int = 0
     checksum: int = 0
 
@@ -92,7 +121,8 @@ class Header:
         body = _BODY.pack(
             MAGIC,
             FORMAT_VERSION,
-            0,
+            self.identity.wire,
+            self.kind,
             bytes.fromhex(self.identity.run),
             bytes.fromhex(self.identity.topology),
             bytes.fromhex(self.identity.layout),
@@ -101,6 +131,7 @@ class Header:
             self.version,
             self.update,
             self.step,
+            self.round,
             self.stop_at,
             self.time,
             self.payload_bytes,
@@ -121,61 +152,80 @@ def unpack(data: bytes, *, identity: Identity, rank: int) -> Header:
     if zlib.crc32(body) != _CHECK.unpack_from(data, _BODY.size)[0]:
         raise Refused(Refusal.HEADER)
     fields = _BODY.unpack(body)
-    _, version_of_format, dtype, run, topology, layout, sender, *rest = fields
+    _, version_of_format, wire, kind, run, topology, layout, sender, *rest = fields
     if version_of_format != FORMAT_VERSION:
         raise Refused(Refusal.FORMAT)
-    for found, expected, reason in (
-        (run.hex(), identity.run, Refusal.RUN),
-        (topology.hex(), identity.topology, Refusal.TOPOLOGY),
-        (layout.hex(), identity.layout, Refusal.LAYOUT),
-        (dtype, 0, Refusal.DTYPE),
-        (sender, rank, Refusal.RANK),
-    ):
-        if found != expected:
-            raise Refused(reason)
-    incarnation, version, update, step, stop_at, time, payload_bytes, check = rest
-    return Header(
-        identity=identity,
+    incarnation, version, update, step, round_, stop_at, time, payload_bytes, check = rest
+    header = Header(
+        identity=Identity(run=run.hex(), topology=topology.hex(), layout=layout.hex(), wire=wire),
         rank=sender,
         incarnation=incarnation,
         version=version,
         update=update,
         step=step,
+        round=round_,
         stop_at=stop_at,
         time=time,
+        kind=Kind(kind),
         payload_bytes=payload_bytes,
         checksum=check,
     )
+    require_kin(header, identity=identity, rank=rank)
+    return header
+
+
+def require_kin(header: Header, *, identity: Identity, rank: int) -> None:
+    """Check that a message comes from agent ``rank`` of run ``identity``.
+
+    Raises:
+        Refused: with the first rule that it breaks.
+    """
+    theirs = header.identity
+    for found, expected, reason in (
+        (theirs.run, identity.run, Refusal.RUN),
+        (theirs.topology, identity.topology, Refusal.TOPOLOGY),
+        (theirs.layout, identity.layout, Refusal.LAYOUT),
+        (theirs.wire, identity.wire, Refusal.DTYPE),
+        (header.rank, rank, Refusal.RANK),
+    ):
+        if found != expected:
+            raise Refused(reason)
 
 
 def checksum(payload: Tensor) -> int:
-    """Checksum of Float32[P] (at an even offset of its storage): sum of 64-bit words mod 2**64.
+    """Checksum of Uint8[B] (contiguous): sum of 64-bit words mod 2**64.
 
     One pass at memory speed (a CRC would cost more than the mix); any single damaged word is
     found, and so is any mixture of two versions whose sums differ.
     """
-    words = payload.numel() // 2 * 2
-    total = int(payload[:words].view(torch.int64).sum())
-    if words < payload.numel():
-        total += int(payload[words:].view(torch.int32))
-    return total & (2**64 - 1)
+    data = payload.numpy()
+    words = len(data) // 8 * 8
+    total = int(data[:words].view(np.uint64).sum())  # NumPy: torch insists on aligned views
+    return (total + int.from_bytes(data[words:].tobytes(), "little")) & (2**64 - 1)
 
 
 def sealed(header: Header, payload: Tensor) -> Header:
-    """``header`` with size and checksum of ``payload``."""
-    size = payload.numel() * payload.element_size()
-    return replace(header, payload_bytes=size, checksum=checksum(payload))
+    """``header`` with size and checksum of ``payload`` (Uint8[B])."""
+    return replace(header, payload_bytes=payload.numel(), checksum=checksum(payload))
 
 
 def verify(header: Header, payload: Tensor) -> None:
-    """Check a received Float32[P] against its header.
+    """Check a received Uint8[B] against its header.
 
     Raises:
-        Refused: wrong size, damaged, or not finite.
+        Refused: wrong size, or damaged.
     """
-    if header.payload_bytes != payload.numel() * payload.element_size():
+    if header.payload_bytes != payload.numel():
         raise Refused(Refusal.SIZE)
     if checksum(payload) != header.checksum:
         raise Refused(Refusal.CHECKSUM)
-    if not torch.isfinite(payload.sum()) and not bool(torch.isfinite(payload).all()):
+
+
+def require_finite(vector: Tensor) -> None:
+    """Check received parameters, Float[P].
+
+    Raises:
+        Refused: not all are finite.
+    """
+    if not torch.isfinite(vector.sum()) and not bool(torch.isfinite(vector).all()):
         raise Refused(Refusal.NON_FINITE)

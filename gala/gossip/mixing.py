@@ -1,29 +1,174 @@
-"""The mixing rule: own parameters become the weighted average of own and received ones."""
+"""Mixing rules: how received parameters enter the own ones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from gala.errors import UserError
+from gala.gossip.push_sum import PushSum
 from gala.topology import Topology
+from gala.topology.weights import discount_by_age
 
 
-def require_averaging(topology: Topology) -> Topology:
-    """``topology``, if its rows are weighted averages, which is what agents can mix with.
+class Mixer(Protocol):
+    """A rule by which an agent mixes.
+
+    Attributes:
+        needs_all: whether a mix should wait until every living neighbour is fresh, and whether
+            messages are parameters that can be compared with the own ones.
+        host: Float[P] on the CPU, equal to the parameters right after :meth:`outgoing`.
+    """
+
+    needs_all: bool
+    host: Tensor
+
+    def outgoing(self, hearers: Callable[[], int]) -> Tensor:
+        """What to publish now, on the CPU; ``hearers`` counts those that live."""
+        ...
+
+    def mix(
+        self,
+        self_weight: float,
+        weights: Mapping[int, float],
+        received: Mapping[int, Tensor],
+        ages: Mapping[int, int],
+    ) -> None:
+        """Let ``received`` enter; ``weights`` are those of the whole row."""
+        ...
+
+    def adopt(self, peer: int, vector: Tensor) -> bool:
+        """Become what ``peer`` published; False when one more message of it is needed for that."""
+        ...
+
+    def forget(self, peer: int) -> None:
+        """``peer`` died or left."""
+        ...
+
+
+class Averaging:
+    """``x_i <- P_ii x_i + sum_j P_ij x_j``; the weight of the missing stays with self.
+
+    Args:
+        vector: Float32[P], on any device.
+        discount: factor on the weight of a message per update of its age.
+    """
+
+    needs_all = True
+
+    def __init__(self, vector: Tensor, discount: float = 1.0) -> None:
+        self._vector, self._discount = vector, discount
+        on_host = vector.device.type == "cpu"
+        # pinned, so that the copy from the device runs at full speed
+        self.host = vector if on_host else torch.empty_like(vector, device="cpu").pin_memory()
+
+    def outgoing(self, hearers: Callable[[], int]) -> Tensor:
+        """See :class:`Mixer`: the parameters."""
+        if self.host is not self._vector:
+            self.host.copy_(self._vector)
+        return self.host
+
+    def mix(
+        self,
+        self_weight: float,
+        weights: Mapping[int, float],
+        received: Mapping[int, Tensor],
+        ages: Mapping[int, int],
+    ) -> None:
+        """See :class:`Mixer`."""
+        self_weight, kept = without_missing(self_weight, weights, set(received))
+        if self._discount < 1.0:
+            self_weight, kept = discount_by_age(self_weight, kept, ages, self._discount)
+        device = self._vector.device
+        pairs = {j: (kept[j], vector.to(device)) for j, vector in received.items()}
+        mix_(self._vector, self_weight, pairs)
+
+    def adopt(self, peer: int, vector: Tensor) -> bool:
+        """See :class:`Mixer`."""
+        self._vector.copy_(vector)
+        return True
+
+    def forget(self, peer: int) -> None:
+        """Nothing is kept of neighbours."""
+
+
+class PushSumMixing:
+    """Mass and weight instead of averages; see :mod:`gala.gossip.push_sum`.
+
+    Args:
+        vector: Float32[P].
+        newcomer: whether this agent joins a crowd whose earlier shares were not for it.
+    """
+
+    needs_all = False
+
+    def __init__(self, vector: Tensor, *, newcomer: bool = False) -> None:
+        self.host = vector  # never compared: sums are no parameters
+        self._newcomer = newcomer
+        self._gone: set[int] = set()
+        self._sums = PushSum(vector)
+
+    def outgoing(self, hearers: Callable[[], int]) -> Tensor:
+        """See :class:`Mixer`: running sums, Float64[P + 1]."""
+        return self._sums.push(hearers()).cpu()
+
+    def mix(
+        self,
+        self_weight: float,
+        weights: Mapping[int, float],
+        received: Mapping[int, Tensor],
+        ages: Mapping[int, int],
+    ) -> None:
+        """See :class:`Mixer`; the senders have applied the weights already."""
+        for j in sorted(received):
+            if self._newcomer or j in self._gone:
+                self._sums.meet(j, received[j])
+                self._gone.discard(j)
+            else:
+                self._sums.pull(j, received[j])
+        self._newcomer = False
+        self._sums.settle()
+
+    def adopt(self, peer: int, vector: Tensor) -> bool:
+        """See :class:`Mixer`: what was added between two messages is the sender's ``z``, scaled."""
+        if self._sums.adopt(peer, vector):
+            return True
+        self._sums.meet(peer, vector)
+        return False
+
+    def forget(self, peer: int) -> None:
+        """See :class:`Mixer`."""
+        self._gone.add(peer)
+
+
+def mixer_of(topology: Topology, vector: Tensor, *, newcomer: bool = False) -> Mixer:
+    """The rule that the weights of ``topology`` ask for.
 
     Raises:
-        UserError: push-sum weights, whose columns and not rows sum to one: they can be studied
-            (``gala topology``), not trained with.
+        UserError: see :func:`require_mixable`.
     """
+    require_mixable(topology)
     if topology.push_sum:
+        return PushSumMixing(vector, newcomer=newcomer)
+    return Averaging(vector, topology.discount)
+
+
+def require_mixable(topology: Topology) -> None:
+    """Refuse what agents cannot do.
+
+    Raises:
+        UserError: push-sum weights with a schedule: the sums in a mailbox are the same for all
+            that read it, so its hearers must not change from round to round.
+    """
+    if topology.push_sum and topology.period != 1:
         raise UserError(
-            f"{topology.name} has push-sum weights, which agents cannot mix with",
+            f"{topology.name} has push-sum weights and a schedule, which agents cannot mix with",
             field="topology",
-            hint="weights: uniform, or metropolis on a graph that is heard both ways",
+            hint="schedule: static, or weights: uniform",
         )
-    return topology
 
 
 def mix_(x: Tensor, self_weight: float, received: Mapping[int, tuple[float, Tensor]]) -> Tensor:

@@ -11,17 +11,27 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
 from torch import Tensor
 
-from gala.gossip.message import NEVER, Header, Identity, Refusal, Refused
-from gala.gossip.mixing import mix_, without_missing
-from gala.gossip.transport import PeerState, Transport
+from gala.gossip import message
+from gala.gossip.membership import Membership, PeerState
+from gala.gossip.message import LIFE, NEVER, Header, Identity, Refusal, Refused
+from gala.gossip.mixing import Averaging, Mixer
+from gala.gossip.transport import Transport
+from gala.gossip.trust import QUARANTINE, Quarantine, TrustRadius
+from gala.gossip.wire import Exact, Wire
 from gala.topology import Topology
-from gala.topology.weights import discount_by_age
 
 WINDOW = 256
 """Mixes over which the largest staleness and message age are kept."""
+
+MAX_NEWS = 1000
+"""Events kept until somebody takes them."""
+
+Policy = Literal["never", "skip", "wait"]
 
 
 @dataclass(slots=True)
@@ -44,10 +54,17 @@ class GossipNode:
         vector: Float32[P], this agent's parameters, mixed in place.
         transport: what carries the messages.
         identity: what messages must agree on.
-        max_staleness: updates without a mix before the agent waits; 0 is lock-step: version k is
-            mixed with version k of every in-neighbour, and version k + 1 is published only when
-            every living out-neighbour has taken k. None: never wait.
+        wire: how parameters become bytes; None: float32 as they are.
+        mixer: the rule by which received parameters enter; None: weighted averages.
+        max_staleness: updates without a mix before ``policy`` is applied; 0 is lock-step: version k
+            is mixed with version k of every in-neighbour, and version k + 1 is published only when
+            every living out-neighbour has taken k. None: never.
+        policy: at ``max_staleness``, ``wait`` for the missing, ``skip`` them (their weight stays
+            with self for this mix), or ``never`` do either.
         timeout_s: longest wait; then the missing neighbour's weight stays with self for this mix.
+        trust_factor: messages further away than so many times the median distance are refused;
+            None: any finite message is believed.
+        incarnation: earlier lives of this agent.
         aborted: asked during waits; True ends them.
 
     Attributes:
@@ -55,6 +72,8 @@ class GossipNode:
         stop_at: in lock-step, the update after which all agents stop, agreed by gossip.
         refused: messages refused, by reason.
         messages: newest accepted header of each in-neighbour.
+        members: the state of each in-neighbour.
+        news: (kind, text) of what happened to neighbours; whoever logs takes them.
     """
 
     def __init__(
@@ -65,24 +84,40 @@ class GossipNode:
         vector: Tensor,
         transport: Transport,
         identity: Identity,
+        wire: Wire | None = None,
+        mixer: Mixer | None = None,
         max_staleness: int | None = None,
+        policy: Policy = "wait",
         timeout_s: float = 60.0,
+        trust_factor: float | None = None,
+        incarnation: int = 0,
         aborted: Callable[[], bool] = lambda: False,
     ) -> None:
         self.rank, self.topology, self.transport = rank, topology, transport
         self._vector, self._identity = vector, identity
-        self._max_staleness, self._timeout_s, self._aborted = max_staleness, timeout_s, aborted
+        self._mixer = mixer if mixer is not None else Averaging(vector, topology.discount)
+        self._wire = wire if wire is not None else Exact(vector.numel(), torch.float32)
+        self._max_staleness, self._policy = max_staleness, policy
+        self._timeout_s, self._aborted = timeout_s, aborted
+        self._trust = TrustRadius(trust_factor) if trust_factor is not None else None
+        self._quarantine = Quarantine()
+        self._incarnation = incarnation
+        self.members = Membership(self.neighbours, transport.state)
+        self.members.changed = self._on_change
+        self.news: deque[tuple[str, str]] = deque(maxlen=MAX_NEWS)
         self.counters = GossipCounters()
         self.refused: Counter[Refusal] = Counter()
         self.messages: dict[int, Header] = {}
         self.staleness = 0
         self.stop_at = NEVER
-        self._version = 0
+        self._version = incarnation * LIFE
         self._round = 0
+        self._known: set[int] = set()
+        self._seen: dict[int, int] = {}
         self._used: dict[int, int] = {}
         self._ages: dict[int, int] = {}
         self._update_s = 0.0
-        self._published_at = time.monotonic()
+        self._published_at: float | None = None
         self._recent_staleness: deque[int] = deque(maxlen=WINDOW)
         self._recent_delay: deque[int] = deque(maxlen=WINDOW)
 
@@ -108,28 +143,31 @@ class GossipNode:
 
     def publish(self, *, update: int, step: int) -> None:
         """Put the parameters into the mailbox (Algorithm 1, line 7). Waits in lock-step only."""
-        if self.lock_step and self._version:
+        if self.lock_step and self._published_at is not None:
             self._await_taken()
         now = time.monotonic()
-        if self._version:
+        if self._published_at is not None:
             self._update_s += (now - self._published_at - self._update_s) * (
                 0.1 if self._update_s else 1.0
             )
         self._published_at = now
         self._version += 1
         self.staleness += 1
+        payload = self._wire.encode(self._mixer.outgoing(self._living_hearers))
         header = Header(
             identity=self._identity,
             rank=self.rank,
+            incarnation=self._incarnation,
             version=self._version,
             update=update,
             step=step,
+            round=self._round,
             stop_at=self.stop_at,
             time=time.time(),
         )
-        self.transport.publish(header, self._vector)
+        self.transport.publish(message.sealed(header, payload), payload)
         self.counters.sent += 1
-        self.counters.bytes_sent += self._vector.numel() * self._vector.element_size()
+        self.counters.bytes_sent += payload.numel()
 
     def mix(self) -> bool:
         """Average with the in-neighbours of this round if all of them are fresh (lines 8-9).
@@ -141,49 +179,91 @@ class GossipNode:
         if not weights:
             self._round += 1
             return False
+        now = time.monotonic()
         fresh = {j for j in weights if self._is_fresh(j)}
-        gone = {j for j in weights if j not in fresh and not self.transport.state(j).expected}
-        if len(fresh) + len(gone) < len(weights):
-            if self._max_staleness is None or self.staleness <= self._max_staleness:
-                if not self.lock_step:
-                    return False
-            fresh = self._await_fresh(set(weights))
+        for j in weights.keys() - fresh:
+            self.members.look(j, now)
+        if self._mixer.needs_all and any(self._is_needed(j) for j in weights.keys() - fresh):
+            impatient = self._max_staleness is not None and self.staleness > self._max_staleness
+            if self.lock_step or (impatient and self._policy == "wait"):
+                fresh = self._await_fresh(set(weights))
+            elif not (impatient and self._policy == "skip"):
+                return False
         received = {}
         for j in sorted(fresh):
             vector = self._take(j)
             if vector is not None:
-                received[j] = (weights[j], vector)
+                received[j] = vector
         self._round += 1
         if not received:
             return False
-        self_weight, kept = without_missing(self_weight, weights, set(received))
-        if self.topology.discount < 1.0:
-            self_weight, kept = discount_by_age(
-                self_weight, kept, self._ages, self.topology.discount
-            )
-        mix_(self._vector, self_weight, {j: (kept[j], received[j][1]) for j in received})
+        self._mixer.mix(self_weight, weights, received, self._ages)
         self._recent_staleness.append(self.staleness)
         self.staleness = 0
         self.counters.mixes += 1
         return True
 
+    def adopt(self, *, timeout_s: float = 0.0) -> Header | None:
+        """Take over parameters and place in the schedule of the most advanced living neighbour.
+
+        For an agent that joins a running crowd, before it publishes anything.
+
+        Args:
+            timeout_s: how long to wait for a first message, where connections must form first.
+
+        Returns:
+            Header of the message that was adopted; None when nobody is there.
+        """
+        deadline = time.monotonic() + timeout_s
+        looked: dict[int, int] = {}
+        while (header := self._adopt_newest(looked)) is None:
+            if time.monotonic() >= deadline or self._aborted():
+                return None
+            time.sleep(0.005)
+        self._round = header.round
+        if self.lock_step:
+            self._version = header.version
+        self._used[header.rank] = header.version
+        self.transport.acknowledge(header.rank, header.version)
+        return header
+
+    def _adopt_newest(self, looked: dict[int, int]) -> Header | None:
+        """Try the most advanced message not in ``looked`` (version by neighbour)."""
+        found: tuple[Header, Tensor] | None = None
+        for j in self.neighbours:
+            if self.transport.state(j) is not PeerState.ACTIVE:
+                continue
+            with contextlib.suppress(Refused):
+                latest = self.transport.latest(j)
+                if latest is None or latest[0].version == looked.get(j):
+                    continue
+                if found is None or latest[0].update > found[0].update:
+                    found = latest
+        if found is None:
+            return None
+        header, payload = found
+        looked[header.rank] = header.version
+        return header if self._mixer.adopt(header.rank, self._wire.decode(payload)) else None
+
     def peer_state(self, peer: int) -> PeerState:
         """What is known of ``peer``."""
-        return self.transport.state(peer)
+        self._is_fresh(peer)
+        return self.members.look(peer, time.monotonic())
 
     def snapshot(self) -> dict[int, Tensor]:
         """Newest parameters of every agent whose mailbox can be read, own ones included.
 
-        Float32[P] each, valid until the next call. Reading disturbs nobody, but takes a copy per
-        agent: for measurements, not for every update.
+        Float32[P] each. Reading disturbs nobody, but takes a copy per agent: for measurements,
+        not for every update. Empty but for the own ones where messages are not parameters
+        (push-sum).
         """
-        found = {self.rank: self._vector}
-        for peer in range(self.topology.agents):
+        found = {self.rank: self._vector.detach().cpu().clone()}
+        for peer in range(self.topology.agents) if self._mixer.needs_all else ():
             if peer != self.rank:
                 with contextlib.suppress(Refused):
-                    message = self.transport.latest(peer)
-                    if message is not None:
-                        found[peer] = message[1]
+                    latest = self.transport.latest(peer)
+                    if latest is not None:
+                        found[peer] = self._wire.decode(latest[1]).clone()
         return found
 
     def state_dict(self) -> dict[str, int]:
@@ -192,8 +272,9 @@ class GossipNode:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on from :meth:`state_dict`; in lock-step all agents must come from the same update."""
-        self._version, self._round = state["version"], state["round"]
-        self.staleness = state["staleness"]
+        # a version of an earlier life would look old to the neighbours
+        self._version = max(state["version"], self._version)
+        self._round, self.staleness = state["round"], state["staleness"]
         if self.lock_step:  # what the neighbours published before counts as taken
             for j in self.neighbours:
                 self.transport.acknowledge(j, self._version)
@@ -203,49 +284,104 @@ class GossipNode:
         self.transport.close()
 
     def _is_fresh(self, peer: int) -> bool:
+        version = self.transport.version(peer)
+        if version > self._seen.get(peer, 0):
+            self._seen[peer] = version
+            self.members.hear(peer, time.monotonic())
         needed = self._version if self.lock_step else self._used.get(peer, 0) + 1
-        return self.transport.version(peer) >= needed
+        return version >= needed
+
+    def _is_needed(self, peer: int) -> bool:
+        """Whether a mix without a message of ``peer`` would be premature."""
+        if peer in self._quarantine:
+            return False
+        state = self.members[peer]
+        return state.expected if self.lock_step else state is PeerState.ACTIVE
+
+    def _living_hearers(self) -> int:
+        hearers = self.topology.hearers(self.rank, self._round)
+        return sum(self.transport.state(i).expected for i in hearers)
 
     def _take(self, peer: int) -> Tensor | None:
+        silence = self._silence(peer)
         try:
-            message = self.transport.latest(peer)
+            latest = self.transport.latest(peer)
+            if latest is None:
+                return None
+            header, payload = latest
+            vector = self._wire.decode(payload)
+            message.require_finite(vector)
+            self._require_trust(peer, vector, silence)
         except Refused as refused:
-            self.refused[refused.reason] += 1
-            # Do not look at the same message again, and do not hold the sender up for it.
-            version = self.transport.version(peer)
-            self._used[peer] = version
-            self.transport.acknowledge(peer, version)
+            self._refuse(peer, refused.reason)
             return None
-        if message is None:
-            return None
-        header, vector = message
         self._used[peer] = header.version
         self.transport.acknowledge(peer, header.version)
         self.messages[peer] = header
-        self.stop_at = min(self.stop_at, header.stop_at) if self.lock_step else self.stop_at
-        self.counters.bytes_received += header.payload_bytes
-        if not self.lock_step:
+        if self._quarantine.accept(peer):
+            self.news.append(
+                ("alive", f"agent {peer} left quarantine: its messages are good again")
+            )
+        if self.lock_step:
+            self.stop_at = min(self.stop_at, header.stop_at)
+            self._version = max(self._version, header.version)  # a joiner that lags catches up
+        else:
             age_s = max(time.time() - header.time, 0.0)
             self._ages[peer] = -int(-age_s // self._update_s) if self._update_s else 1
             self._recent_delay.append(self._ages[peer])
+        self.counters.bytes_received += header.payload_bytes
         return vector
 
+    def _require_trust(self, peer: int, vector: Tensor, silence: float) -> None:
+        if self._trust is None or not self._mixer.needs_all:
+            return
+        distance = float(torch.dist(vector, self._mixer.host))
+        if not self._trust.accepts(peer, distance, silence):
+            raise Refused(Refusal.DISTANCE)
+
+    def _silence(self, peer: int) -> float:
+        """Gap before the newest message of ``peer``, in its typical gaps."""
+        rhythm = self.members.rhythms[peer]
+        if not rhythm.typical:
+            return 1.0
+        return rhythm.last_gap / rhythm.typical
+
+    def _refuse(self, peer: int, reason: Refusal) -> None:
+        self.refused[reason] += 1
+        # Do not look at the same message again, and do not hold the sender up for it.
+        version = self.transport.version(peer)
+        self._used[peer] = version
+        self.transport.acknowledge(peer, version)
+        if self._quarantine.refuse(peer):
+            text = f"agent {peer} is in quarantine: {QUARANTINE} messages in a row {_verb(reason)}"
+            self.news.append(("refused", text))
+
+    def _on_change(self, peer: int, old: PeerState, new: PeerState) -> None:
+        if new is PeerState.JOINING:
+            return
+        kind, text = _NEWS[new]
+        if new is PeerState.ACTIVE and peer in self._known:
+            kind, text = "alive", "is back"
+        self._known.add(peer)
+        if new in (PeerState.DOWN, PeerState.LEFT):
+            self._mixer.forget(peer)
+        self.news.append((kind, f"agent {peer} {text}"))
+
     def _await_fresh(self, wanted: set[int]) -> set[int]:
-        """Wait until every wanted neighbour that is still expected is fresh; bounded."""
+        """Wait until every wanted neighbour that is needed is fresh; bounded."""
 
-        def pending() -> bool:
-            return any(not self._is_fresh(j) and self.transport.state(j).expected for j in wanted)
+        def missing(peer: int) -> bool:
+            if self._is_fresh(peer):
+                return False
+            self.members.look(peer, time.monotonic())
+            return self._is_needed(peer)
 
-        self._wait_while(pending)
+        self._wait_while(lambda: any(map(missing, wanted)))
         return {j for j in wanted if self._is_fresh(j)}
 
     def _await_taken(self) -> None:
         """Wait until every out-neighbour of the last round has taken the last version; bounded."""
-        listeners = [
-            i
-            for i in self.topology.out_neighbours(self.rank)
-            if self.rank in self.topology.row(i, self._round - 1)[1]
-        ]
+        listeners = self.topology.hearers(self.rank, max(self._round - 1, 0))
 
         def pending() -> bool:
             return any(
@@ -262,3 +398,16 @@ class GossipNode:
             time.sleep(pause)
             pause = min(pause * 1.5, 1e-3)
         self.counters.waited_s += time.monotonic() - start
+
+
+_NEWS = {
+    PeerState.ACTIVE: ("join", "is there"),
+    PeerState.SUSPECT: ("suspect", "is silent for longer than its habit explains"),
+    PeerState.DOWN: ("dead", "is down; its weight stays with self"),
+    PeerState.LEFT: ("leave", "has left"),
+}
+
+
+def _verb(reason: Refusal) -> str:
+    text = str(reason)
+    return text if text.split()[0] in ("lies", "holds", "belongs", "claims") else f"refused: {text}"

@@ -14,8 +14,9 @@ and what a killed owner published last stays readable. (Stores keep the program'
 elsewhere the checksum catches what the sequence word might miss.)
 
 The owner holds a POSIX lock on its file for life, so that the others can tell dead from alive
-without timeouts. Files are removed when their owner leaves; a folder whose owners are all dead is
-removed by the next run on the host.
+without timeouts. An agent that comes back after a crash takes its old file over; one that comes
+back after it left makes a new one, which the others notice. Files are removed when their owner
+leaves; a folder whose owners are all dead is removed by the next run on the host.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ from gala.gossip.transport import PeerState
 
 SLOTS = 3
 _PAGE = 4096
-_NEWEST, _STATE, _TAKEN = 0, 1, 8  # 64-bit words of the status page
+_NEWEST, _STATE, _STEP, _TAKEN = 0, 1, 2, 8  # 64-bit words of the status page
 _PREFIX = "gala-"
 _READ_ATTEMPTS = 4
+_REOPEN_S = 0.5  # how often to look for a new mailbox of a peer that is gone
 
 
 def shared_memory_root() -> Path:
@@ -57,14 +59,22 @@ def folder_of(run: str, root: Path | None = None) -> Path:
     return (root or shared_memory_root()) / f"{_PREFIX}{os.getuid()}-{run}"
 
 
-def mailbox_bytes(parameters: int, agents: int) -> int:
+def path_of(run: str, rank: int, root: Path | None = None) -> Path:
+    """The mailbox of agent ``rank`` of run ``run``."""
+    return folder_of(run, root) / f"{rank:05d}"
+
+
+def mailbox_bytes(payload_bytes: int, agents: int) -> int:
     """Size in bytes of the mailbox of one agent."""
     status = -(-(_TAKEN + agents) * 8 // _PAGE) * _PAGE
-    slot = -(-(_PAGE + parameters * 4) // _PAGE) * _PAGE
-    return status + SLOTS * slot
+    return status + SLOTS * _slot_bytes(payload_bytes)
 
 
-def check_room(parameters: int, agents: int, root: Path | None = None) -> None:
+def _slot_bytes(payload_bytes: int) -> int:
+    return -(-(_PAGE + payload_bytes) // _PAGE) * _PAGE
+
+
+def check_room(payload_bytes: int, agents: int, root: Path | None = None) -> None:
     """Refuse a launch whose mailboxes do not fit into shared memory.
 
     Raises:
@@ -72,7 +82,7 @@ def check_room(parameters: int, agents: int, root: Path | None = None) -> None:
     """
     root = root or shared_memory_root()
     free = shutil.disk_usage(root).free
-    each = mailbox_bytes(parameters, agents)
+    each = mailbox_bytes(payload_bytes, agents)
     if each * agents > free:
         raise UserError(
             f"the mailboxes of {agents} agents need {each * agents / 2**20:.1f} MiB of shared "
@@ -101,7 +111,7 @@ class SharedMemoryTransport:
     Args:
         rank: index of this agent.
         agents: number of agents of the run.
-        parameters: P, elements of a message.
+        payload_bytes: B, size of the payload of every message.
         identity: what messages must agree on.
         root: folder in memory; only tests give another one.
 
@@ -114,20 +124,21 @@ class SharedMemoryTransport:
         *,
         rank: int,
         agents: int,
-        parameters: int,
+        payload_bytes: int,
         identity: Identity,
         root: Path | None = None,
     ) -> None:
-        self._rank, self._agents, self._parameters = rank, agents, parameters
+        self._rank, self._agents, self._payload_bytes = rank, agents, payload_bytes
         self._identity = identity
         self._folder = folder_of(identity.run, root)
-        self._bytes = mailbox_bytes(parameters, agents)
+        self._bytes = mailbox_bytes(payload_bytes, agents)
         self._peers: dict[int, _Mapped] = {}
         self._staging: dict[int, Tensor] = {}
-        path = self._folder / f"{rank:05d}"
+        self._looked: dict[int, float] = {}
+        path = path_of(identity.run, rank, root)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._own = _Mapped(path, self._bytes, parameters, create=True)
+            self._own = _Mapped(path, self._bytes, payload_bytes, create=True)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise UserError(
@@ -138,18 +149,19 @@ class SharedMemoryTransport:
             raise UserError(
                 f"cannot create a mailbox: {error.strerror}", file=str(self._folder)
             ) from None
-        self._own.words[_STATE] = PeerState.ACTIVE
+        self._own.words[_STATE] = PeerState.JOINING
 
-    def publish(self, header: Header, vector: Tensor) -> None:
-        """See :class:`~gala.gossip.transport.Transport`; one copy of the vector."""
+    def publish(self, header: Header, payload: Tensor) -> None:
+        """See :class:`~gala.gossip.transport.Transport`; one copy of the payload."""
         own, version = self._own, header.version
         slot = version % SLOTS
         own.sequence[slot][0] = 2 * version + 1
-        payload = own.payload[slot]
-        payload.copy_(vector)
-        own.header[slot][:] = message.sealed(header, payload).pack()
+        own.payload[slot].copy_(payload)
+        own.header[slot][:] = header.pack()
         own.sequence[slot][0] = 2 * version + 2
+        own.words[_STEP] = header.step
         own.words[_NEWEST] = version
+        own.words[_STATE] = PeerState.ACTIVE
 
     def version(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`."""
@@ -168,7 +180,9 @@ class SharedMemoryTransport:
             slot = version % SLOTS
             if int(mapped.sequence[slot][0]) != 2 * version + 2:
                 continue  # overtaken by the writer: a newer one is there
-            staging = self._staging.setdefault(peer, torch.empty(self._parameters))
+            if peer not in self._staging:
+                self._staging[peer] = torch.empty(self._payload_bytes, dtype=torch.uint8)
+            staging = self._staging[peer]
             packed = bytes(mapped.header[slot])
             staging.copy_(mapped.payload[slot])
             if int(mapped.sequence[slot][0]) != 2 * version + 2:
@@ -177,6 +191,11 @@ class SharedMemoryTransport:
             message.verify(header, staging)
             return header, staging
         return None  # overtaken again and again: not torn, only late; the next look finds it
+
+    def steps(self, peer: int) -> int:
+        """See :class:`~gala.gossip.transport.Transport`; of itself: what the last life left."""
+        mapped = self._peer(peer)
+        return 0 if mapped is None else int(mapped.words[_STEP])
 
     def acknowledge(self, peer: int, version: int) -> None:
         """See :class:`~gala.gossip.transport.Transport`."""
@@ -192,9 +211,13 @@ class SharedMemoryTransport:
         mapped = self._peer(peer)
         if mapped is None:
             return PeerState.JOINING
-        if int(mapped.words[_STATE]) == PeerState.LEFT:
-            return PeerState.LEFT
-        return PeerState.ACTIVE if mapped.locked() else PeerState.DOWN
+        state = PeerState(int(mapped.words[_STATE]))
+        if state is not PeerState.LEFT and not mapped.locked():
+            state = PeerState.DOWN
+        if state in (PeerState.LEFT, PeerState.DOWN) and self._replaced(peer, mapped):
+            del self._peers[peer]
+            return PeerState.JOINING
+        return state
 
     def close(self) -> None:
         """Mark as left and remove the own file; the last one out removes the folder."""
@@ -211,17 +234,25 @@ class SharedMemoryTransport:
             return self._own
         if peer not in self._peers:
             try:
-                path = self._folder / f"{peer:05d}"
-                self._peers[peer] = _Mapped(path, self._bytes, self._parameters)
+                path = self._own.path.with_name(f"{peer:05d}")
+                self._peers[peer] = _Mapped(path, self._bytes, self._payload_bytes)
             except (OSError, ValueError):  # not there yet, or not of its full size yet
                 return None
         return self._peers[peer]
+
+    def _replaced(self, peer: int, mapped: _Mapped) -> bool:
+        """Whether a peer that is gone has made a new mailbox; looked up now and then."""
+        now = time.monotonic()
+        if now - self._looked.get(peer, 0.0) < _REOPEN_S:
+            return False
+        self._looked[peer] = now
+        return mapped.replaced()
 
 
 class _Mapped:
     """A mailbox file in memory, as numpy words and torch payloads."""
 
-    def __init__(self, path: Path, size: int, parameters: int, *, create: bool = False) -> None:
+    def __init__(self, path: Path, size: int, payload_bytes: int, *, create: bool = False) -> None:
         self.path = path
         flags = os.O_RDWR | (os.O_CREAT if create else 0)
         self._fd = os.open(path, flags, 0o600)
@@ -235,7 +266,7 @@ class _Mapped:
         except BaseException:
             os.close(self._fd)
             raise
-        slot_bytes = -(-(_PAGE + parameters * 4) // _PAGE) * _PAGE
+        slot_bytes = _slot_bytes(payload_bytes)
         first = size - SLOTS * slot_bytes
         self.words = np.frombuffer(self._map, np.int64, first // 8)
         self.sequence = []
@@ -245,12 +276,20 @@ class _Mapped:
             start = first + index * slot_bytes
             self.sequence.append(np.frombuffer(self._map, np.int64, 1, start))
             self.header.append(memoryview(self._map)[start + 64 : start + 64 + HEADER_BYTES])
-            data = np.frombuffer(self._map, np.float32, parameters, start + _PAGE)
+            data = np.frombuffer(self._map, np.uint8, payload_bytes, start + _PAGE)
             self.payload.append(torch.from_numpy(data))
 
     def locked(self) -> bool:
         """Whether the owner's process lives."""
         return _holds_lock(self._fd)
+
+    def replaced(self) -> bool:
+        """Whether another file lies at the path."""
+        try:
+            there, mine = os.stat(self.path), os.fstat(self._fd)
+        except OSError:
+            return False
+        return (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino)
 
     def close(self) -> None:
         """Release the lock; the memory goes with the last reference to it."""

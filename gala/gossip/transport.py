@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Protocol
 
 from torch import Tensor
 
+from gala.gossip.membership import PeerState
 from gala.gossip.message import Header
 
-
-class PeerState(IntEnum):
-    """What is known of a neighbour; the numbers are those of the metric ``gossip/in/<j>/state``."""
-
-    JOINING = 0
-    """Expected, nothing seen of it yet."""
-    ACTIVE = 1
-    SUSPECT = 2
-    """Alive as a process, silent beyond its deadline."""
-    DOWN = 3
-    LEFT = 4
-    """Finished or left on purpose."""
-
-    @property
-    def expected(self) -> bool:
-        """Whether it makes sense to wait for a message of it."""
-        return self <= PeerState.SUSPECT
+__all__ = ["PeerState", "Transport"]
 
 
 class Transport(Protocol):
@@ -34,8 +18,8 @@ class Transport(Protocol):
     The newest message wins; none of these calls waits for another agent.
     """
 
-    def publish(self, header: Header, vector: Tensor) -> None:
-        """Put ``vector`` (Float32[P], any device) where the others can see it."""
+    def publish(self, header: Header, payload: Tensor) -> None:
+        """Put ``payload`` (Uint8[B] on the CPU, sealed by ``header``) where the others see it."""
         ...
 
     def version(self, peer: int) -> int:
@@ -43,12 +27,16 @@ class Transport(Protocol):
         ...
 
     def latest(self, peer: int) -> tuple[Header, Tensor] | None:
-        """Newest whole message of ``peer``: its header and Float32[P], valid until the next call
+        """Newest whole message of ``peer``: its header and Uint8[B], valid until the next call
         for the same peer; None when there is none, or none that could be read whole just now.
 
         Raises:
             Refused: the message breaks a rule.
         """
+        ...
+
+    def steps(self, peer: int) -> int:
+        """Environment steps that ``peer`` is known to have done, 0 when nothing is known."""
         ...
 
     def acknowledge(self, peer: int, version: int) -> None:
@@ -60,7 +48,7 @@ class Transport(Protocol):
         ...
 
     def state(self, peer: int) -> PeerState:
-        """What is known of ``peer``."""
+        """Signs of life: JOINING (nothing seen yet), ACTIVE, DOWN or LEFT."""
         ...
 
     def close(self) -> None:

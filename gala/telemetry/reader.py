@@ -74,6 +74,12 @@ class Tail:
         self._inode, self.offset, self._rest = inode, 0, b""
 
 
+def steps_recorded(path: Path) -> int:
+    """Environment steps in the newest record of one agent's file; 0 when there is none."""
+    records = Tail(path).read()
+    return max((int(record.get("step") or 0) for record in records[-10:]), default=0)
+
+
 class RunReader:
     """The newest values and events of all agents of a run.
 

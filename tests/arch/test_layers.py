@@ -10,12 +10,12 @@ import pytest
 
 # Each room or module on its floor; it may import its own floor and the floors below.
 FLOORS = [
-    {"errors", "signals", "launch_environment"},
+    {"errors", "signals", "launch_environment", "supervisor"},
     {"yaml_file", "atomic_file", "presets"},
     {"topology", "config", "launch", "torchrun"},
     {"flat", "run_folder", "networks", "envs", "divergence", "telemetry"},
     {"gossip", "rollouts", "algorithms", "checkpoint", "evaluation", "coupling"},
-    {"simulation", "actor_learner", "observer"},
+    {"simulation", "actor_learner", "observer", "request"},
     {"dashboard", "report", "watch", "train", "training", "bench"},
     {"cli"},
     {"__main__"},

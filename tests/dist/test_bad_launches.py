@@ -9,7 +9,8 @@ import pytest
 from launching import experiment, gala
 
 from gala.run_folder import RunFolder, prepare
-from gala.train import main, read_request
+from gala.request import read_request
+from gala.train import main
 
 pytestmark = pytest.mark.timeout(300)
 

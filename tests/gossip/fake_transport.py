@@ -28,9 +28,13 @@ class FakeTransport:
     def __init__(self, network: Network, rank: int) -> None:
         self.network, self.rank = network, rank
 
-    def publish(self, header: Header, vector: Tensor) -> None:
-        payload = vector.clone()
-        self.network.messages[self.rank] = (message.sealed(header, payload), payload)
+    def publish(self, header: Header, payload: Tensor) -> None:
+        message.verify(header, payload)
+        self.network.messages[self.rank] = (header, payload.clone())
+
+    def steps(self, peer: int) -> int:
+        found = self.network.messages.get(peer)
+        return found[0].step if found else 0
 
     def version(self, peer: int) -> int:
         found = self.network.messages.get(peer)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gala.errors import UserError
-from gala.gossip.mixing import mix_, require_averaging, without_missing
+from gala.gossip.mixing import PushSumMixing, mix_, mixer_of, without_missing
 from gala.topology import load_topology
 
 
@@ -24,13 +24,14 @@ def test_it_changes_the_vector_in_place_and_no_message() -> None:
     assert x.tolist() == [0.5] * 3 and message.tolist() == [0.0] * 3
 
 
-def test_push_sum_weights_are_no_averages(tmp_path: Path) -> None:
+def test_push_sum_needs_hearers_that_stay(tmp_path: Path) -> None:
     path = tmp_path / "graph.yaml"
-    path.write_text("version: 1\nname: mine\nfamily: star\nweights: push-sum\n")
-    with pytest.raises(UserError, match=r"mine has push-sum weights.*metropolis"):
-        require_averaging(load_topology(path, 4))
-    ring = load_topology("ring", 4)
-    assert require_averaging(ring) is ring
+    text = "version: 1\nname: mine\nfamily: star\nweights: push-sum\n"
+    path.write_text(text)
+    assert isinstance(mixer_of(load_topology(path, 4), torch.zeros(2)), PushSumMixing)
+    path.write_text(text.replace("star", "one-peer-exponential"))
+    with pytest.raises(UserError, match=r"mine has push-sum weights and a schedule.*static"):
+        mixer_of(load_topology(path, 4), torch.zeros(2))
 
 
 def test_the_order_of_arrival_does_not_matter() -> None:

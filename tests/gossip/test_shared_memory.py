@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gala.errors import UserError
-from gala.gossip import shared_memory
+from gala.gossip import message, shared_memory
 from gala.gossip.message import Header, Identity, Refusal, Refused
 from gala.gossip.shared_memory import SLOTS, SharedMemoryTransport
 from gala.gossip.transport import PeerState
@@ -23,11 +23,24 @@ P = 1001
 
 
 def transport(root: Path, rank: int, identity: Identity = IDENTITY) -> SharedMemoryTransport:
-    return SharedMemoryTransport(rank=rank, agents=2, parameters=P, identity=identity, root=root)
+    return SharedMemoryTransport(
+        rank=rank, agents=2, payload_bytes=P * 4, identity=identity, root=root
+    )
 
 
-def header(rank: int, version: int, identity: Identity = IDENTITY) -> Header:
-    return Header(identity=identity, rank=rank, version=version, update=version, step=0, time=1.0)
+def publish(
+    box: SharedMemoryTransport, rank: int, version: int, value: float, identity: Identity = IDENTITY
+) -> None:
+    payload = torch.full((P,), value).view(torch.uint8)
+    header = Header(
+        identity=identity, rank=rank, version=version, update=version, step=8 * version, time=1.0
+    )
+    box.publish(message.sealed(header, payload), payload)
+
+
+def values(received: tuple[Header, torch.Tensor] | None) -> torch.Tensor:
+    assert received is not None
+    return received[1].view(torch.float32)
 
 
 @contextmanager
@@ -36,15 +49,16 @@ def owner(root: Path, body: str) -> Iterator[subprocess.Popen[str]]:
     program = f"""
     import sys, torch
     from pathlib import Path
-    from gala.gossip.message import Header, Identity
+    from gala.gossip.message import Header, Identity, sealed
     from gala.gossip.shared_memory import SharedMemoryTransport
     identity = {IDENTITY!r}
     box = SharedMemoryTransport(
-        rank=1, agents=2, parameters={P}, identity=identity, root=Path({str(root)!r})
+        rank=1, agents=2, payload_bytes={P * 4}, identity=identity, root=Path({str(root)!r})
     )
     def publish(version):
         fields = dict(rank=1, version=version, update=version, step=0, time=1.0)
-        box.publish(Header(identity=identity, **fields), torch.full(({P},), float(version)))
+        payload = torch.full(({P},), float(version)).view(torch.uint8)
+        box.publish(sealed(Header(identity=identity, **fields), payload), payload)
     """
     code = textwrap.dedent(program) + textwrap.dedent(body)
     process = subprocess.Popen(
@@ -65,31 +79,31 @@ def test_the_newest_message_wins(tmp_path: Path) -> None:
     a, b = transport(tmp_path, 0), transport(tmp_path, 1)
     assert b.version(0) == 0 and b.latest(0) is None
     for version in (1, 2, 3, 4, 5):
-        a.publish(header(0, version), torch.full((P,), float(version)))
+        publish(a, 0, version, float(version))
     received = b.latest(0)
     assert received is not None
     assert received[0].version == 5 and b.version(0) == 5
-    assert torch.equal(received[1], torch.full((P,), 5.0))
+    assert torch.equal(values(received), torch.full((P,), 5.0))
 
 
 def test_received_vectors_are_private_copies(tmp_path: Path) -> None:
     a, b = transport(tmp_path, 0), transport(tmp_path, 1)
-    a.publish(header(0, 1), torch.ones(P))
+    publish(a, 0, 1, 1.0)
     first = b.latest(0)
     for version in range(2, 2 + SLOTS):
-        a.publish(header(0, version), torch.zeros(P))
-    assert first is not None and torch.equal(first[1], torch.ones(P))
+        publish(a, 0, version, 0.0)
+    assert torch.equal(values(first), torch.ones(P))
 
 
 def test_a_torn_slot_is_never_returned(tmp_path: Path) -> None:
     a, b = transport(tmp_path, 0), transport(tmp_path, 1)
-    a.publish(header(0, 1), torch.ones(P))
+    publish(a, 0, 1, 1.0)
     mapped = b._peer(0)
     assert mapped is not None
     mapped.sequence[1][0] = 2 * 1 + 1  # the writer is inside this slot
     assert b.latest(0) is None
     mapped.sequence[1][0] = 2 * 1 + 2
-    mapped.payload[1][500] = 7.0  # damaged behind the sequence word's back
+    mapped.payload[1][500] = 7  # damaged behind the sequence word's back
     with pytest.raises(Refused) as refused:
         b.latest(0)
     assert refused.value.reason is Refusal.CHECKSUM
@@ -104,14 +118,14 @@ def test_messages_of_another_network_are_refused(
     other = Identity(**{"run": IDENTITY.run, "topology": IDENTITY.topology,
                         "layout": IDENTITY.layout, field: "ab" * 8})  # fmt: skip
     a, b = transport(tmp_path, 0, other), transport(tmp_path, 1)
-    a.publish(header(0, 1, other), torch.ones(P))
+    publish(a, 0, 1, 1.0, other)
     with pytest.raises(Refused) as refused:
         b.latest(0)
     assert refused.value.reason is reason
 
 
 def test_a_mailbox_of_another_size_is_not_opened(tmp_path: Path) -> None:
-    SharedMemoryTransport(rank=0, agents=2, parameters=P * 100, identity=IDENTITY, root=tmp_path)
+    SharedMemoryTransport(rank=0, agents=2, payload_bytes=P * 100, identity=IDENTITY, root=tmp_path)
     b = transport(tmp_path, 1)
     assert b.latest(0) is None and b.state(0) is PeerState.JOINING
 
@@ -126,8 +140,9 @@ def test_acknowledgements_travel_back(tmp_path: Path) -> None:
 def test_states_of_a_peer_from_joining_to_left(tmp_path: Path) -> None:
     a = transport(tmp_path, 0)
     assert a.state(1) is PeerState.JOINING
-    with owner(tmp_path, "print('ready', flush=True)\nsys.stdin.read()\nbox.close()") as process:
-        assert a.state(1) is PeerState.ACTIVE
+    body = "print('ready', flush=True)\nsys.stdin.read()\nbox.close()"
+    with owner(tmp_path, body) as process:
+        assert a.state(1) is PeerState.JOINING, "nothing published yet"
         assert process.stdin is not None
         process.stdin.close()
         process.wait()
@@ -141,8 +156,7 @@ def test_a_killed_owner_is_down_and_its_last_message_stays(tmp_path: Path) -> No
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert a.state(1) is PeerState.DOWN
-        received = a.latest(1)
-        assert received is not None and float(received[1][0]) == 3.0
+        assert float(values(a.latest(1))[0]) == 3.0
 
 
 @pytest.mark.parametrize("victim", range(4))
@@ -166,8 +180,7 @@ def test_kills_in_the_middle_of_writes_tear_nothing(tmp_path: Path, victim: int)
             received = a.latest(1)
             if received is None:
                 continue  # overtaken again and again
-            values = received[1]
-            assert bool((values == float(received[0].version)).all())
+            assert bool((values(received) == float(received[0].version)).all())
             reads += 1
         assert reads >= 200  # after the kill nothing is overtaken
 
@@ -199,11 +212,13 @@ def test_sweep_leaves_a_folder_that_is_being_filled(tmp_path: Path) -> None:
 
 def test_more_agents_than_memory_holds_is_said_in_numbers() -> None:
     with pytest.raises(UserError, match=r"need .* MiB of shared memory.*at most \d+ agents fit"):
-        shared_memory.check_room(parameters=10**9, agents=10**6)
-    shared_memory.check_room(parameters=10, agents=2)
+        shared_memory.check_room(payload_bytes=10**9, agents=10**6)
+    shared_memory.check_room(payload_bytes=10, agents=2)
 
 
 def test_no_memory_left_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no shared memory left|cannot create a mailbox") as error:
-        SharedMemoryTransport(rank=0, agents=1, parameters=2**50, identity=IDENTITY, root=tmp_path)
+        SharedMemoryTransport(
+            rank=0, agents=1, payload_bytes=2**50, identity=IDENTITY, root=tmp_path
+        )
     assert "\n" not in str(error.value)

@@ -1,0 +1,114 @@
+"""From the place of an agent to the transport that reaches its neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gala.errors import UserError
+from gala.gossip.faulty import Faults, FaultyTransport
+from gala.gossip.in_process import Crowd, InProcessTransport
+from gala.gossip.message import Identity
+from gala.gossip.network import NetworkTransport, Place
+from gala.gossip.routes import Routes
+from gala.gossip.shared_memory import SharedMemoryTransport
+from gala.gossip.transport import Transport
+from gala.launch import Launch
+from gala.topology import Topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """What decides how an agent is connected.
+
+    Attributes:
+        launch: place of the agent.
+        topology: who its neighbours are.
+        identity: what messages must agree on.
+        payload_bytes: size of every payload.
+        lock_step: whether messages are answered.
+        crowd: the agents of this process.
+    """
+
+    launch: Launch
+    topology: Topology
+    identity: Identity
+    payload_bytes: int
+    lock_step: bool
+    crowd: Crowd
+
+
+def connect(choice: str, connection: Connection) -> Transport:
+    """The transport that ``choice`` names.
+
+    ``auto`` reaches agents of the same process in memory, of the same host through shared memory,
+    and all others over gloo.
+
+    Raises:
+        UserError: no room in shared memory; ``memory`` between processes.
+    """
+    launch = connection.launch
+    crowd = connection.crowd
+    inside = InProcessTransport(rank=launch.rank, crowd=crowd, identity=connection.identity)
+    if len(crowd.ranks) == launch.agents:
+        return inside
+    if choice == "memory":
+        raise UserError(
+            f"memory reaches the {len(crowd.ranks)} agents of one process, this launch has "
+            f"{launch.agents}",
+            field="--gossip.transport",
+            hint=f"--agents-per-process {launch.agents}, or auto",
+        )
+    transports: list[Transport] = [inside] if len(crowd.ranks) > 1 else []
+    shared = None
+    if choice in ("auto", "shared-memory"):
+        shared = SharedMemoryTransport(
+            rank=launch.rank,
+            agents=launch.agents,
+            payload_bytes=connection.payload_bytes,
+            identity=connection.identity,
+        )
+        transports.append(shared)
+    network = None
+    if choice == "gloo" or (choice == "auto" and launch.local_agents < launch.agents):
+        network = _network(connection, nearby=choice == "auto")
+        transports.append(network)
+    if len(transports) == 1:
+        return transports[0]
+
+    def route(peer: int) -> Transport | None:
+        if peer in crowd.ranks:
+            return inside
+        if network is None or (shared is not None and peer in network.local):
+            return shared
+        return network
+
+    return Routes(transports, route)
+
+
+def _network(connection: Connection, *, nearby: bool) -> NetworkTransport:
+    launch, topology = connection.launch, connection.topology
+    assert launch.store is not None
+
+    def far(peers: tuple[int, ...]) -> list[int]:
+        return [peer for peer in peers if peer not in connection.crowd.ranks]
+
+    return NetworkTransport(
+        place=Place(
+            rank=launch.rank,
+            agents=launch.agents,
+            life=launch.life,
+            host=launch.host,
+            store=launch.store,
+        ),
+        heard=far(topology.in_neighbours(launch.rank)),
+        hearers=far(topology.out_neighbours(launch.rank)),
+        payload_bytes=connection.payload_bytes,
+        identity=connection.identity,
+        answers=connection.lock_step,
+        nearby=nearby,
+    )
+
+
+def with_faults(transport: Transport, faults: Faults, *, seed: int) -> Transport:
+    """``transport``, broken on purpose if ``faults`` says so."""
+    return transport if faults == Faults() else FaultyTransport(transport, faults, seed=seed)

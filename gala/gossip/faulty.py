@@ -1,0 +1,134 @@
+"""A transport that misbehaves on purpose: what would my set-up do on a bad network?
+
+Faults happen where messages leave an agent. Late messages are delivered by a thread of their own,
+so that the agent itself is as fast as ever; a freeze stops the agent inside ``publish``, as a hung
+process would stop.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+import threading
+import time
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gala.gossip.membership import PeerState
+from gala.gossip.message import Header
+from gala.gossip.transport import Transport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """What goes wrong; probabilities are per message.
+
+    Attributes:
+        delay_ms: time that a message is under way.
+        drop: probability that it never arrives.
+        duplicate: probability that it arrives again, another ``delay_ms`` (at least 10 ms) later.
+        reorder: probability that it is overtaken by the next one.
+        corrupt: probability that one of its bytes is changed.
+        freeze_s: how long a freeze lasts.
+        freeze_every_s: time from one freeze to the next; 0: never.
+    """
+
+    delay_ms: float = 0.0
+    drop: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    corrupt: float = 0.0
+    freeze_s: float = 0.0
+    freeze_every_s: float = 0.0
+
+
+class FaultyTransport:
+    """``inner`` with faults.
+
+    Args:
+        inner: carries what gets through.
+        faults: what goes wrong.
+        seed: of the dice.
+    """
+
+    def __init__(self, inner: Transport, faults: Faults, *, seed: int) -> None:
+        self._inner, self._faults = inner, faults
+        self._dice = random.Random(seed)
+        self._under_way: list[tuple[float, int, Header, Tensor]] = []
+        self._order = itertools.count()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thawed = time.monotonic()
+        self._courier = threading.Thread(target=self._deliver, name="faults", daemon=True)
+        self._courier.start()
+
+    def publish(self, header: Header, payload: Tensor) -> None:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        faults, dice = self._faults, self._dice
+        now = time.monotonic()
+        if faults.freeze_every_s and now - self._thawed >= faults.freeze_every_s:
+            time.sleep(faults.freeze_s)
+            self._thawed = now = time.monotonic()
+        if dice.random() < faults.drop:
+            return
+        payload = payload.clone()
+        if dice.random() < faults.corrupt:
+            payload[dice.randrange(payload.numel())] ^= 1 << dice.randrange(8)
+        delay = faults.delay_ms / 1e3
+        if dice.random() < faults.reorder:
+            delay = max(2 * delay, 0.01)
+        self._send(now + delay, header, payload)
+        if dice.random() < faults.duplicate:
+            self._send(now + delay + max(faults.delay_ms / 1e3, 0.01), header, payload)
+
+    def version(self, peer: int) -> int:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        return self._inner.version(peer)
+
+    def latest(self, peer: int) -> tuple[Header, Tensor] | None:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        return self._inner.latest(peer)
+
+    def steps(self, peer: int) -> int:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        return self._inner.steps(peer)
+
+    def acknowledge(self, peer: int, version: int) -> None:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        self._inner.acknowledge(peer, version)
+
+    def acknowledged(self, peer: int) -> int:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        return self._inner.acknowledged(peer)
+
+    def state(self, peer: int) -> PeerState:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        return self._inner.state(peer)
+
+    def close(self) -> None:
+        """Leave; messages under way are lost."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._courier.join()
+        self._inner.close()
+
+    def _send(self, due: float, header: Header, payload: Tensor) -> None:
+        with self._changed:
+            heapq.heappush(self._under_way, (due, next(self._order), header, payload))
+            self._changed.notify()
+
+    def _deliver(self) -> None:
+        while True:
+            with self._changed:
+                while not self._closed:
+                    wait = self._under_way[0][0] - time.monotonic() if self._under_way else None
+                    if wait is not None and wait <= 0:
+                        break
+                    self._changed.wait(wait)
+                if self._closed:
+                    return
+                _, _, header, payload = heapq.heappop(self._under_way)
+            self._inner.publish(header, payload)

@@ -1,0 +1,84 @@
+"""Mailboxes between agents that are threads of one process.
+
+A published message is a private copy under the agent's rank; replacing it is one assignment, so
+that a reader sees the old message or the new one and nothing in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from gala.gossip import message
+from gala.gossip.membership import PeerState
+from gala.gossip.message import Header, Identity
+
+
+class Crowd:
+    """What the agents of one process published.
+
+    Args:
+        ranks: the agents of this process.
+    """
+
+    def __init__(self, ranks: Sequence[int]) -> None:
+        self.ranks = frozenset(ranks)
+        self.messages: dict[int, tuple[Header, Tensor]] = {}
+        self.taken: dict[tuple[int, int], int] = {}
+        self.left: set[int] = set()
+
+
+class InProcessTransport:
+    """The view of one agent on its :class:`Crowd`.
+
+    Args:
+        rank: index of this agent.
+        crowd: shared by all agents of the process.
+        identity: what messages must agree on.
+    """
+
+    def __init__(self, *, rank: int, crowd: Crowd, identity: Identity) -> None:
+        self._rank, self._crowd, self._identity = rank, crowd, identity
+
+    def publish(self, header: Header, payload: Tensor) -> None:
+        """See :class:`~gala.gossip.transport.Transport`; one copy of the payload."""
+        self._crowd.messages[self._rank] = (header, payload.clone())
+
+    def version(self, peer: int) -> int:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        found = self._crowd.messages.get(peer)
+        return found[0].version if found is not None else 0
+
+    def latest(self, peer: int) -> tuple[Header, Tensor] | None:
+        """See :class:`~gala.gossip.transport.Transport`; the payload is shared, not copied."""
+        found = self._crowd.messages.get(peer)
+        if found is None:
+            return None
+        header, payload = found
+        message.require_kin(header, identity=self._identity, rank=peer)
+        message.verify(header, payload)
+        return header, payload
+
+    def steps(self, peer: int) -> int:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        found = self._crowd.messages.get(peer)
+        return found[0].step if found is not None else 0
+
+    def acknowledge(self, peer: int, version: int) -> None:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        self._crowd.taken[peer, self._rank] = version
+
+    def acknowledged(self, peer: int) -> int:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        return self._crowd.taken.get((self._rank, peer), 0)
+
+    def state(self, peer: int) -> PeerState:
+        """See :class:`~gala.gossip.transport.Transport`; threads die with the process only."""
+        if peer in self._crowd.left:
+            return PeerState.LEFT
+        return PeerState.ACTIVE if peer in self._crowd.messages else PeerState.JOINING
+
+    def close(self) -> None:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        self._crowd.left.add(self._rank)

@@ -1,0 +1,148 @@
+"""Who is there: the state of each neighbour, from signs of life and from gaps between messages.
+
+A neighbour is JOINING until its first message, ACTIVE as long as messages come, SUSPECT when none
+came for longer than its own habit explains, DOWN when its transport knows that it is dead, LEFT
+when it said goodbye. Only ACTIVE neighbours are waited for; whatever a neighbour's state, a fresh
+message of it is used, and makes it ACTIVE again.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from collections.abc import Callable
+from enum import IntEnum
+
+WINDOW = 32
+"""Gaps between messages that are remembered."""
+
+ENOUGH = 4
+"""Gaps before a deadline can be known."""
+
+DEVIATIONS = 8.0
+"""Median absolute deviations beyond the median gap that are still believed."""
+
+
+class PeerState(IntEnum):
+    """What is known of a neighbour; the numbers are those of the metric ``gossip/in/<j>/state``."""
+
+    JOINING = 0
+    """Expected, nothing heard of it yet."""
+    ACTIVE = 1
+    SUSPECT = 2
+    """Not known to be dead, silent beyond its deadline."""
+    DOWN = 3
+    LEFT = 4
+    """Finished or left on purpose."""
+
+    @property
+    def expected(self) -> bool:
+        """Whether a message of it may still come."""
+        return self <= PeerState.SUSPECT
+
+
+class Rhythm:
+    """When the next message of one neighbour should have come, learned from the gaps before.
+
+    Attributes:
+        heard: when the last message came; None before the first and after an absence.
+        last_gap: seconds between the last two messages, also over an absence.
+
+    The deadline is ``median + 8 x median absolute deviation`` of the last 32 gaps, and at least
+    twice the median, because a perfectly regular sender deviates by nothing until it does.
+    """
+
+    def __init__(self) -> None:
+        self._gaps: deque[float] = deque(maxlen=WINDOW)
+        self._deadline: float | None = None
+        self.heard: float | None = None
+        self.last_gap = 0.0
+        self._away: float | None = None
+
+    def hear(self, now: float) -> None:
+        """A message arrived at ``now`` (seconds, any clock)."""
+        before = self.heard if self.heard is not None else self._away
+        self.last_gap = now - before if before is not None else 0.0
+        if self.heard is not None:
+            self._gaps.append(self.last_gap)
+            self._deadline = None
+        self.heard = now
+
+    def rest(self) -> None:
+        """The neighbour died or left: the gap until it is back says nothing of its habits."""
+        if self.heard is not None:
+            self._away, self.heard = self.heard, None
+
+    @property
+    def deadline(self) -> float | None:
+        """Longest gap in seconds that is still normal; None as long as too few were seen."""
+        if len(self._gaps) < ENOUGH:
+            return None
+        if self._deadline is None:
+            median = statistics.median(self._gaps)
+            spread = statistics.median(abs(gap - median) for gap in self._gaps)
+            self._deadline = max(median + DEVIATIONS * spread, 2 * median)
+        return self._deadline
+
+    @property
+    def typical(self) -> float | None:
+        """Median gap in seconds; None before the first."""
+        return statistics.median(self._gaps) if self._gaps else None
+
+    def overdue(self, now: float, slack: float) -> bool:
+        """Whether the silence at ``now`` is longer than the deadline and ``slack`` seconds."""
+        if self.heard is None or self.deadline is None:
+            return False
+        return now - self.heard > self.deadline + slack
+
+
+class Membership:
+    """The states of the neighbours of one agent, and what changed.
+
+    Args:
+        neighbours: whose states to keep.
+        signs: what the transport knows of a neighbour: JOINING, ACTIVE, DOWN or LEFT.
+        slack_s: seconds on top of every deadline, for hiccups of a busy host.
+
+    Attributes:
+        changed: called with (neighbour, old state, new state) at each transition.
+    """
+
+    def __init__(
+        self,
+        neighbours: tuple[int, ...],
+        signs: Callable[[int], PeerState],
+        *,
+        slack_s: float = 1.0,
+    ) -> None:
+        self._signs, self._slack_s = signs, slack_s
+        self._states = dict.fromkeys(neighbours, PeerState.JOINING)
+        self.rhythms = {j: Rhythm() for j in neighbours}
+        self.changed: Callable[[int, PeerState, PeerState], None] = lambda j, old, new: None
+
+    def __getitem__(self, peer: int) -> PeerState:
+        """The state of ``peer`` as it was last looked at."""
+        return self._states[peer]
+
+    def hear(self, peer: int, now: float) -> None:
+        """A new message of ``peer`` was seen."""
+        self.rhythms[peer].hear(now)
+        self._set(peer, PeerState.ACTIVE)
+
+    def look(self, peer: int, now: float) -> PeerState:
+        """Judge a ``peer`` that has sent nothing new."""
+        sign, rhythm = self._signs(peer), self.rhythms[peer]
+        state = sign
+        if sign in (PeerState.DOWN, PeerState.LEFT):
+            rhythm.rest()
+        elif rhythm.heard is not None:  # else: not heard by us yet, in this life of it
+            overdue = rhythm.overdue(now, self._slack_s)
+            state = PeerState.SUSPECT if overdue else PeerState.ACTIVE
+        self._set(peer, state)
+        return state
+
+    def _set(self, peer: int, state: PeerState) -> None:
+        old = self._states[peer]
+        if state is not old:
+            self._states[peer] = state
+            self.changed(peer, old, state)

@@ -1,0 +1,398 @@
+"""Mailboxes between hosts: one pair of processes per directed edge, over gloo.
+
+A gloo operation cannot be polled, breaks its group when it times out, and aborts the process when
+a message is larger than expected. Hence each directed edge is a group of its own with a thread at
+either end, so that a dead neighbour breaks that edge alone; everything goes through buffers of
+fixed size, and the name under which the two ends meet holds whatever decides that size.
+
+The receiving end offers the edge: it writes a token of its own into the store and waits there. The
+sending end joins the newest token that it finds. When an edge breaks, the receiver makes a new
+offer. The store is needed for nothing else: edges that stand do without it.
+
+On the wire: a head (message header, then the environment steps known of every agent, Int64[N]) and,
+for data, the payload. A sender without news says so every second. In lock-step the receiver
+answers each message with the version that its agent took.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from gala.gossip import message
+from gala.gossip.membership import PeerState
+from gala.gossip.message import HEADER_BYTES, Header, Identity, Kind, Refused
+
+HEARTBEAT_S = 1.0
+SILENCE_S = 20.0
+"""Without even a heartbeat for so long, an edge is given up and formed anew."""
+FORMING_S = 5.0
+PAUSE_S = 0.2
+SEND_S = 60.0
+GOODBYE_S = 2.0
+
+_RECEIVER, _SENDER, _TAG = 1, 0, 0
+
+_Gloo: Any = dist.ProcessGroupGloo  # torch's type hints know nothing of sending and receiving
+Group = Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where an agent is in the network.
+
+    Attributes:
+        rank: index of the agent.
+        agents: number of agents.
+        life: earlier lives of the agent.
+        host: names its host.
+        store: where agents meet.
+    """
+
+    rank: int
+    agents: int
+    life: int
+    host: str
+    store: dist.Store
+
+
+class NetworkTransport:
+    """The edges of one agent.
+
+    Args:
+        place: of this agent.
+        heard: its in-neighbours.
+        hearers: its out-neighbours.
+        payload_bytes: size of the payload of every message.
+        identity: what messages must agree on.
+        answers: whether each message is answered by the version taken (lock-step).
+        nearby: whether neighbours on the same host are left to another transport.
+    """
+
+    def __init__(
+        self,
+        *,
+        place: Place,
+        heard: Iterable[int],
+        hearers: Iterable[int],
+        payload_bytes: int,
+        identity: Identity,
+        answers: bool = False,
+        nearby: bool = True,
+    ) -> None:
+        self._place, self._identity = place, identity
+        self._nearby = nearby
+        self.local: set[int] = set()
+        self._steps = torch.zeros(place.agents, dtype=torch.int64)
+        place.store.set(f"host/{place.rank}", place.host)
+        device = _device()
+        schema = f"{identity.run}/{identity.layout}.{identity.topology}.{payload_bytes}"
+        shared = _Shared(
+            place=place,
+            identity=identity,
+            payload_bytes=payload_bytes,
+            schema=schema,
+            answers=answers,
+            device=device,
+            steps=self._steps,
+            is_elsewhere=self._is_elsewhere,
+        )
+        self._in = {j: _InEdge(shared, j) for j in heard}
+        self._out = {i: _OutEdge(shared, i) for i in hearers}
+        for edge in (*self._in.values(), *self._out.values()):
+            edge.thread.start()
+
+    def publish(self, header: Header, payload: Tensor) -> None:
+        """See :class:`~gala.gossip.transport.Transport`; one copy for all edges."""
+        self._steps[self._place.rank] = header.step
+        far = [edge for peer, edge in self._out.items() if peer not in self.local]
+        if far:
+            snapshot = header, payload.clone()
+            for edge in far:
+                edge.offer(snapshot)
+
+    def version(self, peer: int) -> int:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        edge = self._in.get(peer)
+        return edge.version if edge is not None else 0
+
+    def latest(self, peer: int) -> tuple[Header, Tensor] | None:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        edge = self._in.get(peer)
+        if edge is None or edge.latest is None:
+            return None
+        if isinstance(edge.latest, Refused):
+            raise edge.latest
+        return edge.latest
+
+    def steps(self, peer: int) -> int:
+        """See :class:`~gala.gossip.transport.Transport`; news of all agents travels along."""
+        return int(self._steps[peer])
+
+    def acknowledge(self, peer: int, version: int) -> None:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        edge = self._in.get(peer)
+        if edge is not None:
+            edge.take(version)
+
+    def acknowledged(self, peer: int) -> int:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        edge = self._out.get(peer)
+        return edge.taken if edge is not None else 0
+
+    def state(self, peer: int) -> PeerState:
+        """See :class:`~gala.gossip.transport.Transport`; as the edge from or to ``peer`` shows."""
+        edge = self._in.get(peer) or self._out.get(peer)
+        return edge.state if edge is not None else PeerState.JOINING
+
+    def close(self) -> None:
+        """Say goodbye on every edge that stands; does not wait for the others for long."""
+        edges = (*self._out.values(), *self._in.values())
+        for edge in edges:
+            edge.close()
+        deadline = time.monotonic() + GOODBYE_S
+        for edge in self._out.values():
+            edge.thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def _is_elsewhere(self, peer: int) -> bool | None:
+        """Whether ``peer`` must be reached over the network; None as long as nobody knows."""
+        key = f"host/{peer}"
+        if not self._place.store.check([key]):
+            return None
+        if self._nearby and self._place.store.get(key).decode() == self._place.host:
+            self.local.add(peer)
+            return False
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shared:
+    """What all edges of an agent have in common."""
+
+    place: Place
+    identity: Identity
+    payload_bytes: int
+    schema: str
+    answers: bool
+    device: object
+    steps: Tensor
+    is_elsewhere: Callable[[int], bool | None]
+
+    @property
+    def head_bytes(self) -> int:
+        return HEADER_BYTES + 8 * self.place.agents
+
+    def group(self, edge: str, token: str, end: int) -> Group:
+        options = _Gloo._Options()
+        options._devices = [self.device]
+        options._threads = 1
+        options._timeout = timedelta(seconds=FORMING_S)
+        store = dist.PrefixStore(f"edge/{self.schema}/{edge}/{token}", self.place.store)
+        return _Gloo(store, end, 2, options)
+
+
+class _Edge:
+    """One end of an edge: a thread that forms the edge again and again, and uses it."""
+
+    def __init__(self, shared: _Shared, peer: int, source: int, target: int) -> None:
+        self.shared, self.peer = shared, peer
+        self.name = f"{source}>{target}"
+        self.state = PeerState.JOINING
+        self.condition = threading.Condition()
+        self.closed = False
+        self.thread = threading.Thread(target=self._run, name=f"edge {self.name}", daemon=True)
+
+    def close(self) -> None:
+        with self.condition:
+            self.closed = True
+            self.condition.notify_all()
+
+    def _run(self) -> None:
+        while not self.closed:
+            # Whatever gloo or the store raise, the edge is broken and is tried again.
+            with contextlib.suppress(Exception):
+                elsewhere = self.shared.is_elsewhere(self.peer)
+                if elsewhere is False:
+                    return
+                group = self._form() if elsewhere else None
+                if group is not None:
+                    try:
+                        self._use(group)
+                    finally:
+                        if self.state is not PeerState.LEFT:
+                            self.state = PeerState.DOWN
+                        with contextlib.suppress(Exception):
+                            group.abort()
+            with self.condition:
+                if not self.closed:
+                    self.condition.wait(PAUSE_S)
+
+    def _form(self) -> Group | None:
+        raise NotImplementedError
+
+    def _use(self, group: Group) -> None:
+        raise NotImplementedError
+
+    def _offer_key(self) -> str:
+        return f"offer/{self.shared.schema}/{self.name}"
+
+
+class _InEdge(_Edge):
+    """The receiving end."""
+
+    def __init__(self, shared: _Shared, peer: int) -> None:
+        super().__init__(shared, peer, peer, shared.place.rank)
+        self.latest: tuple[Header, Tensor] | Refused | None = None
+        self.version = 0
+        self._taken = 0
+        self._attempt = 0
+
+    def take(self, version: int) -> None:
+        """The agent took ``version``."""
+        with self.condition:
+            self._taken = max(self._taken, version)
+            self.condition.notify_all()
+
+    def _form(self) -> Group | None:
+        self._attempt += 1
+        token = f"{self.shared.place.life}.{self._attempt}"
+        self.shared.place.store.set(self._offer_key(), token)
+        return self.shared.group(self.name, token, _RECEIVER)
+
+    def _use(self, group: Group) -> None:
+        shared = self.shared
+        head = torch.empty(shared.head_bytes, dtype=torch.uint8)
+        answer = torch.empty(1, dtype=torch.int64)
+        while not self.closed:
+            group.recv([head], _SENDER, _TAG).wait(timedelta(seconds=SILENCE_S))
+            data = head.numpy().tobytes()
+            known = torch.frombuffer(bytearray(data[HEADER_BYTES:]), dtype=torch.int64)
+            torch.maximum(shared.steps, known, out=shared.steps)
+            try:
+                header = message.unpack(
+                    data[:HEADER_BYTES], identity=shared.identity, rank=self.peer
+                )
+            except Refused as refused:
+                self.latest, self.version = refused, self.version + 1
+                raise  # nobody knows what follows such a head
+            if header.kind is Kind.BYE:
+                self.state = PeerState.LEFT
+                return
+            if header.kind is Kind.HEARTBEAT:
+                continue
+            if header.payload_bytes != shared.payload_bytes:
+                raise Refused(message.Refusal.SIZE)
+            payload = torch.empty(shared.payload_bytes, dtype=torch.uint8)
+            group.recv([payload], _SENDER, _TAG).wait(timedelta(seconds=SEND_S))
+            try:
+                message.verify(header, payload)
+                self.latest = header, payload
+            except Refused as refused:
+                self.latest = refused
+            self.version = header.version
+            self.state = PeerState.ACTIVE
+            if shared.answers:
+                with self.condition:
+                    while self._taken < header.version and not self.closed:
+                        self.condition.wait()
+                    answer[0] = self._taken
+                group.send([answer], _SENDER, _TAG).wait(timedelta(seconds=SEND_S))
+
+
+class _OutEdge(_Edge):
+    """The sending end; sends the newest snapshot only."""
+
+    def __init__(self, shared: _Shared, peer: int) -> None:
+        super().__init__(shared, peer, shared.place.rank, peer)
+        self.taken = 0
+        self._snapshot: tuple[Header, Tensor] | None = None
+        self._sent = 0
+        self._joined = ""
+
+    def offer(self, snapshot: tuple[Header, Tensor]) -> None:
+        """Send ``snapshot`` when the one under way is done, unless a newer one comes first."""
+        with self.condition:
+            self._snapshot = snapshot
+            self.condition.notify_all()
+
+    def _form(self) -> Group | None:
+        store, key = self.shared.place.store, self._offer_key()
+        token = store.get(key).decode() if store.check([key]) else ""
+        if token in ("", self._joined):
+            return None
+        self._joined = token
+        group = self.shared.group(self.name, token, _SENDER)
+        self._sent = 0  # whoever is there now has seen nothing
+        return group
+
+    def _use(self, group: Group) -> None:
+        self.state = PeerState.ACTIVE
+        answer = torch.empty(1, dtype=torch.int64)
+        while True:
+            with self.condition:
+                self.condition.wait_for(lambda: self._news() or self.closed, HEARTBEAT_S)
+                snapshot = self._snapshot if self._news() else None
+            if snapshot is None and self.closed:
+                self._send_head(group, Kind.BYE)
+                return
+            if snapshot is None:
+                self._send_head(group, Kind.HEARTBEAT)
+                continue
+            header, payload = snapshot
+            self._send_head(group, Kind.DATA, header)
+            group.send([payload], _RECEIVER, _TAG).wait(timedelta(seconds=SEND_S))
+            self._sent = header.version
+            if self.shared.answers:
+                group.recv([answer], _RECEIVER, _TAG).wait(timedelta(days=1))
+                self.taken = int(answer[0])
+
+    def _news(self) -> bool:
+        return self._snapshot is not None and self._snapshot[0].version > self._sent
+
+    def _send_head(self, group: Group, kind: Kind, header: Header | None = None) -> None:
+        shared = self.shared
+        if header is None:
+            header = Header(
+                identity=shared.identity,
+                rank=shared.place.rank,
+                incarnation=shared.place.life,
+                version=self._sent,
+                update=0,
+                step=0,
+                time=time.time(),
+                kind=kind,
+            )
+        data = bytearray(header.pack() + shared.steps.numpy().tobytes())
+        head = torch.frombuffer(data, dtype=torch.uint8)
+        group.send([head], _RECEIVER, _TAG).wait(timedelta(seconds=SEND_S))
+
+
+def _device() -> object:
+    """The network interface of all edges: the one that leads to where the agents meet.
+
+    The name of a host often resolves to a loopback address; ``GLOO_SOCKET_IFNAME`` overrides.
+    """
+    if "GLOO_SOCKET_IFNAME" in os.environ:
+        return _Gloo.create_default_device()
+    url = urlparse(os.environ.get("GALA_STORE", ""))
+    meeting = url.hostname or os.environ.get("MASTER_ADDR")
+    if not meeting:
+        return _Gloo.create_default_device()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((meeting, 9))
+        except OSError:
+            return _Gloo.create_default_device()
+        return _Gloo.create_device(hostname=probe.getsockname()[0])

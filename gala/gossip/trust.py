@@ -1,0 +1,82 @@
+"""How far away a message may be: parameters that are finite can still be nonsense.
+
+Agents of one run stay close to one another, so that a message from far away comes from a neighbour
+that has lost its way (a broken optimizer, damaged memory). It is refused beyond ``factor`` times
+the median distance of the messages accepted lately.
+
+Distance grows for good reasons too: two sides of a cut network drift apart while they cannot talk.
+The radius therefore grows with the silence of the sender, and shrinks back as the sides do: a
+sender is believed up to twice the distance at which it was last believed.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+
+WINDOW = 128
+"""Accepted distances, of all neighbours, whose median is taken."""
+
+ENOUGH = 32
+"""Accepted distances before anything is refused."""
+
+QUARANTINE = 8
+"""Refusals in a row after which a sender is in quarantine: looked at, but not waited for."""
+
+
+class TrustRadius:
+    """The radius of one agent's trust.
+
+    Args:
+        factor: c, times the median distance.
+    """
+
+    def __init__(self, factor: float) -> None:
+        assert factor > 1.0, factor
+        self._factor = factor
+        self._distances: deque[float] = deque(maxlen=WINDOW)
+        self._believed: dict[int, float] = {}
+
+    def radius(self, peer: int, silence: float = 1.0) -> float:
+        """Largest distance that is accepted from ``peer`` now; infinite at first.
+
+        Args:
+            peer: the sender.
+            silence: gap before this message, in typical gaps of the sender.
+        """
+        if len(self._distances) < ENOUGH:
+            return float("inf")
+        usual = self._factor * statistics.median(self._distances) * max(silence, 1.0)
+        return max(usual, 2.0 * self._believed.get(peer, 0.0))
+
+    def accepts(self, peer: int, distance: float, silence: float = 1.0) -> bool:
+        """Whether ``||x_peer - x||_2 = distance`` is believed; remembers it if so."""
+        if not distance <= self.radius(peer, silence):
+            return False
+        self._distances.append(distance)
+        self._believed[peer] = distance
+        return True
+
+
+class Quarantine:
+    """Counts refusals in a row by sender.
+
+    Attributes:
+        streak: refusals since the last accepted message, by sender.
+    """
+
+    def __init__(self) -> None:
+        self.streak: dict[int, int] = {}
+
+    def __contains__(self, peer: int) -> bool:
+        """Whether ``peer`` is in quarantine."""
+        return self.streak.get(peer, 0) >= QUARANTINE
+
+    def refuse(self, peer: int) -> bool:
+        """Count a refusal; True when it begins a quarantine."""
+        self.streak[peer] = self.streak.get(peer, 0) + 1
+        return self.streak[peer] == QUARANTINE
+
+    def accept(self, peer: int) -> bool:
+        """A good message; True when it ends a quarantine."""
+        return self.streak.pop(peer, 0) >= QUARANTINE

@@ -1,0 +1,130 @@
+"""What the user asks of a training run: command line, experiment file and topology, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gala import presets
+from gala.config import Config, from_document, parse_options
+from gala.errors import UserError
+from gala.topology import Topology, load_topology
+from gala.yaml_file import load_yaml, parse_yaml
+
+LAUNCH_OPTIONS = {"run_dir": str, "resume": str, "agents_per_process": int, "supervisor": bool}
+"""Options that are of the launch and not of the run; ``--no-supervisor`` is read in gala.train."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for, checked as far as it can be without the other agents.
+
+    Attributes:
+        config: every choice.
+        topology: loaded for the number of agents.
+        run_dir: the folder to create or to go on with.
+        resume: whether to go on.
+        experiment: the experiment file, None when options say it all.
+        agents_per_process: agents that are threads of one process.
+    """
+
+    config: Config
+    topology: Topology
+    run_dir: Path | None
+    resume: bool
+    experiment: Path | None
+    agents_per_process: int = 1
+
+
+def read_request(
+    arguments: Sequence[str], processes: int = 1, *, agents: int | None = None
+) -> Request:
+    """Read the command line, the experiment file and the topology of a run.
+
+    Args:
+        arguments: the command line of ``gala train``.
+        processes: number of processes of the launch.
+        agents: number of agents, where it is known instead.
+
+    Raises:
+        UserError: the first mistake found.
+    """
+    positional, options = parse_options(arguments, LAUNCH_OPTIONS)
+    launch: dict[str, Any] = {name: value for name, value in options if name in LAUNCH_OPTIONS}
+    options = [(name, value) for name, value in options if name not in LAUNCH_OPTIONS]
+    k = launch.get("agents_per_process", 1)
+    if not isinstance(k, int) or k < 1:
+        raise UserError(
+            f"must be a whole number of at least 1, got {k!r}", field="--agents-per-process"
+        )
+    if agents is None:
+        agents = processes * k
+    elif agents % k:
+        raise UserError(
+            f"{agents} agents cannot be shared equally among processes of {k}",
+            field="--agents-per-process",
+        )
+    if len(positional) > 1:
+        raise UserError(f"one experiment file at a time, got {' and '.join(positional)}")
+    experiment = presets.resolve("experiments", positional[0]) if positional else None
+    resume = launch.get("resume")
+    if resume is not None and launch.get("run_dir") is not None:
+        raise UserError("--resume names the run folder already", field="--run-dir")
+    if resume is not None:
+        config = _resumed(Path(str(resume)), experiment, options, agents)
+    elif experiment is not None:
+        config = from_document(load_yaml(experiment), options)
+    else:
+        config = from_document(parse_yaml("{}", "command line"), options)
+    topology = load_topology(config.topology, agents)
+    folder = resume if resume is not None else launch.get("run_dir")
+    return Request(
+        config=config,
+        topology=topology,
+        run_dir=Path(str(folder)) if folder is not None else None,
+        resume=resume is not None,
+        experiment=experiment,
+        agents_per_process=k,
+    )
+
+
+def _resumed(
+    run_dir: Path, experiment: Path | None, options: list[tuple[str, Any]], agents: int
+) -> Config:
+    """The configuration to go on with; what defines the learner cannot change."""
+    from gala.run_folder import RunFolder
+
+    run = RunFolder(run_dir)
+    meta = run.read_meta()
+    if meta["agents"] != agents:
+        raise UserError(
+            f"is a run of {meta['agents']} agents, this launch has {agents}",
+            file=run_dir,
+            hint=f"--agents {meta['agents']}",
+        )
+    before = from_document(load_yaml(run.config))
+    document = load_yaml(run.config if experiment is None else experiment)
+    config = from_document(document, options)
+    for name in ("env.id", "network"):
+        old, new = _field(before, name), _field(config, name)
+        if old != new:
+            raise UserError(
+                f"the run was trained with {_short(old)}, cannot go on with {_short(new)}",
+                file=run_dir,
+                field=name,
+                hint="resume with the same one, or start a new run",
+            )
+    return config
+
+
+def _field(config: Config, name: str) -> Any:
+    value: Any = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _short(value: Any) -> str:
+    return str(value).replace("NetworkConfig", "")
