@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +27,13 @@ def _at_least_one(text: str) -> int:
     """The type of an option that counts something there must be."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _whole(text: str) -> int:
+    """The type of an option that counts from zero."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0, got {text!r}")
     return int(text)
 
 
@@ -63,6 +71,47 @@ def train(arguments: Arguments) -> int:
 
     request = read_request(rest, agents=agents)  # a mistake is one line here, a page of torchrun's
     return torchrun(rest, agents // request.agents_per_process)
+
+
+def launch(arguments: Arguments) -> int:
+    """Run one agent of a crowd: gala launch --rank R --size N --store URL experiments/pong.yaml"""
+    parser = _Parser(
+        prog="gala launch",
+        description="Run one agent with a life of its own; all other options are gala train's.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--rank", type=_whole, required=True, help="index of this agent, from 0")
+    parser.add_argument("--size", type=_at_least_one, required=True, help="agents of the crowd")
+    parser.add_argument(
+        "--store",
+        required=True,
+        help="where agents meet: tcp://host:port (served by rank 0) or file:///shared/file",
+    )
+    options, rest = parser.parse_known_args(arguments)
+    if options.rank >= options.size:
+        raise UserError(f"must be below --size {options.size}, got {options.rank}", field="--rank")
+    from gala import supervisor
+    from gala.launch_environment import STORE_VARIABLE, check_store_address
+    from gala.request import read_request
+
+    check_store_address(options.store)
+    read_request(rest, agents=options.size)  # a mistake is said before anything is started
+    os.environ |= {
+        "RANK": str(options.rank),
+        "WORLD_SIZE": str(options.size),
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": "1",
+        STORE_VARIABLE: options.store,
+    }
+    server = None
+    if options.rank == 0 and options.store.startswith("tcp:"):
+        server = supervisor.serve_store(options.store)
+    try:
+        return supervisor.supervise(rest)
+    finally:
+        if server is not None:
+            server.terminate()
+            server.wait()
 
 
 def evaluate(arguments: Arguments) -> int:
@@ -177,6 +226,7 @@ def _usage() -> str:
 
 COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "train": train,
+    "launch": launch,
     "eval": evaluate,
     "topology": topology,
 }
