@@ -3,9 +3,9 @@
     python experiments/bench/faults.py [--experiments cartpole pong] [--window 12]
 
 Four agents train; each in turn is killed (SIGKILL), crashed (SIGSEGV) and stopped for 10 s
-(SIGSTOP). Before each blow the others' steps/s are measured over a window, after it over another of the same
-length that begins with the blow: their ratio says what they noticed. The same ratio of two windows
-without a blow is the noise. Writes experiments/results/faults.{json,md}.
+(SIGSTOP). Before each blow the others' steps/s are measured over a window, after it over another of
+the same length that begins with the blow: their ratio says what they noticed. The same ratio of two
+windows without a blow is the noise. Writes experiments/results/faults.{json,md}.
 """
 
 from __future__ import annotations
