@@ -110,7 +110,8 @@ def main() -> None:
 CartPole, {AGENTS} agents under torchrun; {blows["SIGKILL"]} SIGKILL, {blows["SIGSEGV"]} SIGSEGV,
 {blows["SIGSTOP"]} SIGSTOP of 0.5 to 3 s, at random. Exit code after Ctrl-C: {code}.
 Steps forgotten: {forgot}. Left in shared memory: {"yes" if left else "nothing"}.
-Largest divergence / bound: {max(ratios):.2g}. Mean return at the end: {sum(returns) / len(returns):.0f}.
+Largest divergence / bound: {max(ratios):.2g}.
+Mean return at the end: {sum(returns) / len(returns):.0f}.
 
 {table(header, lines)}
 """
