@@ -113,8 +113,8 @@ Pong, {AGENTS} agents of 4 simulators, 866,439 parameters, ring; means over {opt
 
 {table(header, lines)}
 
-What smaller messages lose: CartPole to the end, {AGENTS} agents, a run per seed. The distance is the
-median of each agent's distance to the mean, relative to the norm of the mean.
+What smaller messages lose: CartPole to the end, {AGENTS} agents, a run per seed. The distance is
+the median of each agent's distance to the mean, relative to the norm of the mean.
 
 {table(["wire format", "return by seed", "distance to the mean", "MB sent"], learning)}
 """
