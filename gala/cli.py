@@ -105,13 +105,12 @@ def launch(arguments: Arguments) -> int:
     }
     server = None
     if options.rank == 0 and options.store.startswith("tcp:"):
-        server = supervisor.serve_store(options.store)
+        server = supervisor.StoreServer(options.store)
     try:
         return supervisor.supervise(rest)
     finally:
         if server is not None:
-            server.terminate()
-            server.wait()
+            server.close()
 
 
 def evaluate(arguments: Arguments) -> int:

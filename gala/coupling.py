@@ -131,10 +131,10 @@ class AllReduce:
         self._update = 0
         self._asked = False
         self._buffer = torch.zeros(parameters + 1)
-        if launch.agents > 1:
+        if launch.meeting is not None:
             dist.init_process_group(
                 "gloo",
-                store=launch.store,
+                store=launch.meeting.fresh(),
                 rank=launch.rank,
                 world_size=launch.agents,
                 timeout=timedelta(minutes=10),

@@ -7,7 +7,6 @@ each other between hosts. Training itself never touches it: when it is lost, onl
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from dataclasses import dataclass, replace
@@ -18,12 +17,14 @@ from urllib.parse import urlparse
 
 import torch.distributed as dist
 
-from gala.errors import UserError
+from gala.errors import EXIT_START_AGAIN, UserError
 from gala.launch_environment import (
     STORE_VARIABLE,
     check_store_address,
     rank_from_environment,
 )
+from gala.meeting import Meeting
+from gala.supervisor import LIFE_VARIABLE
 
 START_TIMEOUT = timedelta(seconds=120)
 
@@ -42,7 +43,7 @@ class Launch:
         local_agents: number of agents on this host.
         crowd: ranks of the agents of this process, threads of it.
         life: earlier lives of this agent in this launch.
-        store: where agents meet, None for a single process.
+        meeting: where agents meet, None for a single process.
         host: names this host; agents of equal hosts share memory.
     """
 
@@ -52,7 +53,7 @@ class Launch:
     local_agents: int = 1
     crowd: tuple[int, ...] = (0,)
     life: int = 0
-    store: dist.Store | None = None
+    meeting: Meeting | None = None
     host: str = ""
 
     @property
@@ -73,47 +74,58 @@ class Launch:
 
     def born(self) -> Launch:
         """The same place with this life counted; once per process."""
-        if self.store is None:
+        if self.meeting is None:
             return self
-        return replace(self, life=self.store.add(f"life/{self.crowd[0]}", 1) - 1)
+        # a key per life and no counter, so that all can be said again to a store that forgot them
+        life = 0
+        while self.meeting.check([f"life/{self.crowd[0]}/{life}"]):
+            life += 1
+        for each in range(life + 1):
+            self.meeting.set(f"life/{self.crowd[0]}/{each}", "begun")
+        return replace(self, life=life)
 
     def share(self, name: str, value: Any = None) -> Any:
         """Rank 0's ``value`` (plain data), on every agent. Waits for rank 0."""
-        if self.store is None:
+        if self.meeting is None:
             return value
         key = f"gala/{name}"
         if self.leads:
-            self.store.set(key, json.dumps(value))
+            self.meeting.set(key, json.dumps(value))
             return value
-        self.store.wait([key], START_TIMEOUT)
-        return json.loads(self.store.get(key))
+        self.meeting.wait([key], START_TIMEOUT)
+        return json.loads(self.meeting.get(key))
 
     def share_bytes(self, name: str, value: bytes) -> bytes:
         """Rank 0's ``value``, on every agent; in pieces that a store carries. Waits for rank 0."""
-        if self.store is None:
+        if self.meeting is None:
             return value
-        store: Any = self.store  # its type hints know text only
+        meeting = self.meeting
         pieces = range(0, len(value), STORE_PIECE)
         keys = [f"gala/{name}/{start}" for start in pieces]
         if self.leads:
             for key, start in zip(keys, pieces, strict=True):
-                store.set(key, value[start : start + STORE_PIECE])
+                meeting.set(key, value[start : start + STORE_PIECE])
             return value
-        store.wait(keys, START_TIMEOUT)
-        return b"".join(map(store.get, keys))
+        meeting.wait(keys, START_TIMEOUT)
+        return b"".join(map(meeting.get, keys))
+
+    def keep_plan(self, plan: Any) -> None:
+        """See that a store that comes back empty learns again what later agents need."""
+        if self.meeting is not None:
+            self.meeting.set("gala/plan", json.dumps(plan))
+            self.meeting.keep()
 
     def announce(self, name: str) -> None:
-        """Let later agents know that ``name`` is so; a store that is gone is no reason to stop."""
-        if self.store is not None:
-            with contextlib.suppress(RuntimeError):
-                self.store.set(f"gala/{name}", "true")
+        """Let later agents know that ``name`` is so; does not wait for the store."""
+        if self.meeting is not None:
+            self.meeting.promise(f"gala/{name}", "true")
 
     def shared(self, name: str) -> Any:
         """What was shared or announced before, None if it was not."""
         key = f"gala/{name}"
-        if self.store is None or not self.store.check([key]):
+        if self.meeting is None or not self.meeting.check([key]):
             return None
-        return json.loads(self.store.get(key))
+        return json.loads(self.meeting.get(key))
 
 
 def available_cores() -> int:
@@ -153,32 +165,39 @@ def from_environment(agents_per_process: int = 1) -> Launch:
         local_rank=int(os.environ["LOCAL_RANK"]) * k,
         local_agents=int(os.environ["LOCAL_WORLD_SIZE"]) * k,
         crowd=crowd,
-        store=open_store(process),
+        meeting=open_meeting(process),
         host=host_identity(),
     )
 
 
-def open_store(process: int) -> dist.Store:
+def open_meeting(process: int) -> Meeting:
     """The store of this launch, from the environment.
 
     Raises:
         UserError: it cannot be reached, or its address is none.
     """
     address = os.environ.get(STORE_VARIABLE)
-    try:
+    # Without torchrun's own store, the first process serves one.
+    owns = process == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    # A restarted group must not read the answers of the group before it.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+
+    def connect(serve: bool = False) -> dist.Store:
         if address is not None:
             return dist.PrefixStore("gala", store_at(address))
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        owns = process == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-        store = dist.TCPStore(host, port, None, owns, timeout=START_TIMEOUT)
+        store = dist.TCPStore(host, port, None, serve, timeout=START_TIMEOUT)
+        return dist.PrefixStore(f"attempt/{attempt}", store)
+
+    try:
+        return Meeting(connect(serve=owns), connect)
     except RuntimeError as error:  # torch's DistNetworkError and DistStoreError among them
+        if int(os.environ.get(LIFE_VARIABLE, "0")) > 0:  # it was there once: wait until it is back
+            raise SystemExit(EXIT_START_AGAIN) from None
         raise UserError(
             f"cannot reach the store {address or 'of torchrun'}: {str(error).splitlines()[0]}",
             field="--store",
         ) from None
-    # A restarted group must not read the answers of the group before it.
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return dist.PrefixStore(f"attempt/{attempt}", store)
 
 
 def store_at(address: str, *, serve: bool = False) -> dist.Store:

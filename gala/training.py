@@ -60,6 +60,7 @@ def train(request: Request) -> None:
             launch.share("plan", {"failed": True})
         raise
     run = open_folder(plan, launch.crowd)
+    launch.keep_plan(plan)
     crowd = Crowd(launch.crowd)
     agents: list[ActorLearner] = []
     try:
@@ -92,6 +93,8 @@ def train(request: Request) -> None:
     finally:
         for agent in agents:
             agent.close()
+        if launch.meeting is not None:
+            launch.meeting.close()
 
 
 def begin(agent: ActorLearner, *, resume: bool) -> None:

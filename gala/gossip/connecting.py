@@ -87,7 +87,7 @@ def connect(choice: str, connection: Connection) -> Transport:
 
 def _network(connection: Connection, *, nearby: bool) -> NetworkTransport:
     launch, topology = connection.launch, connection.topology
-    assert launch.store is not None
+    assert launch.meeting is not None
 
     def far(peers: tuple[int, ...]) -> list[int]:
         return [peer for peer in peers if peer not in connection.crowd.ranks]
@@ -98,7 +98,7 @@ def _network(connection: Connection, *, nearby: bool) -> NetworkTransport:
             agents=launch.agents,
             life=launch.life,
             host=launch.host,
-            store=launch.store,
+            meeting=launch.meeting,
         ),
         heard=far(topology.in_neighbours(launch.rank)),
         hearers=far(topology.out_neighbours(launch.rank)),

@@ -35,6 +35,7 @@ from torch import Tensor
 from gala.gossip import message
 from gala.gossip.membership import PeerState
 from gala.gossip.message import HEADER_BYTES, Header, Identity, Kind, Refused
+from gala.meeting import Meeting
 
 HEARTBEAT_S = 1.0
 SILENCE_S = 20.0
@@ -60,14 +61,14 @@ class Place:
         agents: number of agents.
         life: earlier lives of the agent.
         host: names its host.
-        store: where agents meet.
+        meeting: where agents meet.
     """
 
     rank: int
     agents: int
     life: int
     host: str
-    store: dist.Store
+    meeting: Meeting
 
 
 class NetworkTransport:
@@ -98,7 +99,7 @@ class NetworkTransport:
         self._nearby = nearby
         self.local: set[int] = set()
         self._steps = torch.zeros(place.agents, dtype=torch.int64)
-        place.store.set(f"host/{place.rank}", place.host)
+        place.meeting.set(f"host/{place.rank}", place.host)
         sys.setswitchinterval(5e-4)
         device = _device()
         schema = f"{identity.run}/{identity.layout}.{identity.topology}.{payload_bytes}"
@@ -175,9 +176,9 @@ class NetworkTransport:
     def _is_elsewhere(self, peer: int) -> bool | None:
         """Whether ``peer`` must be reached over the network; None as long as nobody knows."""
         key = f"host/{peer}"
-        if not self._place.store.check([key]):
+        if not self._place.meeting.check([key]):
             return None
-        if self._nearby and self._place.store.get(key).decode() == self._place.host:
+        if self._nearby and self._place.meeting.get(key).decode() == self._place.host:
             self.local.add(peer)
             return False
         return True
@@ -206,8 +207,7 @@ class _Shared:
         options._threads = 1
         options._timeout = timedelta(seconds=FORMING_S)
         # A connection of its own: a client that waits for the other end locks out all other edges.
-        own: Any = self.place.store
-        store = dist.PrefixStore(f"edge/{self.schema}/{edge}/{token}", own.clone())
+        store = dist.PrefixStore(f"edge/{self.schema}/{edge}/{token}", self.place.meeting.fresh())
         return _Gloo(store, end, 2, options)
 
 
@@ -255,8 +255,8 @@ class _Edge:
         return f"{kind}/{self.shared.schema}/{self.name}"
 
     def _read(self, key: str) -> str:
-        store = self.shared.place.store
-        return store.get(key).decode() if store.check([key]) else ""
+        meeting = self.shared.place.meeting
+        return meeting.get(key).decode() if meeting.check([key]) else ""
 
 
 class _InEdge(_Edge):
@@ -278,7 +278,7 @@ class _InEdge(_Edge):
     def _form(self) -> Group | None:
         token = f"{self.shared.place.life}.{self._attempt}"
         if not self._offered:
-            self.shared.place.store.set(self._key("offer"), token)
+            self.shared.place.meeting.set(self._key("offer"), token)
             self._offered = True
         accepted = self._read(self._key("accept"))
         if not accepted.startswith(f"{token}/"):
@@ -351,7 +351,7 @@ class _OutEdge(_Edge):
         self._joined = token
         self._attempt += 1
         accepted = f"{token}/{self.shared.place.life}.{self._attempt}"
-        self.shared.place.store.set(self._key("accept"), accepted)
+        self.shared.place.meeting.set(self._key("accept"), accepted)
         group = self.shared.group(self.name, accepted, _SENDER)
         self._sent = 0  # whoever is there now has seen nothing
         return group

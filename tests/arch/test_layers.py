@@ -10,7 +10,7 @@ import pytest
 
 # Each room or module on its floor; it may import its own floor and the floors below.
 FLOORS = [
-    {"errors", "signals", "launch_environment", "supervisor"},
+    {"errors", "signals", "launch_environment", "supervisor", "meeting"},
     {"yaml_file", "atomic_file", "presets"},
     {"topology", "config", "launch", "torchrun"},
     {"flat", "run_folder", "networks", "envs", "divergence", "telemetry"},

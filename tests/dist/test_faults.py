@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -248,5 +249,28 @@ def test_agents_with_lives_of_their_own(tmp_path: Path, transport: str) -> None:
     assert "life 2 after a launch before" in events(run, 0, "alive")[0]
     wait_until(lambda: newest(run, 0)["gossip/mixes"] > 5, again)
     for process in (second, again):
+        interrupt(process, signal.SIGTERM)
+        assert process.returncode == 0
+
+
+def test_a_lost_store_only_stops_joining_until_it_is_back(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    run, store = tmp_path / "run", f"tcp://127.0.0.1:{port}"
+    first, second = (launch(tmp_path, rank, store) for rank in (0, 1))
+    wait_until(lambda: min(updates_done(run, rank) for rank in (0, 1)) > 50, first)
+    (server,) = (
+        pid for pid in children(first.pid)
+        if b"store_at" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )  # fmt: skip
+    os.kill(server, signal.SIGKILL)
+    before = [updates_done(run, rank) for rank in (0, 1)]
+    wait_until(
+        lambda: all(updates_done(run, rank) > before[rank] + 100 for rank in (0, 1)), first
+    )
+    os.kill(pid_of(run, 1), signal.SIGKILL)
+    wait_until(lambda: newest(run, 1)["incarnation"] == 1, second)
+    assert "goes on with parameters of agent 0" in events(run, 1, "alive")[0]
+    for process in (second, first):
         interrupt(process, signal.SIGTERM)
         assert process.returncode == 0

@@ -19,6 +19,7 @@ from gala.gossip.message import Header, Refusal, Refused
 from gala.gossip.routes import Routes
 from gala.gossip.shared_memory import SharedMemoryTransport
 from gala.launch import Launch, host_identity
+from gala.meeting import Meeting
 from gala.topology import load_topology
 
 
@@ -126,7 +127,9 @@ def test_agents_started_alone_find_out_who_is_near(monkeypatch: pytest.MonkeyPat
     store = dist.TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
     store.set("host/1", host_identity())
     store.set("host/2", "elsewhere")
-    launch = Launch(agents=3, local_agents=1, store=store, host=host_identity())
+    launch = Launch(
+        agents=3, local_agents=1, meeting=Meeting(store, lambda: store), host=host_identity()
+    )
     transport = connect("auto", connection(launch, (0,)))
     assert isinstance(transport, Routes)
     network = transport._transports[-1]

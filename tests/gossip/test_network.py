@@ -15,6 +15,7 @@ from gala.gossip import message
 from gala.gossip.membership import PeerState
 from gala.gossip.message import Header, Identity
 from gala.gossip.network import NetworkTransport, Place
+from gala.meeting import Meeting
 
 P = 1001
 
@@ -32,11 +33,13 @@ def open_transport(
     opened = []
 
     def open_(rank: int, *, who: Identity | None = None, **options: object) -> NetworkTransport:
-        client = dist.TCPStore("127.0.0.1", store.port, None, False)
+        connect = lambda: dist.TCPStore("127.0.0.1", store.port, None, False)  # noqa: E731
+        meeting = Meeting(connect(), connect)
         settings = {"host": "here", "life": 0, "answers": False, "nearby": False} | options
         place = Place(
-            rank=rank, agents=2, life=settings.pop("life"), host=settings.pop("host"), store=client
-        )
+            rank=rank, agents=2, life=settings.pop("life"), host=settings.pop("host"),
+            meeting=meeting,
+        )  # fmt: skip
         size = settings.pop("payload_bytes", P * 4)
         transport = NetworkTransport(
             place=place, heard=[1 - rank], hearers=[1 - rank], payload_bytes=size,

@@ -1,6 +1,7 @@
 """The gossip node: fixed updates give the closed form; freshness, staleness, death and refusal."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from fake_transport import FakeTransport, Network, identity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gala.gossip.message import NEVER, Refusal
+from gala.gossip import message
+from gala.gossip.message import NEVER, Header, Refusal
 from gala.gossip.mixing import mixer_of
 from gala.gossip.node import GossipNode
 from gala.gossip.transport import PeerState
@@ -426,3 +428,52 @@ def test_push_sum_nodes_find_the_mean_of_an_irregular_graph(tmp_path: Path) -> N
         nodes[rank].publish(update=k, step=0)
         nodes[rank].mix()
     torch.testing.assert_close(vectors, torch.full((3, 1), 5.0), atol=1e-3, rtol=0)
+
+
+class Raw(FakeTransport):
+    """Carries packed bytes, as sockets and files do, and lets a test damage them."""
+
+    def __init__(
+        self, network: Network, rank: int, files: dict[int, tuple[bytearray, Any]]
+    ) -> None:
+        super().__init__(network, rank)
+        self.files = files
+
+    def publish(self, header: Header, payload: torch.Tensor) -> None:
+        self.files[self.rank] = (bytearray(header.pack()), payload.clone())
+        self.network.messages[self.rank] = (header, payload)
+
+    def latest(self, peer: int) -> tuple[Header, torch.Tensor] | None:
+        head, payload = self.files[peer]
+        header = message.unpack(bytes(head), identity=identity(), rank=peer)
+        message.verify(header, payload)
+        return header, payload
+
+
+@given(st.data())
+@settings(max_examples=2000, deadline=None)
+def test_thousands_of_damaged_messages_never_reach_the_parameters(data: st.DataObject) -> None:
+    network, files = Network(2), {}
+    vectors = torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+    nodes = [
+        GossipNode(
+            rank=rank,
+            topology=load_topology("directed-ring", 2),
+            vector=vectors[rank],
+            transport=Raw(network, rank, files),
+            identity=identity(),
+        )
+        for rank in range(2)
+    ]
+    poison = data.draw(st.sampled_from([None, float("nan"), float("inf"), -float("inf")]))
+    if poison is not None:
+        vectors[1, data.draw(st.integers(0, 2))] = poison
+    for node in (nodes[1], nodes[0]):
+        node.publish(update=1, step=1)
+    head, payload = files[1]
+    if poison is None:
+        target = data.draw(st.sampled_from([head, payload]))
+        limit = message._BODY.size + 3 if target is head else len(payload) - 1
+        target[data.draw(st.integers(0, limit))] ^= data.draw(st.integers(1, 255))
+    assert not nodes[0].mix()
+    assert vectors[0].tolist() == [1.0, 2.0, 3.0] and sum(nodes[0].refused.values()) == 1

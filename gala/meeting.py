@@ -1,0 +1,106 @@
+"""Where agents meet: a key-value store that may go away and come back empty.
+
+Training never needs it; joining does. When the store's server dies, operations fail until it is
+back; then this process opens a new connection, and says again whatever it had said before, so that
+agents that come later find the run as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+
+REPAIR_S = 2.0
+"""Seconds between two looks whether everything said is still there."""
+
+T = TypeVar("T")
+
+
+class Meeting:
+    """A store of ``torch.distributed`` that heals.
+
+    Operations are those of ``torch.distributed.Store``; they raise RuntimeError while the store
+    cannot be reached.
+
+    Args:
+        client: a connection.
+        open_store: opens another one; may raise RuntimeError.
+    """
+
+    def __init__(self, client: dist.Store, open_store: Callable[[], dist.Store]) -> None:
+        self._client: Any = client
+        self._open = open_store
+        self._lock = threading.RLock()
+        self._said: dict[str, str | bytes] = {}
+        self._closed = False
+        self._wake = threading.Event()
+        self._keeper: threading.Thread | None = None
+
+    def fresh(self) -> dist.Store:
+        """A connection of its own, for whoever may have to wait on it."""
+        return self._open()
+
+    def check(self, keys: list[str]) -> bool:
+        """Whether all ``keys`` are there."""
+        return self._do(lambda client: bool(client.check(keys)))
+
+    def get(self, key: str) -> bytes:
+        """The value of ``key``, which is there."""
+        return self._do(lambda client: bytes(client.get(key)))
+
+    def wait(self, keys: list[str], timeout: timedelta) -> None:
+        """Wait until all ``keys`` are there."""
+        self._do(lambda client: client.wait(keys, timeout))
+
+    def set(self, key: str, value: str | bytes) -> None:
+        """Say ``value``, and keep it said."""
+        self._said[key] = value
+        self._do(lambda client: client.set(key, value))
+
+    def promise(self, key: str, value: str | bytes) -> None:
+        """Say ``value`` soon, from the background; does not wait for the store."""
+        self._said[key] = value
+        self._wake.set()
+
+    def keep(self) -> None:
+        """From now on look after what was said, in the background."""
+        self._keeper = threading.Thread(target=self._repair, name="meeting", daemon=True)
+        self._keeper.start()
+
+    def close(self) -> None:
+        """Stop looking after it."""
+        self._closed = True
+        self._wake.set()
+        if self._keeper is not None:
+            self._keeper.join(timeout=1.0)
+
+    def repair(self) -> None:
+        """Say again what the store has forgotten."""
+        for key, value in list(self._said.items()):
+            if not self.check([key]):
+                self.set(key, value)
+
+    def _repair(self) -> None:
+        while True:
+            self._wake.wait(REPAIR_S)
+            self._wake.clear()
+            if self._closed:
+                return
+            try:
+                self.repair()
+            except RuntimeError:
+                continue  # still away
+
+    def _do(self, operation: Callable[[Any], T]) -> T:
+        with self._lock:
+            try:
+                return operation(self._client)
+            except dist.DistStoreError:
+                raise  # a time-out: the store is there, the key is not
+            except RuntimeError:
+                self._client = self._open()
+                return operation(self._client)
