@@ -128,8 +128,13 @@ def run_all(agents: list[ActorLearner], stop: StopRequest) -> None:
     failures: list[BaseException] = []
 
     def work(agent: ActorLearner) -> None:
+        device = agent.setting.device
+        stream = None
+        if device.type == "cuda":  # a stream of its own, so that the agents' work may overlap
+            stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         try:
-            agent.run()
+            with torch.cuda.stream(stream):
+                agent.run()
         except BaseException as error:
             failures.append(error)
             stop.count += 1

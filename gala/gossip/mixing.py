@@ -49,6 +49,35 @@ class Mixer(Protocol):
         ...
 
 
+class Staging:
+    """A vector as the CPU sees it: itself, or a copy in pinned memory made on a stream of its own.
+
+    Args:
+        vector: Float[P], on any device.
+
+    Attributes:
+        host: Float[P] on the CPU.
+    """
+
+    def __init__(self, vector: Tensor) -> None:
+        self._vector = vector
+        self._stream: torch.cuda.Stream | None = None
+        self.host = vector
+        if vector.device.type == "cuda":
+            self._stream = torch.cuda.Stream(vector.device)  # type: ignore[no-untyped-call]
+            self.host = torch.empty_like(vector, device="cpu", pin_memory=True)
+
+    def fetch(self) -> Tensor:
+        """``host``, equal to the vector now."""
+        if self._stream is not None:
+            # beside the agent's own stream, so that only this copy is waited for
+            self._stream.wait_stream(torch.cuda.current_stream(self._vector.device))
+            with torch.cuda.stream(self._stream):
+                self.host.copy_(self._vector, non_blocking=True)
+            self._stream.synchronize()
+        return self.host
+
+
 class Averaging:
     """``x_i <- P_ii x_i + sum_j P_ij x_j``; the weight of the missing stays with self.
 
@@ -61,15 +90,12 @@ class Averaging:
 
     def __init__(self, vector: Tensor, discount: float = 1.0) -> None:
         self._vector, self._discount = vector, discount
-        on_host = vector.device.type == "cpu"
-        # pinned, so that the copy from the device runs at full speed
-        self.host = vector if on_host else torch.empty_like(vector, device="cpu").pin_memory()
+        self._staging = Staging(vector)
+        self.host = self._staging.host
 
     def outgoing(self, hearers: Callable[[], int]) -> Tensor:
         """See :class:`Mixer`: the parameters."""
-        if self.host is not self._vector:
-            self.host.copy_(self._vector)
-        return self.host
+        return self._staging.fetch()
 
     def mix(
         self,
