@@ -231,14 +231,16 @@ class Asynchronous:
 
     def _without_obstacle(self, who: Ints) -> Ints:
         """Those whose obstacle is gone; the others go on without a mix."""
-        obstacle = self._obstacle[who]
-        edges, times = np.maximum(obstacle, 0), self.agents.due[who]
-        held = (obstacle >= 0) & (self._links.fresh(edges, times) == 0)
+        known = np.flatnonzero(self._obstacle[who] >= 0)
+        edges, times = self._obstacle[who[known]], self.agents.due[who[known]]
+        blocked = self._links.fresh(edges, times) == 0
         if self._scenario.churn:
-            held &= ~self._gone(self._wiring.source[edges], times)
+            blocked &= ~self._gone(self._wiring.source[edges], times)
+        held = np.zeros(len(who), np.bool_)
+        held[known[blocked]] = True
         stopped = who[held]
         self._tally.staleness(self.agents.staleness[stopped])
-        self._go_on(stopped, times[held])
+        self._go_on(stopped, self.agents.due[stopped])
         return np.asarray(who[~held])
 
     def _mix(
@@ -264,8 +266,9 @@ class Asynchronous:
         if len(used) == 0:
             return
         age_s = times[owner] - links.published_at(edges, version)
-        rate = 1.0 / np.where(np.isnan(a.update_s[who]), np.inf, a.update_s[who])
-        age = np.ceil(age_s * rate.take(owner)).astype(np.int64)  # 0 when nothing is known
+        own = a.update_s[who].take(owner)
+        # an agent that has no idea of time yet counts messages as one update old
+        age = np.where(np.isnan(own), 1.0, np.ceil(age_s / own)).astype(np.int64)
         self._tally.ages(age, age_s)
         if self._topology.discount < 1.0:
             weights = weights * self._topology.discount**age

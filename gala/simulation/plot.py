@@ -40,15 +40,13 @@ def save(prediction: Prediction, path: str | Path) -> Path:
     left.legend(frameon=False, fontsize=8)
     shares = np.array(tally.seen.shares())
     right.bar(np.arange(len(shares)), 100 * shares, width=1.0, color=plot.BLUE)
-    for percent in (50, 99):
-        value = tally.seen.percentile(percent)
-        right.axvline(value, color=ORANGE, linewidth=1.1)
-        right.annotate(
-            f"{percent} %: {value}", (value, 0.92 if percent == 50 else 0.82), fontsize=8,
-            xycoords=("data", "axes fraction"), xytext=(4, 0), textcoords="offset points",
-            color=plot.DARK,
-        )  # fmt: skip
-    right.set_xlim(-0.7, max(1.5 * tally.seen.percentile(99), 5))
+    half, most = tally.seen.percentile(50), tally.seen.percentile(99)
+    right.axvline(most, color=ORANGE, linewidth=1.1)
+    right.annotate(
+        f"half within {half}\n99 % within {most} (line)\nmost {tally.seen.largest}",
+        (0.97, 0.95), xycoords="axes fraction", ha="right", va="top", fontsize=8, color=plot.DARK,
+    )  # fmt: skip
+    right.set_xlim(-0.7, max(1.5 * most, 5))
     right.set_xlabel("updates since the last mix", fontsize=9, color=plot.DARK)
     right.set_title("staleness, % of exchanges", fontsize=10, color=plot.DARK)
     for ax in (left, right):
