@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,13 +31,6 @@ def _at_least_one(text: str) -> int:
     return int(text)
 
 
-def _count(text: str) -> int:
-    """The type of an option that counts something that may be missing."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, got {text!r}")
-    return int(text)
-
-
 def _number(text: str, rule: str, valid: Callable[[float], bool]) -> float:
     try:
         value = float(text)
@@ -60,6 +54,13 @@ def _not_negative(text: str) -> float:
 def _probability(text: str) -> float:
     """The type of an option that is a share, all excluded."""
     return _number(text, "a number of at least 0 and below 1", lambda value: 0 <= value < 1)
+
+
+def _whole(text: str) -> int:
+    """The type of an option that counts from zero."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0, got {text!r}")
+    return int(text)
 
 
 def main(arguments: Arguments | None = None) -> int:
@@ -96,6 +97,47 @@ def train(arguments: Arguments) -> int:
 
     request = read_request(rest, agents=agents)  # a mistake is one line here, a page of torchrun's
     return torchrun(rest, agents // request.agents_per_process)
+
+
+def launch(arguments: Arguments) -> int:
+    """Run one agent of a crowd: gala launch --rank R --size N --store URL experiments/pong.yaml"""
+    parser = _Parser(
+        prog="gala launch",
+        description="Run one agent with a life of its own; all other options are gala train's.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--rank", type=_whole, required=True, help="index of this agent, from 0")
+    parser.add_argument("--size", type=_at_least_one, required=True, help="agents of the crowd")
+    parser.add_argument(
+        "--store",
+        required=True,
+        help="where agents meet: tcp://host:port (served by rank 0) or file:///shared/file",
+    )
+    options, rest = parser.parse_known_args(arguments)
+    if options.rank >= options.size:
+        raise UserError(f"must be below --size {options.size}, got {options.rank}", field="--rank")
+    from gala import supervisor
+    from gala.launch_environment import STORE_VARIABLE, check_store_address
+    from gala.request import read_request
+
+    check_store_address(options.store)
+    read_request(rest, agents=options.size)  # a mistake is said before anything is started
+    os.environ |= {
+        "RANK": str(options.rank),
+        "WORLD_SIZE": str(options.size),
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": "1",
+        STORE_VARIABLE: options.store,
+    }
+    server = None
+    if options.rank == 0 and options.store.startswith("tcp:"):
+        server = supervisor.serve_store(options.store)
+    try:
+        return supervisor.supervise(rest)
+    finally:
+        if server is not None:
+            server.terminate()
+            server.wait()
 
 
 def evaluate(arguments: Arguments) -> int:
@@ -203,11 +245,11 @@ def simulate(arguments: Arguments) -> int:
         help="until a joiner takes its place (%(default)g)")  # fmt: skip
     add("--params", type=_at_least_one, default=866_439, help="of the network (%(default)s)")
     add("--bandwidth-mbit", type=_positive, help="of an agent's link, Mbit/s (endless)")
-    add("--max-staleness", type=_count, help="updates without a mix before waiting (never)")
+    add("--max-staleness", type=_whole, help="updates without a mix before waiting (never)")
     add("--staleness-policy", choices=("wait", "skip"), default="wait", help="(%(default)s)")
     add("--dimension", type=_at_least_one, default=8, help="of the stand-ins (%(default)s)")
     add("--correlation", type=_probability, default=0.0, help="of updates (%(default)g)")
-    add("--seed", type=_count, default=1, help="(%(default)s)")
+    add("--seed", type=_whole, default=1, help="(%(default)s)")
     add("--effects", action="store_true", help="also without each trouble, one at a time")
     add("--plot", type=Path, help="also draw it into this picture")
     add("--json", action="store_true", help="print one JSON object")
@@ -271,6 +313,7 @@ def _usage() -> str:
 
 COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "train": train,
+    "launch": launch,
     "eval": evaluate,
     "topology": topology,
     "simulate": simulate,

@@ -19,7 +19,11 @@ from urllib.parse import urlparse
 import torch.distributed as dist
 
 from gala.errors import UserError
-from gala.launch_environment import STORE_VARIABLE, rank_from_environment
+from gala.launch_environment import (
+    STORE_VARIABLE,
+    check_store_address,
+    rank_from_environment,
+)
 
 START_TIMEOUT = timedelta(seconds=120)
 
@@ -183,14 +187,12 @@ def store_at(address: str, *, serve: bool = False) -> dist.Store:
     Raises:
         UserError: this is no such address.
     """
+    check_store_address(address)
     url = urlparse(address)
-    if url.scheme == "tcp" and url.hostname and url.port:
-        return dist.TCPStore(
-            url.hostname, url.port, None, serve, timeout=START_TIMEOUT, wait_for_workers=False
-        )
-    if url.scheme == "file" and url.path and not url.netloc:
+    if url.scheme == "file":
         Path(url.path).parent.mkdir(parents=True, exist_ok=True)
         return dist.FileStore(url.path)
-    raise UserError(
-        f"{address!r} is no store", field="--store", hint="tcp://host:29400 or file:///shared/run-1"
+    assert url.hostname is not None and url.port is not None
+    return dist.TCPStore(
+        url.hostname, url.port, None, serve, timeout=START_TIMEOUT, wait_for_workers=False
     )

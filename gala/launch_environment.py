@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from urllib.parse import urlparse
+
+from gala.errors import UserError
 
 MALLOC_KEEP_BYTES = 256 * 2**20
 """Freed blocks below this size stay with the process: the page faults of freshly mapped tensors
@@ -11,6 +14,25 @@ cost float32 inference up to 30 %."""
 
 STORE_VARIABLE = "GALA_STORE"
 """Where agents that were started one by one meet: ``tcp://host:port`` or ``file:///folder``."""
+
+
+def check_store_address(address: str) -> None:
+    """Refuse what is no address of a store.
+
+    Raises:
+        UserError: with an example of one.
+    """
+    url = urlparse(address)
+    try:
+        tcp = url.scheme == "tcp" and bool(url.hostname) and bool(url.port)
+    except ValueError:  # a port that is no number
+        tcp = False
+    if not tcp and not (url.scheme == "file" and url.path and not url.netloc):
+        raise UserError(
+            f"{address!r} is no store",
+            field="--store",
+            hint="tcp://host:29400, or file:///folder/file on a disk that all hosts share",
+        )
 
 
 def rank_from_environment() -> tuple[int, int]:

@@ -188,7 +188,7 @@ class Observer:
             "charts/episodic_return": _mean(agent.collector.returns),
             "charts/episodic_length": _mean(agent.collector.lengths),
             "charts/episodes": agent.collector.episodes,
-            "charts/lr": agent.algorithm.optimizer.param_groups[0]["lr"],
+            "charts/lr": agent.algorithm.optimizer.lr,
         }
         metrics |= {
             f"time/{phase}_ms": 1e3 * spent / updates for phase, spent in self._laps.items()

@@ -12,8 +12,9 @@ other  a crash: started again after a pause that doubles, unless it happens too 
 ====== ===========================================================================================
 
 The agent may write lines into the pipe ``GALA_SUPERVISOR_FD``: ``training`` once it learns,
-``remove PATH`` for a file to remove if it cannot do so itself, ``mortal`` when a crash must end the
-launch (synchronous coupling, where the others wait for ever).
+``done`` when it has (whatever happens on its way out), ``remove PATH`` for a file to remove if it
+cannot do so itself, ``mortal`` when a crash must end the launch (synchronous coupling, where the
+others wait for ever).
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class Supervisor:
         self._wake = threading.Event()
         self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
         self._leftovers: set[str] = set()
-        self._mortal = False
+        self._mortal = self._done = False
         self._training_since: float | None = None
 
     def run(self) -> int:
@@ -138,8 +139,10 @@ class Supervisor:
         try:
             while True:
                 code = self._live(life, death)
-                if code in FINAL or (self._asked is not None and code == -self._asked):
-                    return max(code, 0)
+                if code in FINAL:
+                    return code
+                if self._done or (self._asked is not None and code == -self._asked):
+                    return 0
                 if self._asked is not None or self._mortal:
                     return code if code > 0 else 128 - code
                 life += 1
@@ -201,6 +204,8 @@ class Supervisor:
                     self._training_since = time.monotonic()
                 elif word == "remove":
                     self._leftovers.add(rest)
+                elif word == "done":
+                    self._done = True
                 elif word == "mortal":
                     self._mortal = True
 
@@ -258,3 +263,14 @@ def supervise(arguments: Sequence[str]) -> int:
     """Run ``python -m gala.train ARGUMENTS`` as a child until it is done; returns an exit code."""
     rank = int(os.environ.get("RANK", "0"))
     return Supervisor([sys.executable, "-m", "gala.train", *arguments], rank).run()
+
+
+def serve_store(address: str) -> subprocess.Popen[bytes]:
+    """Start a process that serves the store at ``tcp://host:port`` as long as this one lives."""
+    code = (
+        "import sys; from gala.launch import store_at; "
+        f"store = store_at({address!r}, serve=True); sys.stdin.read()"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, preexec_fn=die_with_parent
+    )

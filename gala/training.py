@@ -88,6 +88,7 @@ def train(request: Request) -> None:
         for agent in agents:
             begin(agent, resume=request.resume)
         run_all(agents, stop)
+        supervisor.tell("done")
     finally:
         for agent in agents:
             agent.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gala.algorithms.optimizers import build_optimizer
 from gala.algorithms.returns import explained_variance, gae
 from gala.config import A2CConfig
 from gala.flat import FlatParameters
@@ -25,15 +26,6 @@ def scaled_lr(config: A2CConfig, simulators: int) -> float:
     return config.lr * scale
 
 
-def build_optimizer(config: A2CConfig, vector: Tensor, lr: float) -> torch.optim.Optimizer:
-    """The optimizer of one flat parameter vector."""
-    if config.optimizer == "adam":
-        return torch.optim.Adam([vector], lr=lr, eps=config.optimizer_eps)
-    return torch.optim.RMSprop(
-        [vector], lr=lr, alpha=config.rmsprop_alpha, eps=config.optimizer_eps
-    )
-
-
 class A2C:
     """Owns the optimizer; :meth:`update` is one step on one rollout.
 
@@ -49,15 +41,13 @@ class A2C:
     ) -> None:
         self.config, self.initial_lr = config, lr
         self._flat, self._compute = flat, compute
-        self.optimizer = build_optimizer(config, flat.vector, lr)
+        self.optimizer = build_optimizer(config, flat, lr)
 
     def schedule(self, progress: float) -> float:
         """Set and return the learning rate at ``progress`` in [0, 1] of the run."""
         left = 1.0 - min(max(progress, 0.0), 1.0) if self.config.lr_schedule == "linear" else 1.0
-        lr = self.initial_lr * left
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        return lr
+        self.optimizer.lr = self.initial_lr * left
+        return self.optimizer.lr
 
     def update(
         self, rollout: Rollout, reduce: Callable[[Tensor], None] | None = None

@@ -5,9 +5,10 @@ a message is larger than expected. Hence each directed edge is a group of its ow
 either end, so that a dead neighbour breaks that edge alone; everything goes through buffers of
 fixed size, and the name under which the two ends meet holds whatever decides that size.
 
-The receiving end offers the edge: it writes a token of its own into the store and waits there. The
-sending end joins the newest token that it finds. When an edge breaks, the receiver makes a new
-offer. The store is needed for nothing else: edges that stand do without it.
+The receiving end offers the edge: it writes a token of its own into the store. The sending end
+accepts the newest token that it finds; then both form the group, and neither has to wait long for
+the other. When an edge breaks, the receiver makes a new offer. The store is needed for nothing
+else: edges that stand do without it.
 
 On the wire: a head (message header, then the environment steps known of every agent, Int64[N]) and,
 for data, the payload. A sender without news says so every second. In lock-step the receiver
@@ -16,9 +17,9 @@ answers each message with the version that its agent took.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -39,11 +40,12 @@ HEARTBEAT_S = 1.0
 SILENCE_S = 20.0
 """Without even a heartbeat for so long, an edge is given up and formed anew."""
 FORMING_S = 5.0
-PAUSE_S = 0.2
+PAUSE_S = 0.05
 SEND_S = 60.0
 GOODBYE_S = 2.0
 
-_RECEIVER, _SENDER, _TAG = 1, 0, 0
+_SENDER, _RECEIVER = 0, 1
+_HEAD, _PAYLOAD = 0, 1  # tags
 
 _Gloo: Any = dist.ProcessGroupGloo  # torch's type hints know nothing of sending and receiving
 Group = Any
@@ -97,6 +99,7 @@ class NetworkTransport:
         self.local: set[int] = set()
         self._steps = torch.zeros(place.agents, dtype=torch.int64)
         place.store.set(f"host/{place.rank}", place.host)
+        sys.setswitchinterval(5e-4)
         device = _device()
         schema = f"{identity.run}/{identity.layout}.{identity.topology}.{payload_bytes}"
         shared = _Shared(
@@ -158,12 +161,15 @@ class NetworkTransport:
         return edge.state if edge is not None else PeerState.JOINING
 
     def close(self) -> None:
-        """Say goodbye on every edge that stands; does not wait for the others for long."""
+        """Say goodbye on every edge that stands; does not wait for the others for long.
+
+        An edge to a neighbour that hangs keeps its thread; see :func:`gala.train.main`.
+        """
         edges = (*self._out.values(), *self._in.values())
         for edge in edges:
             edge.close()
         deadline = time.monotonic() + GOODBYE_S
-        for edge in self._out.values():
+        for edge in edges:  # in-edges end with the next heartbeat or goodbye
             edge.thread.join(max(deadline - time.monotonic(), 0.0))
 
     def _is_elsewhere(self, peer: int) -> bool | None:
@@ -199,7 +205,9 @@ class _Shared:
         options._devices = [self.device]
         options._threads = 1
         options._timeout = timedelta(seconds=FORMING_S)
-        store = dist.PrefixStore(f"edge/{self.schema}/{edge}/{token}", self.place.store)
+        # A connection of its own: a client that waits for the other end locks out all other edges.
+        own: Any = self.place.store
+        store = dist.PrefixStore(f"edge/{self.schema}/{edge}/{token}", own.clone())
         return _Gloo(store, end, 2, options)
 
 
@@ -210,6 +218,7 @@ class _Edge:
         self.shared, self.peer = shared, peer
         self.name = f"{source}>{target}"
         self.state = PeerState.JOINING
+        self.problem = ""
         self.condition = threading.Condition()
         self.closed = False
         self.thread = threading.Thread(target=self._run, name=f"edge {self.name}", daemon=True)
@@ -221,20 +230,17 @@ class _Edge:
 
     def _run(self) -> None:
         while not self.closed:
-            # Whatever gloo or the store raise, the edge is broken and is tried again.
-            with contextlib.suppress(Exception):
+            try:
                 elsewhere = self.shared.is_elsewhere(self.peer)
                 if elsewhere is False:
                     return
                 group = self._form() if elsewhere else None
                 if group is not None:
-                    try:
-                        self._use(group)
-                    finally:
-                        if self.state is not PeerState.LEFT:
-                            self.state = PeerState.DOWN
-                        with contextlib.suppress(Exception):
-                            group.abort()
+                    self._use(group)
+            except Exception as error:  # whatever gloo or the store raise: it is tried again
+                self.problem = f"{type(error).__name__}: {error}"
+                if self.state is PeerState.ACTIVE:
+                    self.state = PeerState.DOWN
             with self.condition:
                 if not self.closed:
                     self.condition.wait(PAUSE_S)
@@ -245,8 +251,12 @@ class _Edge:
     def _use(self, group: Group) -> None:
         raise NotImplementedError
 
-    def _offer_key(self) -> str:
-        return f"offer/{self.shared.schema}/{self.name}"
+    def _key(self, kind: str) -> str:
+        return f"{kind}/{self.shared.schema}/{self.name}"
+
+    def _read(self, key: str) -> str:
+        store = self.shared.place.store
+        return store.get(key).decode() if store.check([key]) else ""
 
 
 class _InEdge(_Edge):
@@ -257,7 +267,7 @@ class _InEdge(_Edge):
         self.latest: tuple[Header, Tensor] | Refused | None = None
         self.version = 0
         self._taken = 0
-        self._attempt = 0
+        self._attempt, self._offered = 0, False
 
     def take(self, version: int) -> None:
         """The agent took ``version``."""
@@ -266,39 +276,40 @@ class _InEdge(_Edge):
             self.condition.notify_all()
 
     def _form(self) -> Group | None:
-        self._attempt += 1
         token = f"{self.shared.place.life}.{self._attempt}"
-        self.shared.place.store.set(self._offer_key(), token)
-        return self.shared.group(self.name, token, _RECEIVER)
+        if not self._offered:
+            self.shared.place.store.set(self._key("offer"), token)
+            self._offered = True
+        accepted = self._read(self._key("accept"))
+        if not accepted.startswith(f"{token}/"):
+            return None
+        self._attempt, self._offered = self._attempt + 1, False
+        return self.shared.group(self.name, accepted, _RECEIVER)
 
     def _use(self, group: Group) -> None:
         shared = self.shared
-        head = torch.empty(shared.head_bytes, dtype=torch.uint8)
         answer = torch.empty(1, dtype=torch.int64)
+        # Both are awaited before they come: gloo then needs no round trip for either.
+        head, head_work = self._await(group, shared.head_bytes, _HEAD)
+        payload, payload_work = self._await(group, shared.payload_bytes, _PAYLOAD)
         while not self.closed:
-            group.recv([head], _SENDER, _TAG).wait(timedelta(seconds=SILENCE_S))
+            head_work.wait(timedelta(seconds=SILENCE_S))
             data = head.numpy().tobytes()
+            head, head_work = self._await(group, shared.head_bytes, _HEAD)
             known = torch.frombuffer(bytearray(data[HEADER_BYTES:]), dtype=torch.int64)
             torch.maximum(shared.steps, known, out=shared.steps)
-            try:
-                header = message.unpack(
-                    data[:HEADER_BYTES], identity=shared.identity, rank=self.peer
-                )
-            except Refused as refused:
-                self.latest, self.version = refused, self.version + 1
-                raise  # nobody knows what follows such a head
+            header = message.unpack(data[:HEADER_BYTES], identity=shared.identity, rank=self.peer)
             if header.kind is Kind.BYE:
                 self.state = PeerState.LEFT
                 return
             if header.kind is Kind.HEARTBEAT:
                 continue
-            if header.payload_bytes != shared.payload_bytes:
-                raise Refused(message.Refusal.SIZE)
-            payload = torch.empty(shared.payload_bytes, dtype=torch.uint8)
-            group.recv([payload], _SENDER, _TAG).wait(timedelta(seconds=SEND_S))
+            payload_work.wait(timedelta(seconds=SEND_S))
+            received = payload
+            payload, payload_work = self._await(group, shared.payload_bytes, _PAYLOAD)
             try:
-                message.verify(header, payload)
-                self.latest = header, payload
+                message.verify(header, received)
+                self.latest = header, received
             except Refused as refused:
                 self.latest = refused
             self.version = header.version
@@ -308,7 +319,12 @@ class _InEdge(_Edge):
                     while self._taken < header.version and not self.closed:
                         self.condition.wait()
                     answer[0] = self._taken
-                group.send([answer], _SENDER, _TAG).wait(timedelta(seconds=SEND_S))
+                group.send([answer], _SENDER, _HEAD).wait(timedelta(seconds=SEND_S))
+
+    @staticmethod
+    def _await(group: Group, size: int, tag: int) -> tuple[Tensor, Any]:
+        buffer = torch.empty(size, dtype=torch.uint8)
+        return buffer, group.recv([buffer], _SENDER, tag)
 
 
 class _OutEdge(_Edge):
@@ -320,6 +336,7 @@ class _OutEdge(_Edge):
         self._snapshot: tuple[Header, Tensor] | None = None
         self._sent = 0
         self._joined = ""
+        self._attempt = 0
 
     def offer(self, snapshot: tuple[Header, Tensor]) -> None:
         """Send ``snapshot`` when the one under way is done, unless a newer one comes first."""
@@ -328,12 +345,14 @@ class _OutEdge(_Edge):
             self.condition.notify_all()
 
     def _form(self) -> Group | None:
-        store, key = self.shared.place.store, self._offer_key()
-        token = store.get(key).decode() if store.check([key]) else ""
+        token = self._read(self._key("offer"))
         if token in ("", self._joined):
             return None
         self._joined = token
-        group = self.shared.group(self.name, token, _SENDER)
+        self._attempt += 1
+        accepted = f"{token}/{self.shared.place.life}.{self._attempt}"
+        self.shared.place.store.set(self._key("accept"), accepted)
+        group = self.shared.group(self.name, accepted, _SENDER)
         self._sent = 0  # whoever is there now has seen nothing
         return group
 
@@ -351,11 +370,12 @@ class _OutEdge(_Edge):
                 self._send_head(group, Kind.HEARTBEAT)
                 continue
             header, payload = snapshot
+            payload_work = group.send([payload], _RECEIVER, _PAYLOAD)
             self._send_head(group, Kind.DATA, header)
-            group.send([payload], _RECEIVER, _TAG).wait(timedelta(seconds=SEND_S))
+            payload_work.wait(timedelta(seconds=SEND_S))
             self._sent = header.version
             if self.shared.answers:
-                group.recv([answer], _RECEIVER, _TAG).wait(timedelta(days=1))
+                group.recv([answer], _RECEIVER, _HEAD).wait(timedelta(days=1))
                 self.taken = int(answer[0])
 
     def _news(self) -> bool:
@@ -376,7 +396,7 @@ class _OutEdge(_Edge):
             )
         data = bytearray(header.pack() + shared.steps.numpy().tobytes())
         head = torch.frombuffer(data, dtype=torch.uint8)
-        group.send([head], _RECEIVER, _TAG).wait(timedelta(seconds=SEND_S))
+        group.send([head], _RECEIVER, _HEAD).wait(timedelta(seconds=SEND_S))
 
 
 def _device() -> object:

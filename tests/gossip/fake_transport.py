@@ -58,6 +58,6 @@ class FakeTransport:
         self.network.states[self.rank] = PeerState.LEFT
 
 
-def identity(**changes: str) -> Identity:
+def identity(**changes: object) -> Identity:
     base = Identity(run="00" * 8, topology="11" * 8, layout="22" * 8)
     return replace(base, **changes)

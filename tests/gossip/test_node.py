@@ -1,5 +1,7 @@
 """The gossip node: fixed updates give the closed form; freshness, staleness, death and refusal."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gala.gossip.message import NEVER, Refusal
+from gala.gossip.mixing import mixer_of
 from gala.gossip.node import GossipNode
 from gala.gossip.transport import PeerState
+from gala.gossip.trust import QUARANTINE
+from gala.gossip.wire import wire_format
 from gala.topology import load_topology
 
 
@@ -265,3 +270,159 @@ def test_a_snapshot_shows_everybody_that_can_be_read() -> None:
     found = nodes[0].snapshot()
     assert set(found) == {0, 1, 3} and torch.equal(found[3], vectors[3])
     assert not nodes[0].refused and nodes[0].messages == {}
+
+
+def test_a_silent_neighbour_is_suspected_and_no_longer_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("gala.gossip.node.time.monotonic", lambda: clock[0])
+    _, nodes, _ = crowd("directed-ring", 3)
+    for k in range(1, 9):
+        clock[0] += 1.0
+        nodes[2].publish(update=k, step=k)
+        nodes[0].publish(update=k, step=k)
+        assert nodes[0].mix()
+    clock[0] += 2.0
+    assert not nodes[0].mix() and nodes[0].peer_state(2) is PeerState.ACTIVE
+    clock[0] += 60.0
+    assert not nodes[0].mix(), "nothing to mix, but nothing to wait for either"
+    assert nodes[0].peer_state(2) is PeerState.SUSPECT
+    nodes[2].publish(update=9, step=9)
+    assert nodes[0].mix() and nodes[0].peer_state(2) is PeerState.ACTIVE
+    assert [kind for kind, _ in nodes[0].news] == ["join", "suspect", "alive"]
+
+
+def test_skip_mixes_with_those_that_are_there() -> None:
+    _, nodes, vectors = crowd("ring", 4, max_staleness=1, policy="skip")
+    nodes[1].publish(update=1, step=0)
+    nodes[0].publish(update=1, step=0)
+    assert not nodes[0].mix(), "patient at first"
+    own, other = vectors[0].clone(), vectors[1].clone()
+    nodes[0].publish(update=2, step=0)
+    assert nodes[0].mix() and nodes[0].counters.waited_s == 0.0
+    torch.testing.assert_close(vectors[0], own * 2 / 3 + other / 3)
+
+
+def test_never_goes_on_for_ever() -> None:
+    _, nodes, _ = crowd("directed-ring", 2, max_staleness=1, policy="never")
+    for k in range(10):
+        nodes[0].publish(update=k, step=0)
+        assert not nodes[0].mix()
+    assert nodes[0].counters.waited_s == 0.0
+
+
+def test_slots_that_are_still_empty_stop_nobody() -> None:
+    network, nodes, vectors = crowd("ring", 4)
+    network.states[3] = PeerState.JOINING
+    own, other = vectors[0].clone(), vectors[1].clone()
+    for rank in (0, 1):
+        nodes[rank].publish(update=1, step=0)
+    assert nodes[0].mix()
+    torch.testing.assert_close(vectors[0], own * 2 / 3 + other / 3)
+
+
+def test_a_joiner_takes_over_parameters_and_place() -> None:
+    network, nodes, vectors = crowd("one-peer-exponential", 4)
+    for k in range(1, 6):
+        for node in nodes[:3]:
+            node.publish(update=10 * k, step=k)
+            node.mix()
+    joiner = GossipNode(
+        rank=3,
+        topology=load_topology("one-peer-exponential", 4),
+        vector=vectors[3],
+        transport=FakeTransport(network, 3),
+        identity=identity(),
+        incarnation=1,
+    )
+    before = nodes[2].state_dict()["version"]
+    header = joiner.adopt()
+    assert header is not None and header.update == 50
+    assert torch.equal(vectors[3], network.messages[header.rank][1].view(torch.float32))
+    assert joiner.state_dict()["round"] == header.round
+    joiner.publish(update=51, step=1)
+    assert network.messages[3][0].version > before, "versions grow from life to life"
+
+
+def test_nobody_to_adopt_from() -> None:
+    network, nodes, vectors = crowd("ring", 3)
+    before = vectors[0].clone()
+    assert nodes[0].adopt() is None
+    nodes[1].publish(update=1, step=0)
+    network.states[1] = PeerState.DOWN
+    assert nodes[0].adopt() is None and torch.equal(vectors[0], before)
+
+
+def test_a_lost_neighbour_is_refused_put_into_quarantine_and_forgiven() -> None:
+    _, nodes, vectors = crowd("directed-ring", 2, trust_factor=10.0)
+    for k in range(40):
+        vectors[1] += 0.01
+        for rank in (1, 0):
+            nodes[rank].publish(update=k, step=0)
+        nodes[0].mix()
+    good, own = vectors[1].clone(), vectors[0].clone()
+    for k in range(QUARANTINE):
+        vectors[1] = 1e6
+        nodes[1].publish(update=k, step=0)
+        nodes[0].publish(update=k, step=0)
+        assert not nodes[0].mix()
+    assert torch.equal(vectors[0], own) and nodes[0].refused[Refusal.DISTANCE] == QUARANTINE
+    assert nodes[0].news[-1][0] == "refused" and "quarantine" in nodes[0].news[-1][1]
+    vectors[1] = good
+    nodes[1].publish(update=99, step=0)
+    assert nodes[0].mix() and "left quarantine" in nodes[0].news[-1][1]
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "int8"])
+def test_a_smaller_wire_format_still_agrees(name: str) -> None:
+    network = Network(3)
+    vectors = torch.randn(3, 500, generator=torch.Generator().manual_seed(0))
+    mean = vectors.mean(0)
+    nodes = [
+        GossipNode(
+            rank=rank,
+            topology=load_topology("complete", 3),
+            vector=vectors[rank],
+            transport=FakeTransport(network, rank),
+            identity=identity(),
+            wire=wire_format(name, 500),
+            max_staleness=0,
+        )
+        for rank in range(3)
+    ]
+    for k in range(5):
+        for node in nodes:
+            node.publish(update=k, step=0)
+        for node in nodes:
+            node.mix()
+    assert float((vectors - mean).abs().max()) < 0.02
+    assert nodes[0].counters.bytes_sent == 5 * wire_format(name, 500).payload_bytes
+    assert set(nodes[0].snapshot()) == {0, 1, 2}
+
+
+def test_push_sum_nodes_find_the_mean_of_an_irregular_graph(tmp_path: Path) -> None:
+    path = tmp_path / "graph.yaml"
+    path.write_text(
+        "version: 1\nname: irregular\nagents: 3\nweights: push-sum\n"
+        "edges: [[0, 1], [1, 2], [2, 0], [0, 2]]\n"
+    )
+    graph, network = load_topology(path, 3), Network(3)
+    vectors = torch.tensor([[0.0], [3.0], [12.0]])
+    nodes = [
+        GossipNode(
+            rank=rank,
+            topology=graph,
+            vector=vectors[rank],
+            transport=FakeTransport(network, rank),
+            identity=identity(wire=3),
+            wire=wire_format("float64", 2),
+            mixer=mixer_of(graph, vectors[rank]),
+        )
+        for rank in range(3)
+    ]
+    order = torch.randint(0, 3, (2000,), generator=torch.Generator().manual_seed(2)).tolist()
+    for k, rank in enumerate(order):
+        nodes[rank].publish(update=k, step=0)
+        nodes[rank].mix()
+    torch.testing.assert_close(vectors, torch.full((3, 1), 5.0), atol=1e-3, rtol=0)

@@ -1,0 +1,140 @@
+"""Mailboxes between threads of one process, and the choice of a transport."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.distributed as dist
+from fake_transport import identity
+
+from gala.errors import UserError
+from gala.gossip import message
+from gala.gossip.connecting import Connection, connect
+from gala.gossip.in_process import Crowd, InProcessTransport
+from gala.gossip.membership import PeerState
+from gala.gossip.message import Header, Refusal, Refused
+from gala.gossip.routes import Routes
+from gala.gossip.shared_memory import SharedMemoryTransport
+from gala.launch import Launch, host_identity
+from gala.topology import load_topology
+
+
+def box(rank: int, crowd: Crowd, **changes: str) -> InProcessTransport:
+    return InProcessTransport(rank=rank, crowd=crowd, identity=identity(**changes))
+
+
+def publish(transport: InProcessTransport, rank: int, version: int, value: float) -> None:
+    payload = torch.full((5,), value).view(torch.uint8)
+    who = transport._identity
+    header = Header(identity=who, rank=rank, version=version, update=1, step=version, time=1.0)
+    transport.publish(message.sealed(header, payload), payload)
+
+
+def test_a_message_is_a_copy_and_the_newest_wins() -> None:
+    crowd = Crowd((0, 1))
+    a, b = box(0, crowd), box(1, crowd)
+    assert b.latest(0) is None and b.state(0) is PeerState.JOINING and b.version(0) == 0
+    for version in (1, 2, 3):
+        publish(a, 0, version, float(version))
+    found = b.latest(0)
+    assert found is not None and found[0].version == 3 and b.steps(0) == 3
+    assert found[1].view(torch.float32).tolist() == [3.0] * 5
+    publish(a, 0, 4, 4.0)
+    assert found[1].view(torch.float32).tolist() == [3.0] * 5, "what was read stays"
+    b.acknowledge(0, 3)
+    assert a.acknowledged(1) == 3
+    a.close()
+    assert b.state(0) is PeerState.LEFT
+
+
+def test_strangers_are_refused() -> None:
+    crowd = Crowd((0, 1))
+    publish(box(0, crowd, layout="ab" * 8), 0, 1, 1.0)
+    with pytest.raises(Refused) as refused:
+        box(1, crowd).latest(0)
+    assert refused.value.reason is Refusal.LAYOUT
+
+
+def test_readers_never_see_half_a_message() -> None:
+    crowd = Crowd((0, 1))
+    writer, reader = box(0, crowd), box(1, crowd)
+    publish(writer, 0, 1, 1.0)
+    stop = threading.Event()
+
+    def write() -> None:
+        version = 1
+        while not stop.is_set():
+            publish(writer, 0, version := version + 1, float(version))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(500):
+            found = reader.latest(0)
+            assert found is not None
+            values = found[1].view(torch.float32)
+            assert bool((values == values[0]).all()) and float(values[0]) == found[0].version
+    finally:
+        stop.set()
+        thread.join()
+
+
+def connection(launch: Launch, crowd: tuple[int, ...]) -> Connection:
+    return Connection(
+        launch=launch,
+        topology=load_topology("ring", launch.agents),
+        identity=replace(identity(), run="fe" * 8),
+        payload_bytes=64,
+        lock_step=False,
+        crowd=Crowd(crowd),
+    )
+
+
+def test_one_process_needs_nothing_else() -> None:
+    launch = Launch(agents=3, local_agents=3, crowd=(0, 1, 2))
+    for choice in ("auto", "memory"):
+        assert isinstance(connect(choice, connection(launch, (0, 1, 2))), InProcessTransport)
+
+
+def test_memory_does_not_reach_other_processes() -> None:
+    launch = Launch(agents=4, local_agents=4, crowd=(0, 1))
+    with pytest.raises(UserError, match=r"memory reaches the 2 agents.*--agents-per-process 4"):
+        connect("memory", connection(launch, (0, 1)))
+
+
+def test_one_host_shares_memory() -> None:
+    launch = Launch(agents=2, local_agents=2)
+    transport = connect("auto", connection(launch, (0,)))
+    assert isinstance(transport, SharedMemoryTransport)
+    transport.close()
+
+
+def test_threads_of_one_host_use_both() -> None:
+    launch = Launch(agents=4, local_agents=4, crowd=(0, 1))
+    transport = connect("auto", connection(launch, (0, 1)))
+    assert isinstance(transport, Routes)
+    assert isinstance(transport._route(1), InProcessTransport)
+    assert isinstance(transport._route(3), SharedMemoryTransport)
+    transport.close()
+
+
+def test_agents_started_alone_find_out_who_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    store = dist.TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
+    store.set("host/1", host_identity())
+    store.set("host/2", "elsewhere")
+    launch = Launch(agents=3, local_agents=1, store=store, host=host_identity())
+    transport = connect("auto", connection(launch, (0,)))
+    assert isinstance(transport, Routes)
+    network = transport._transports[-1]
+    deadline = threading.Event()
+    for _ in range(500):
+        if network.local == {1}:
+            break
+        deadline.wait(0.02)
+    assert isinstance(transport._route(1), SharedMemoryTransport)
+    assert transport._route(2) is network and transport.state(2) is PeerState.JOINING
+    transport.close()

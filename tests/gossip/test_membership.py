@@ -1,0 +1,123 @@
+"""States of neighbours from signs of life and from rhythm, on a clock that the test moves."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gala.gossip.membership import ENOUGH, Membership, PeerState, Rhythm
+
+
+def test_a_deadline_is_median_plus_eight_deviations() -> None:
+    rhythm = Rhythm()
+    for now in (0.0, 1.0, 3.0, 6.0, 7.0, 9.0):  # gaps 1 2 3 1 2: median 2, deviations 1 0 1 1 0
+        rhythm.hear(now)
+    assert rhythm.typical == 2.0 and rhythm.deadline == 2.0 + 8 * 1.0
+    assert not rhythm.overdue(18.9, slack=0.0) and rhythm.overdue(19.1, slack=0.0)
+    assert not rhythm.overdue(19.1, slack=1.0)
+
+
+def test_a_regular_sender_has_twice_its_gap() -> None:
+    rhythm = Rhythm()
+    for now in range(10):
+        rhythm.hear(float(now))
+    assert rhythm.deadline == 2.0 and rhythm.last_gap == 1.0
+
+
+def test_nothing_is_overdue_before_its_rhythm_is_known() -> None:
+    rhythm = Rhythm()
+    for now in range(ENOUGH):
+        assert not rhythm.overdue(1e9, slack=0.0)
+        rhythm.hear(float(now))
+    assert rhythm.deadline is None
+    rhythm.hear(float(ENOUGH))
+    assert rhythm.overdue(1e9, slack=0.0)
+
+
+def test_an_absence_is_a_gap_but_no_habit() -> None:
+    rhythm = Rhythm()
+    for now in range(6):
+        rhythm.hear(float(now))
+    rhythm.rest()
+    assert not rhythm.overdue(1000.0, slack=0.0), "known to be away"
+    rhythm.hear(105.0)
+    assert rhythm.last_gap == 100.0 and rhythm.typical == 1.0
+
+
+def test_a_sender_that_slows_down_is_believed_after_a_while() -> None:
+    rhythm = Rhythm()
+    now = 0.0
+    for _ in range(40):
+        rhythm.hear(now := now + 0.1)
+    assert rhythm.overdue(now + 1.0, slack=0.0)
+    for _ in range(40):
+        rhythm.hear(now := now + 1.0)
+    assert not rhythm.overdue(now + 1.9, slack=0.0)
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=ENOUGH + 1, max_size=100))
+def test_the_deadline_is_never_shorter_than_half_of_the_gaps(gaps: list[float]) -> None:
+    rhythm, now = Rhythm(), 0.0
+    rhythm.hear(now)
+    for gap in gaps:
+        rhythm.hear(now := now + gap)
+    assert rhythm.deadline is not None and rhythm.typical is not None
+    assert rhythm.deadline >= 2 * rhythm.typical
+
+
+class Signs:
+    """What the transport says."""
+
+    def __init__(self) -> None:
+        self.of = {1: PeerState.JOINING, 2: PeerState.ACTIVE}
+
+    def __call__(self, peer: int) -> PeerState:
+        return self.of[peer]
+
+
+def crowd() -> tuple[Membership, Signs, list[tuple[int, PeerState, PeerState]]]:
+    signs = Signs()
+    members = Membership((1, 2), signs, slack_s=0.5)
+    changes: list[tuple[int, PeerState, PeerState]] = []
+    members.changed = lambda peer, old, new: changes.append((peer, old, new))
+    return members, signs, changes
+
+
+def test_the_life_of_a_neighbour() -> None:
+    members, signs, changes = crowd()
+    now = 0.0
+    assert members.look(1, now) is PeerState.JOINING
+    signs.of[1] = PeerState.ACTIVE
+    for _ in range(8):
+        members.hear(1, now := now + 1.0)
+    assert members[1] is PeerState.ACTIVE
+    assert members.look(1, now + 2.4) is PeerState.ACTIVE
+    assert members.look(1, now + 2.6) is PeerState.SUSPECT
+    members.hear(1, now := now + 5.0)
+    assert members[1] is PeerState.ACTIVE, "a message makes up for everything"
+    signs.of[1] = PeerState.DOWN
+    assert members.look(1, now) is PeerState.DOWN
+    signs.of[1] = PeerState.JOINING  # a new life has begun
+    assert members.look(1, now + 100.0) is PeerState.JOINING
+    members.hear(1, now + 101.0)
+    signs.of[1] = PeerState.LEFT
+    assert members.look(1, now + 102.0) is PeerState.LEFT
+    j, a, s, d, left = PeerState
+    assert changes == [
+        (1, j, a),
+        (1, a, s),
+        (1, s, a),
+        (1, a, d),
+        (1, d, j),
+        (1, j, a),
+        (1, a, left),
+    ]
+
+
+@pytest.mark.parametrize("state", list(PeerState))
+def test_messages_of_the_dead_and_gone_are_not_expected(state: PeerState) -> None:
+    assert state.expected is (state.name in ("JOINING", "ACTIVE", "SUSPECT"))
+
+
+def test_a_neighbour_that_published_before_we_looked_is_active() -> None:
+    members, _, _ = crowd()
+    assert members.look(2, 0.0) is PeerState.ACTIVE

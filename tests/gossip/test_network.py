@@ -1,0 +1,134 @@
+"""Edges over gloo: real sockets, real threads, real processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.distributed as dist
+from fake_transport import identity
+
+from gala.gossip import message
+from gala.gossip.membership import PeerState
+from gala.gossip.message import Header, Identity
+from gala.gossip.network import NetworkTransport, Place
+
+P = 1001
+
+
+@pytest.fixture
+def store() -> dist.TCPStore:
+    return dist.TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
+
+
+@pytest.fixture
+def open_transport(
+    store: dist.TCPStore, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., NetworkTransport]]:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    opened = []
+
+    def open_(rank: int, *, who: Identity | None = None, **options: object) -> NetworkTransport:
+        client = dist.TCPStore("127.0.0.1", store.port, None, False)
+        settings = {"host": "here", "life": 0, "answers": False, "nearby": False} | options
+        place = Place(
+            rank=rank, agents=2, life=settings.pop("life"), host=settings.pop("host"), store=client
+        )
+        size = settings.pop("payload_bytes", P * 4)
+        transport = NetworkTransport(
+            place=place, heard=[1 - rank], hearers=[1 - rank], payload_bytes=size,
+            identity=who or identity(), **settings,
+        )  # fmt: skip
+        opened.append(transport)
+        return transport
+
+    yield open_
+    for transport in opened:
+        transport.close()
+
+
+def publish(
+    box: NetworkTransport, rank: int, version: int, value: float, who: Identity | None = None
+) -> None:
+    payload = torch.full((P,), value).view(torch.uint8)
+    header = Header(
+        identity=who or identity(), rank=rank, version=version, update=version,
+        step=8 * version, time=1.0,
+    )  # fmt: skip
+    box.publish(message.sealed(header, payload), payload)
+
+
+def eventually(condition: Callable[[], bool], box: NetworkTransport) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        problems = [e.problem for e in (*box._in.values(), *box._out.values())]
+        assert time.monotonic() < deadline, f"did not happen in time: {problems}"
+        time.sleep(0.002)
+
+
+def test_messages_arrive_and_the_newest_wins(
+    open_transport: Callable[..., NetworkTransport],
+) -> None:
+    a, b = open_transport(0), open_transport(1)
+    assert b.version(0) == 0 and b.latest(0) is None and b.state(0) is PeerState.JOINING
+    for version in range(1, 50):
+        publish(a, 0, version, float(version))
+    eventually(lambda: b.version(0) == 49, b)
+    received = b.latest(0)
+    assert received is not None and received[0].version == 49
+    assert torch.equal(received[1].view(torch.float32), torch.full((P,), 49.0))
+    assert b.state(0) is PeerState.ACTIVE and b.steps(0) == 8 * 49
+    publish(b, 1, 1, 0.5)
+    eventually(lambda: a.version(1) == 1, a)
+
+
+def test_answers_say_what_was_taken(open_transport: Callable[..., NetworkTransport]) -> None:
+    a, b = open_transport(0, answers=True), open_transport(1, answers=True)
+    for version in range(1, 20):
+        publish(a, 0, version, 1.0)
+        eventually(lambda v=version: b.version(0) == v, b)
+        assert a.acknowledged(1) == version - 1
+        b.acknowledge(0, version)
+        eventually(lambda v=version: a.acknowledged(1) == v, a)
+
+
+def test_goodbye_is_heard(open_transport: Callable[..., NetworkTransport]) -> None:
+    a, b = open_transport(0), open_transport(1)
+    publish(a, 0, 1, 1.0)
+    eventually(lambda: b.version(0) == 1, b)
+    publish(a, 0, 2, 2.0)
+    a.close()
+    eventually(lambda: b.state(0) is PeerState.LEFT, b)
+    assert b.version(0) == 2, "what was published last arrives before the goodbye"
+
+
+def test_another_network_never_connects(open_transport: Callable[..., NetworkTransport]) -> None:
+    other = replace(identity(), layout="ab" * 8)
+    a, b = open_transport(0, who=other, payload_bytes=P * 400), open_transport(1)
+    publish(b, 1, 1, 1.0)
+    time.sleep(0.5)  # nothing to wait for: nothing may happen
+    assert a.version(1) == 0 and b.state(0) is PeerState.JOINING
+
+
+def test_neighbours_on_the_same_host_are_left_to_others(
+    open_transport: Callable[..., NetworkTransport],
+) -> None:
+    a, b = open_transport(0, nearby=True), open_transport(1, nearby=True)
+    eventually(lambda: a.local == {1} and b.local == {0}, a)
+    publish(a, 0, 1, 1.0)
+    assert b.version(0) == 0
+
+
+def test_a_new_life_is_heard_again(open_transport: Callable[..., NetworkTransport]) -> None:
+    a, b = open_transport(0), open_transport(1)
+    publish(a, 0, 1, 1.0)
+    eventually(lambda: b.version(0) == 1, b)
+    a.close()
+    again = open_transport(0, life=1)
+    publish(again, 0, message.LIFE + 1, 2.0)
+    eventually(lambda: b.version(0) == message.LIFE + 1, b)
+    publish(b, 1, 1, 3.0)
+    eventually(lambda: again.version(1) == 1, again)

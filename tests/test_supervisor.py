@@ -1,0 +1,199 @@
+"""The supervisor with small programs as agents."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gala.supervisor import (
+    LAST_WORDS,
+    MAX_DEATHS,
+    MAX_FALSE_STARTS,
+    SETTLED_S,
+    WINDOW_S,
+    Record,
+    children,
+    supervises,
+)
+
+PRELUDE = """
+import os, signal, sys, time
+from gala.supervisor import tell
+life = int(os.environ["GALA_LIFE"])
+note = open(os.environ["NOTE"], "a", buffering=1)
+note.write(f"{life} {os.getpid()} {os.environ.get('GALA_LAST_DEATH', '-')}\\n")
+"""
+
+
+def start(tmp_path: Path, agent: str) -> subprocess.Popen[str]:
+    """A supervisor of an agent that runs ``agent``."""
+    program = PRELUDE + textwrap.dedent(agent)
+    code = (
+        "import sys; from gala import supervisor; "
+        f"sys.exit(supervisor.Supervisor([sys.executable, '-c', {program!r}], rank=7).run())"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"NOTE": str(tmp_path / "note")},
+        start_new_session=True,
+    )
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    try:
+        _, errors = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, errors
+
+
+def lives(tmp_path: Path) -> list[list[str]]:
+    note = tmp_path / "note"
+    return [line.split(" ", 2) for line in note.read_text().splitlines()] if note.exists() else []
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("code", [0, 2, 3])
+def test_ends_that_are_final(tmp_path: Path, code: int) -> None:
+    assert end(start(tmp_path, f"sys.exit({code})")) == (code, "")
+    assert len(lives(tmp_path)) == 1
+
+
+def test_a_crash_begins_another_life_that_knows_why(tmp_path: Path) -> None:
+    body = "if life == 0: os.kill(os.getpid(), signal.SIGSEGV)"
+    code, errors = end(start(tmp_path, body))
+    assert code == 0 and "agent 7 died (SIGSEGV); life 2 begins in 0.1 s" in errors
+    assert [(life, death) for life, _, death in lives(tmp_path)] == [("0", "-"), ("1", "SIGSEGV")]
+
+
+def test_start_me_again_is_no_crash(tmp_path: Path) -> None:
+    code, errors = end(start(tmp_path, f"sys.exit(75 if life < {MAX_FALSE_STARTS + 3} else 0)"))
+    assert (code, errors) == (0, "") and len(lives(tmp_path)) == MAX_FALSE_STARTS + 4
+
+
+def test_a_crash_loop_ends_with_the_last_words(tmp_path: Path, monkeypatch: object) -> None:
+    body = "print('the disk is on fire', file=sys.stderr)\nsys.exit(5)"
+    code, errors = end(start(tmp_path, body))
+    assert code == 5 and len(lives(tmp_path)) == MAX_FALSE_STARTS
+    assert "is given up: it died 5 times in a row without getting going" in errors
+    assert errors.rstrip().endswith("the disk is on fire")
+
+
+def test_a_mortal_agent_is_not_started_again(tmp_path: Path) -> None:
+    body = "tell('mortal')\nos.kill(os.getpid(), signal.SIGKILL)"
+    code, _ = end(start(tmp_path, body))
+    assert code == 128 + signal.SIGKILL and len(lives(tmp_path)) == 1
+
+
+def test_a_crash_on_the_way_out_is_forgiven(tmp_path: Path) -> None:
+    code, _ = end(start(tmp_path, "tell('done')\nos.kill(os.getpid(), signal.SIGABRT)"))
+    assert code == 0 and len(lives(tmp_path)) == 1
+
+
+def test_what_a_killed_agent_left_behind_is_removed(tmp_path: Path) -> None:
+    leftover = tmp_path / "shm" / "00007"
+    leftover.parent.mkdir()
+    body = f"open({str(leftover)!r}, 'w').close()\ntell('remove {leftover}')\nsys.exit(2)"
+    assert end(start(tmp_path, body))[0] == 2
+    assert not leftover.parent.exists()
+
+
+WAIT = """
+got = []
+signal.signal(signal.SIGTERM, lambda *a: got.append(1))
+note.write("0 ready -\\n")
+while not got: time.sleep(0.01)
+time.sleep(0.2)
+note.write(f"0 got{len(got)} -\\n")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_group_reaches_the_agent_once(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    process = start(tmp_path, WAIT)
+    wait_for(lambda: any(line[1] == "ready" for line in lives(tmp_path)))
+    os.killpg(process.pid, number)
+    assert end(process)[0] == 0
+    assert lives(tmp_path)[-1][1] == "got1"
+
+
+def test_an_agent_that_dies_of_the_signal_was_asked_to(tmp_path: Path) -> None:
+    process = start(tmp_path, "note.write('0 ready -\\n')\ntime.sleep(60)")
+    wait_for(lambda: any(line[1] == "ready" for line in lives(tmp_path)))
+    process.send_signal(signal.SIGTERM)
+    assert end(process)[0] == 0 and len(lives(tmp_path)) == 2
+
+
+def test_no_orphan_when_the_supervisor_is_killed(tmp_path: Path) -> None:
+    process = start(tmp_path, "note.write('0 ready -\\n')\ntime.sleep(60)")
+    wait_for(lambda: any(line[1] == "ready" for line in lives(tmp_path)))
+    (agent,) = children(process.pid)
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not Path(f"/proc/{agent}").exists() or _zombie(agent))
+
+
+def _zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_who_supervises() -> None:
+    under = {"WORLD_SIZE": "4"}
+    assert supervises(["pong"], under)
+    assert not supervises(["pong"], {}) and not supervises(["pong"], {"WORLD_SIZE": "1"})
+    assert not supervises(["pong", "--no-supervisor"], under)
+    assert not supervises(["pong"], under | {"GALA_LIFE": "0"})
+    assert not supervises(["--help"], under)
+
+
+def test_pauses_grow_and_a_good_start_is_a_new_beginning() -> None:
+    record, pauses = Record(), []
+    for k in range(MAX_FALSE_STARTS - 1):
+        record.die(now=float(k), trained_s=0.0)
+        pauses.append(record.pause_s)
+        assert record.verdict is None
+    assert pauses == [0.1, 0.4, 1.6, 6.4]
+    record.die(now=9.0, trained_s=SETTLED_S)
+    assert record.false_starts == 0 and record.pause_s == 0.1
+
+
+def test_too_many_deaths_within_the_window() -> None:
+    record = Record()
+    for k in range(MAX_DEATHS):
+        record.die(now=float(k), trained_s=60.0)
+        assert record.verdict is None
+    record.die(now=float(MAX_DEATHS), trained_s=60.0)
+    assert record.verdict is not None and "within 300 s" in record.verdict
+    record.die(now=2 * WINDOW_S, trained_s=60.0)
+    assert record.verdict is None, "long ago does not count"
+
+
+def test_the_supervisor_is_small() -> None:
+    code = (
+        "import sys; import gala.train; heavy = {'torch', 'numpy', 'gymnasium', 'pydantic'}; "
+        "print(sorted(heavy & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]" and LAST_WORDS > 5
