@@ -32,6 +32,10 @@ UPDATE_S = 0.05
 JITTER = 0.2
 SEEDS = 8
 """Predictions that are averaged."""
+LATE_MS = 150.0
+"""A run in which the machine held up a process for longer is repeated ..."""
+MOST_TRIALS = 4
+"""... so often at most."""
 WARM = 0.1
 """Share of the run that is left out on both sides of the comparison."""
 
@@ -121,8 +125,9 @@ def agent(case: Case, rank: int, run: str, folder: Path) -> None:
         before = node.counters.waited_s
         node.publish(update=len(rows) + 1, step=0)
         node.mix()
+        late = time.time() - due - (node.counters.waited_s - before)
         due += node.counters.waited_s - before
-        rows.append([time.time() - start, node.staleness, vector.tolist()])
+        rows.append([time.time() - start, node.staleness, vector.tolist(), late])
     time.sleep(max(end + 0.2 - time.time(), 0.0))  # nobody leaves before the end
     (folder / f"{rank}.json").write_text(json.dumps(rows))
     node.close()
@@ -154,11 +159,13 @@ def measure(case: Case, folder: Path) -> dict[str, float]:
         vectors = np.vstack([np.zeros(DIMENSION), [row[2] for row in mine]])
         x[:, rank] = vectors[np.searchsorted(times, grid, side="right")]
         staleness += [row[1] for row in mine if row[0] >= WARM * seconds]
+    late = max(row[3] for mine in rows for row in mine)
     centred = x - x.mean(axis=1, keepdims=True)
     return {
         "staleness": float(np.mean(staleness)),
         "divergence": float(np.linalg.norm(centred, axis=(1, 2)).mean()),
         "updates": len(staleness),
+        "late_ms": 1e3 * late,
     }
 
 
@@ -230,8 +237,12 @@ def main() -> None:
         for topology in ("ring", "exponential"):
             for speed, latency_ms, patience in CONDITIONS:
                 case = Case(topology, agents, speed, latency_ms, patience, given.updates)
-                with tempfile.TemporaryDirectory() as folder:
-                    measured = measure(case, Path(folder))
+                for _ in range(MOST_TRIALS):
+                    with tempfile.TemporaryDirectory() as folder:
+                        measured = measure(case, Path(folder))
+                    if measured["late_ms"] <= LATE_MS:
+                        break
+                    print(f"held up for {measured['late_ms']:.0f} ms: again", flush=True)
                 predicted = predict(case)
                 results.append(
                     {"name": case.name, "case": asdict(case), "measured": measured,
@@ -258,7 +269,8 @@ def main() -> None:
         f"logarithm, and adds a random vector of norm 1 in {DIMENSION} dimensions; staleness is "
         "the mean number of updates since the last mix after each exchange, divergence the mean "
         "distance of all agents from consensus. Predictions know the injected times and nothing "
-        f"of the processes. Largest error: {100 * worst:.0f} %.\n\n"
+        f"of the processes; a run in which the machine held up a process for more than "
+        f"{LATE_MS:g} ms was repeated. Largest error: {100 * worst:.0f} %.\n\n"
         f"{table(header, rows)}\n\n![predicted against measured](simulation.png)\n"
     )
     RESULTS.mkdir(exist_ok=True)

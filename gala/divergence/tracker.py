@@ -111,6 +111,7 @@ class DivergenceTracker:
         every_s: seconds between ticks.
         sketch_size: buckets of a sketch.
         topology: for the bound; None when agents do not gossip (no bound applies).
+        unbound: why no bound applies all the same; None where one may.
         lock_step: ticks count updates instead of seconds, so that equal updates are compared.
         incarnation: earlier lives of this agent.
     """
@@ -126,11 +127,13 @@ class DivergenceTracker:
         sketch_size: int,
         topology: Topology | None,
         lock_step: bool,
+        unbound: str | None = None,
         incarnation: int = 0,
     ) -> None:
         self._files = [run_dir / f"rank_{i:02d}" / "sketches.bin" for i in range(agents)]
         self._rank, self._every_s, self._lock_step = rank, every_s, lock_step
         self._topology, self._incarnation = topology, incarnation
+        self._unbound = unbound
         self._sketcher = Sketcher(parameters, sketch_size)
         self._writer = SketchWriter(self._files[rank], sketch_size)
         # Sketches are taken where a tick begins; one taken in the middle of the first would be
@@ -205,7 +208,7 @@ class DivergenceTracker:
             delay=delay,
             sketch=self._sketcher(vector),
         )
-        self.ball = measure(self._files, tick - 1, self._topology) or self.ball
+        self.ball = measure(self._files, tick - 1, self._topology, self._unbound) or self.ball
         return True
 
     def metrics(self, update_norm: float) -> Metrics:
@@ -255,8 +258,17 @@ def exact_total(vectors: Iterable[Tensor]) -> float:
     return float((rows - rows.mean(0)).norm())
 
 
-def measure(files: list[Path], tick: int, topology: Topology | None) -> Ball | None:
-    """The ball at ``tick`` from the agents' sketch files; None when fewer than one wrote it."""
+def measure(
+    files: list[Path], tick: int, topology: Topology | None, unbound: str | None = None
+) -> Ball | None:
+    """The ball at ``tick`` from the agents' sketch files; None when fewer than one wrote it.
+
+    Args:
+        files: of all agents.
+        tick: which to compare.
+        topology: for the bound; None when agents do not gossip.
+        unbound: why no bound applies all the same.
+    """
     records: dict[int, NDArray[np.void]] = {}
     for rank, path in enumerate(files):
         recent = read_sketches(path, last=4)
@@ -270,6 +282,8 @@ def measure(files: list[Path], tick: int, topology: Topology | None) -> Ball | N
     epsilon = expected = beta = None
     if topology is None:
         reason = "no bound applies: the agents do not gossip"
+    elif unbound is not None:
+        reason = f"no bound applies: {unbound}"
     else:
         model = contraction(
             topology,
