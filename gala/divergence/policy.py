@@ -40,7 +40,7 @@ class PolicyDivergence:
         rows = self._rows()
         if rows is None:
             return None
-        return float(self._kl(self._evaluate(first, rows), self._evaluate(second, rows)).mean())
+        return _mean(self._kl(self._evaluate(first, rows), self._evaluate(second, rows)))
 
     @torch.no_grad()
     def from_others(self, own: Tensor, others: Mapping[int, Tensor]) -> dict[str, float | None]:
@@ -53,7 +53,7 @@ class PolicyDivergence:
             return {}
         mine = self._evaluate(own, rows)
         return {
-            f"divergence/kl/{j}": float(self._kl(mine, self._evaluate(vector, rows)).mean())
+            f"divergence/kl/{j}": _mean(self._kl(mine, self._evaluate(vector, rows)))
             for j, vector in sorted(others.items())
         }
 
@@ -63,3 +63,7 @@ class PolicyDivergence:
             return None
         stride = max(len(found) // OBSERVATIONS, 1)
         return found[::stride][:OBSERVATIONS]
+
+
+def _mean(values: Tensor) -> float:
+    return max(float(values.mean()), 0.0)  # rounding alone makes it negative
