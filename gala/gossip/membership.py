@@ -19,6 +19,9 @@ WINDOW = 32
 ENOUGH = 4
 """Gaps before a deadline can be known."""
 
+UNKNOWN_S = 10.0
+"""Deadline in seconds of a neighbour whose rhythm is not known yet."""
+
 DEVIATIONS = 8.0
 """Median absolute deviations beyond the median gap that are still believed."""
 
@@ -46,7 +49,6 @@ class Rhythm:
 
     Attributes:
         heard: when the last message came; None before the first and after an absence.
-        last_gap: seconds between the last two messages, also over an absence.
 
     The deadline is ``median + 8 x median absolute deviation`` of the last 32 gaps, and at least
     twice the median, because a perfectly regular sender deviates by nothing until it does.
@@ -56,28 +58,23 @@ class Rhythm:
         self._gaps: deque[float] = deque(maxlen=WINDOW)
         self._deadline: float | None = None
         self.heard: float | None = None
-        self.last_gap = 0.0
-        self._away: float | None = None
 
     def hear(self, now: float) -> None:
         """A message arrived at ``now`` (seconds, any clock)."""
-        before = self.heard if self.heard is not None else self._away
-        self.last_gap = now - before if before is not None else 0.0
         if self.heard is not None:
-            self._gaps.append(self.last_gap)
+            self._gaps.append(now - self.heard)
             self._deadline = None
         self.heard = now
 
     def rest(self) -> None:
         """The neighbour died or left: the gap until it is back says nothing of its habits."""
-        if self.heard is not None:
-            self._away, self.heard = self.heard, None
+        self.heard = None
 
     @property
-    def deadline(self) -> float | None:
-        """Longest gap in seconds that is still normal; None as long as too few were seen."""
+    def deadline(self) -> float:
+        """Longest gap in seconds that is still normal."""
         if len(self._gaps) < ENOUGH:
-            return None
+            return UNKNOWN_S
         if self._deadline is None:
             median = statistics.median(self._gaps)
             spread = statistics.median(abs(gap - median) for gap in self._gaps)
@@ -91,7 +88,7 @@ class Rhythm:
 
     def overdue(self, now: float, slack: float) -> bool:
         """Whether the silence at ``now`` is longer than the deadline and ``slack`` seconds."""
-        if self.heard is None or self.deadline is None:
+        if self.heard is None:
             return False
         return now - self.heard > self.deadline + slack
 

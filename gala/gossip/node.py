@@ -123,6 +123,7 @@ class GossipNode:
         self._known: set[int] = set()
         self._seen: dict[int, int] = {}
         self._used: dict[int, int] = {}
+        self._examined: dict[int, float] = {}
         self._ages: dict[int, int] = {}
         self._update_s = 0.0
         self._updated_at: float | None = None
@@ -357,11 +358,11 @@ class GossipNode:
             raise Refused(Refusal.DISTANCE)
 
     def _silence(self, peer: int) -> float:
-        """Gap before the newest message of ``peer``, in its typical gaps."""
-        rhythm = self.members.rhythms[peer]
-        if not rhythm.typical:
-            return 1.0
-        return rhythm.last_gap / rhythm.typical
+        """Time since the last message of ``peer`` that was looked into, in its typical gaps."""
+        now, typical = time.monotonic(), self.members.rhythms[peer].typical
+        before = self._examined.get(peer, now)
+        self._examined[peer] = now
+        return (now - before) / typical if typical else 1.0
 
     def _refuse(self, peer: int, reason: Refusal) -> None:
         self.refused[reason] += 1
@@ -370,8 +371,8 @@ class GossipNode:
         self._used[peer] = version
         self.transport.acknowledge(peer, version)
         if self._quarantine.refuse(peer):
-            text = f"agent {peer} is in quarantine: {QUARANTINE} messages in a row {_verb(reason)}"
-            self.news.append(("refused", text))
+            text = f"{QUARANTINE} messages in a row were refused, the last one: {reason}"
+            self.news.append(("refused", f"agent {peer} is in quarantine: {text}"))
 
     def _on_change(self, peer: int, old: PeerState, new: PeerState) -> None:
         if new is PeerState.JOINING:
@@ -423,8 +424,3 @@ _NEWS = {
     PeerState.DOWN: ("dead", "is down; its weight stays with self"),
     PeerState.LEFT: ("leave", "has left"),
 }
-
-
-def _verb(reason: Refusal) -> str:
-    text = str(reason)
-    return text if text.split()[0] in ("lies", "holds", "belongs", "claims") else f"refused: {text}"

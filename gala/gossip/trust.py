@@ -5,8 +5,9 @@ that has lost its way (a broken optimizer, damaged memory). It is refused beyond
 the median distance of the messages accepted lately.
 
 Distance grows for good reasons too: two sides of a cut network drift apart while they cannot talk.
-The radius therefore grows with the silence of the sender, and shrinks back as the sides do: a
-sender is believed up to twice the distance at which it was last believed.
+The radius therefore grows with the silence of the sender, stays so until the sender is believed,
+and shrinks back as the sides find together: a sender is believed up to twice the distance at which
+it was last believed.
 """
 
 from __future__ import annotations
@@ -36,23 +37,27 @@ class TrustRadius:
         self._factor = factor
         self._distances: deque[float] = deque(maxlen=WINDOW)
         self._believed: dict[int, float] = {}
+        self._granted: dict[int, float] = {}
 
-    def radius(self, peer: int, silence: float = 1.0) -> float:
-        """Largest distance that is accepted from ``peer`` now; infinite at first.
+    def radius(self, peer: int) -> float:
+        """Largest distance that is accepted from ``peer`` now; infinite at first."""
+        if len(self._distances) < ENOUGH:
+            return float("inf")
+        usual = self._factor * statistics.median(self._distances)
+        return max(usual * self._granted.get(peer, 1.0), 2.0 * self._believed.get(peer, 0.0))
+
+    def accepts(self, peer: int, distance: float, silence: float = 1.0) -> bool:
+        """Whether ``||x_peer - x||_2 = distance`` is believed; remembers it if so.
 
         Args:
             peer: the sender.
+            distance: of its message.
             silence: gap before this message, in typical gaps of the sender.
         """
-        if len(self._distances) < ENOUGH:
-            return float("inf")
-        usual = self._factor * statistics.median(self._distances) * max(silence, 1.0)
-        return max(usual, 2.0 * self._believed.get(peer, 0.0))
-
-    def accepts(self, peer: int, distance: float, silence: float = 1.0) -> bool:
-        """Whether ``||x_peer - x||_2 = distance`` is believed; remembers it if so."""
-        if not distance <= self.radius(peer, silence):
+        self._granted[peer] = max(self._granted.get(peer, 1.0), silence)
+        if not distance <= self.radius(peer):
             return False
+        self._granted.pop(peer)
         self._distances.append(distance)
         self._believed[peer] = distance
         return True

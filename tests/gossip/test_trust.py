@@ -41,6 +41,13 @@ def test_silence_widens_the_radius() -> None:
     assert trust.accepts(1, 500.0, silence=60.0)
 
 
+def test_what_silence_granted_stays_until_the_sender_is_believed() -> None:
+    trust = settled()
+    assert not trust.accepts(1, 5000.0, silence=60.0)
+    assert trust.accepts(1, 500.0), "a later one, nearer"
+    assert not trust.accepts(1, 1001.0), "granted once"
+
+
 def test_two_sides_of_a_cut_find_together_again() -> None:
     """Each message halves the distance: all must be believed on the way back."""
     trust = settled(distance=1.0)
