@@ -176,7 +176,7 @@ class Observer:
             others = {j: found[j] for j in node.neighbours if j in found}
             self._kl = agent.behaviour.from_others(agent.flat.data, others)
         if (news := self._tracker.news()) is not None:
-            self.event("bound", news)
+            self._tell("bound", news)
         if ball is None:
             return self._ends_here(None)
         coupling = agent.coupling
@@ -186,8 +186,14 @@ class Observer:
                 coupling.pace.controller.measured(mine / ball.mean_norm)
         wrong = self._alarm.look(ball.ratio, ball.relative)
         if wrong is not None:
-            self.event("alarm", wrong)
+            self._tell("alarm", wrong)
         return self._ends_here(wrong)
+
+    def _tell(self, kind: str, message: str) -> None:
+        """An event that the person at the terminal should see, too."""
+        self.event(kind, message)
+        if self._console is not None:
+            self._console.say(f"{kind}: {message}")
 
     def _ends_here(self, wrong: str | None) -> bool:
         """Whether an alarm, of this or another agent, is to end the run."""

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import secrets
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
@@ -21,8 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from recording import RESULTS, table, write
 
+from gala.gossip.connecting import with_faults
+from gala.gossip.faulty import Faults
+from gala.gossip.message import Identity
+from gala.gossip.node import GossipNode
+from gala.gossip.shared_memory import SharedMemoryTransport
 from gala.simulation import Scenario, simulate
 from gala.simulation.scenario import draw_factors
 from gala.topology import load_topology
@@ -80,14 +85,6 @@ CONDITIONS = (
 
 def agent(case: Case, rank: int, run: str, folder: Path) -> None:
     """One process: sleep, add a random vector, publish, mix; write down what happened."""
-    import torch
-
-    from gala.gossip.connecting import with_faults
-    from gala.gossip.faulty import Faults
-    from gala.gossip.message import Identity
-    from gala.gossip.node import GossipNode
-    from gala.gossip.shared_memory import SharedMemoryTransport
-
     torch.set_num_threads(1)
     topology = load_topology(case.topology, case.agents)
     identity = Identity(run=run, topology=topology.hash, layout="00" * 8)
@@ -136,18 +133,19 @@ def agent(case: Case, rank: int, run: str, folder: Path) -> None:
 def measure(case: Case, folder: Path) -> dict[str, float]:
     """Run the processes of ``case``; mean staleness and divergence."""
     run = secrets.token_hex(8)
+    fork = multiprocessing.get_context("fork")  # torch is loaded once, for all
     processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, "--agent", str(rank), "--case", json.dumps(asdict(case)),
-             "--run", run, "--folder", str(folder)]
-        )
-        for rank in range(case.agents)
-    ]  # fmt: skip
+        fork.Process(target=agent, args=(case, rank, run, folder)) for rank in range(case.agents)
+    ]
+    for process in processes:
+        process.start()
     while len(list(folder.glob("*.ready"))) < case.agents:
         time.sleep(0.05)
     (folder / "start.new").write_text(repr(time.time() + 1.0))
     (folder / "start.new").rename(folder / "start")
-    if any(process.wait() for process in processes):
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
         raise SystemExit("an agent failed")
     rows = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(case.agents)]
     seconds = case.updates * UPDATE_S
@@ -223,15 +221,8 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """Measure, predict, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--updates", type=int, default=400, help="per agent of speed 1")
-    parser.add_argument("--agent", type=int, help=argparse.SUPPRESS)
-    for name in ("case", "run", "folder"):
-        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    parser.add_argument("--updates", type=int, default=300, help="per agent of speed 1")
     given = parser.parse_args()
-    if given.agent is not None:
-        case = Case(**json.loads(given.case))
-        agent(case, given.agent, given.run, Path(given.folder))
-        return
     results = []
     for agents in (4, 8):
         for topology in ("ring", "exponential"):

@@ -141,6 +141,7 @@ class DivergenceTracker:
         self._last_tick = self._tick_of(0)
         self.ball: Ball | None = None
         self._known: tuple[frozenset[int], bool] | None = None
+        self._rumour: tuple[frozenset[int], bool] | None = None
 
     @property
     def last_tick(self) -> int:
@@ -150,12 +151,17 @@ class DivergenceTracker:
     def news(self) -> str | None:
         """What became of the bound when an agent died or came back, or when it came or went.
 
-        A dead agent changes the graph, hence beta and the bound. None when nothing changed.
+        A dead agent changes the graph, hence beta and the bound. Call it once at every tick: what
+        two ticks in a row say is believed, as an agent can be late for one. None when nothing
+        changed.
         """
         ball = self.ball
         if ball is None or self._topology is None:
             return None
         now = frozenset(ball.to_mean), ball.epsilon is not None
+        rumoured, self._rumour = self._rumour, now
+        if now != rumoured:
+            return None
         before, self._known = self._known, now
         everybody = len(now[0]) == self._topology.agents
         if now == before or (before is None and everybody and now[1]):
