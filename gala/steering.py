@@ -11,7 +11,7 @@ from torch import Tensor
 from gala.config import Config
 from gala.divergence.controller import EpsilonController, spread
 from gala.divergence.policy import PolicyDivergence
-from gala.divergence.trigger import DriftTrigger, PolicyTrigger
+from gala.divergence.trigger import Trigger, drift
 from gala.topology import Topology, spectrum
 
 
@@ -43,8 +43,7 @@ class EpsilonPace:
 
     def due(self) -> bool:
         """See :class:`Pace`."""
-        norm = max(float(self._vector.norm()), 1e-30)
-        return self.controller.due(float(torch.dist(self._vector, self._sent)) / norm)
+        return self.controller.due(drift(self._sent, self._vector))
 
     def sent(self) -> None:
         """See :class:`Pace`."""
@@ -89,7 +88,7 @@ def pace_of(
         )
         return EpsilonPace(vector, controller)
     if gossip.trigger == "drift":
-        return DriftTrigger(vector, gossip.trigger_threshold)
+        return Trigger(vector, drift, gossip.trigger_threshold)
     if gossip.trigger == "kl":
-        return PolicyTrigger(vector, behaviour.between, gossip.trigger_threshold)
+        return Trigger(vector, behaviour.between, gossip.trigger_threshold)
     return None

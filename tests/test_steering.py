@@ -8,7 +8,7 @@ import torch
 from gala.config import Config, GossipConfig
 from gala.divergence.controller import EpsilonController, spread
 from gala.divergence.policy import PolicyDivergence
-from gala.divergence.trigger import DriftTrigger, PolicyTrigger
+from gala.divergence.trigger import Trigger, drift
 from gala.errors import UserError
 from gala.request import read_request
 from gala.steering import EpsilonPace, pace_of
@@ -24,8 +24,9 @@ def pace(**options: object) -> object:
 
 def test_each_option_has_its_pace() -> None:
     assert pace() is None
-    assert isinstance(pace(trigger="drift"), DriftTrigger)
-    assert isinstance(pace(trigger="kl"), PolicyTrigger)
+    for name, distance in (("drift", drift), ("kl", NOBODY.between)):
+        trigger = pace(trigger=name)
+        assert isinstance(trigger, Trigger) and trigger._distance == distance
     assert isinstance(pace(epsilon_target=0.1), EpsilonPace)
 
 

@@ -5,7 +5,7 @@ import pytest
 from event_by_event import run_nodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from script import Script
 
 from gala.simulation.asynchronous import Asynchronous
 from gala.simulation.links import Links, Wiring
@@ -14,18 +14,6 @@ from gala.simulation.tally import Tally
 from gala.topology import load_topology
 
 FAMILIES = ["ring", "directed-ring", "exponential", "one-peer-exponential", "star", "random-peer"]
-
-
-class Script:
-    """Prepared numbers for each agent, in the order of its updates."""
-
-    def __init__(self, numbers: NDArray[np.float64]) -> None:
-        self.numbers, self.used = numbers, np.zeros(len(numbers), np.int64)
-
-    def draw(self, agents: NDArray[np.int64]) -> NDArray[np.float64]:
-        found = self.numbers[agents, self.used[agents]]
-        self.used[agents] += 1
-        return found
 
 
 def simulated(topology, durations, updates, scenario):

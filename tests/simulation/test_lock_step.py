@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from script import Script
 
 from gala.gossip.in_process import Crowd, InProcessTransport
 from gala.gossip.message import Identity
@@ -13,16 +14,6 @@ from gala.simulation.lock_step import LockStep
 from gala.simulation.scenario import Scenario
 from gala.simulation.tally import Tally
 from gala.topology import load_topology
-
-
-class Script:
-    def __init__(self, numbers: np.ndarray) -> None:
-        self.numbers, self.used = numbers, np.zeros(len(numbers), np.int64)
-
-    def draw(self, agents: np.ndarray) -> np.ndarray:
-        found = self.numbers[agents, self.used[agents]]
-        self.used[agents] += 1
-        return found
 
 
 def run(topology, durations: np.ndarray, updates: np.ndarray, **conditions):
