@@ -39,7 +39,7 @@ SEEDS = 8
 """Predictions that are averaged."""
 LATE_MS = 150.0
 """A run in which the machine held up a process for longer is repeated ..."""
-MOST_TRIALS = 4
+MOST_TRIALS = 8
 """... so often at most."""
 WARM = 0.1
 """Share of the run that is left out on both sides of the comparison."""
