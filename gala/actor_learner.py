@@ -15,6 +15,7 @@ from gala import checkpoint, supervisor
 from gala.algorithms.a2c import A2C, scaled_lr
 from gala.config import Config
 from gala.coupling import AllReduce, Coupling, Gossip, Independent
+from gala.divergence.policy import PolicyDivergence
 from gala.envs import VectorEnv
 from gala.flat import FlatParameters
 from gala.gossip import GossipNode, Identity, shared_memory
@@ -25,11 +26,13 @@ from gala.gossip.mixing import mixer_of
 from gala.gossip.wire import wire_format
 from gala.launch import Launch
 from gala.networks import Policy
+from gala.networks.policy import distribution_at
 from gala.networks.precision import ComputePolicy, choose_precision
 from gala.observer import Observer
 from gala.rollouts import Collector
 from gala.run_folder import RunFolder
 from gala.signals import StopRequest
+from gala.steering import EpsilonPace, pace_of
 from gala.telemetry.console import Console
 from gala.telemetry.reader import RunReader
 from gala.topology import Topology
@@ -81,6 +84,8 @@ class ActorLearner:
     Attributes:
         update: local updates done.
         step: environment steps done by this agent.
+        alarmed: whether an alarm is to end the run.
+        behaviour: compares policies on this agent's observations.
     """
 
     def __init__(
@@ -110,9 +115,17 @@ class ActorLearner:
         )
         lr = scaled_lr(config.a2c, config.env.num_envs * launch.agents)
         self.algorithm = A2C(config.a2c, self.flat, self.compute, lr=lr)
-        self.coupling = build_coupling(setting, self.flat, stop)
+        self.behaviour = PolicyDivergence(
+            lambda: self.collector.recent().to(setting.device),
+            lambda vector, obs: distribution_at(
+                policy, self.flat.layout, vector.to(setting.device), obs
+            ),
+            policy.head.kl,
+        )
+        self.coupling = build_coupling(setting, self.flat, stop, self.behaviour)
         self.update = 0
         self.step = 0
+        self.alarmed = False
         self.observer = Observer(self, console)
         self._checkpoint_every = self._updates_between_checkpoints()
         faults = config.faults
@@ -142,11 +155,12 @@ class ActorLearner:
             self.algorithm.schedule(self.progress())
             if self.update % self._checkpoint_every == 0:
                 self.save()
-            self.observer.observe(losses)
+            self.alarmed |= self.observer.observe(losses)
             self.observer.lap("log")
             self._straggler.lag()
         self.save()
-        self.observer.finish("stopped" if self._stop.requested else "done")
+        kind = "alarm" if self.alarmed else "stopped" if self._stop.requested else "done"
+        self.observer.finish(kind)
 
     def progress(self) -> float:
         """Done share of the run's steps, counted over all agents, in [0, 1]."""
@@ -235,7 +249,7 @@ class ActorLearner:
 
     def _last_update(self) -> int:
         """The update after which to stop, as far as is known now."""
-        if self._stop.requested:
+        if self._stop.requested or self.alarmed:
             self.coupling.ask_to_stop(self.update)
         asked = self.coupling.stops_at()
         if self.coupling.lock_step:
@@ -277,7 +291,9 @@ def agent_seed(seed: int, rank: int, stream: int = 0, life: int = 0) -> int:
     return int(words[0] >> 1)
 
 
-def build_coupling(setting: Setting, flat: FlatParameters, stop: StopRequest) -> Coupling:
+def build_coupling(
+    setting: Setting, flat: FlatParameters, stop: StopRequest, behaviour: PolicyDivergence
+) -> Coupling:
     """The coupling that the configuration names."""
     config, launch = setting.config, setting.launch
     if config.coupling == "allreduce":
@@ -321,8 +337,12 @@ def build_coupling(setting: Setting, flat: FlatParameters, stop: StopRequest) ->
         max_staleness=config.gossip.max_staleness,
         policy=config.gossip.staleness_policy,
         timeout_s=config.gossip.timeout_s,
+        partial=config.gossip.trigger != "none",
         trust_factor=config.gossip.trust_radius,
         incarnation=launch.life,
         aborted=lambda: stop.urgent,
     )
-    return Gossip(node, on_first=lambda: launch.announce("running"))
+    pace = pace_of(config, topology, flat.data, behaviour)
+    if isinstance(pace, EpsilonPace):
+        node.before_mix = pace.hear
+    return Gossip(node, on_first=lambda: launch.announce("running"), pace=pace)

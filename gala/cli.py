@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -28,6 +29,31 @@ def _at_least_one(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def _number(text: str, rule: str, valid: Callable[[float], bool]) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and valid(value)):
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}")
+    return value
+
+
+def _positive(text: str) -> float:
+    """The type of an option that is a number above 0."""
+    return _number(text, "a number above 0", lambda value: value > 0)
+
+
+def _not_negative(text: str) -> float:
+    """The type of an option that is a number of at least 0."""
+    return _number(text, "a number of at least 0", lambda value: value >= 0)
+
+
+def _probability(text: str) -> float:
+    """The type of an option that is a share, all excluded."""
+    return _number(text, "a number of at least 0 and below 1", lambda value: 0 <= value < 1)
 
 
 def _whole(text: str) -> int:
@@ -196,6 +222,67 @@ def _suggest(arguments: Arguments) -> int:
     return EXIT_OK
 
 
+def simulate(arguments: Arguments) -> int:
+    """Predict a cluster under virtual time: gala simulate --topology ring --agents 1000"""
+    parser = _Parser(prog="gala simulate", description=simulate.__doc__)
+    add = parser.add_argument
+    add("--topology", default="exponential", help="topology file, or name (%(default)s)")
+    add("--agents", type=_at_least_one, required=True, help="number of agents")
+    add("--updates", type=_at_least_one, default=1000, help="per agent (%(default)s)")
+    add("--update-ms", type=_positive, default=100.0, help="mean time of one (%(default)g)")
+    add("--speed", default="constant", metavar="KIND",
+        help="constant, lognormal:S, uniform:A:B, straggler:K:FACTOR: "
+        "how the time of an update differs between agents (%(default)s)")  # fmt: skip
+    add("--update-jitter", type=_not_negative, default=0.0, metavar="S",
+        help="and from update to update: deviation of its logarithm (%(default)g)")  # fmt: skip
+    add("--latency-ms", type=_not_negative, default=0.0, help="of a message (%(default)g)")
+    add("--jitter-ms", type=_not_negative, default=0.0, help="up to so much more (%(default)g)")
+    add("--loss", type=_probability, default=0.0, help="share of messages lost (%(default)g)")
+    add("--churn", type=_probability, default=0.0,
+        help="probability per update that an agent dies (%(default)g)")  # fmt: skip
+    add("--restart-s", type=_not_negative, default=2.0,
+        help="until a joiner takes its place (%(default)g)")  # fmt: skip
+    add("--params", type=_at_least_one, default=866_439, help="of the network (%(default)s)")
+    add("--bandwidth-mbit", type=_positive, help="of an agent's link, Mbit/s (endless)")
+    add("--max-staleness", type=_whole, help="updates without a mix before waiting (never)")
+    add("--staleness-policy", choices=("wait", "skip"), default="wait", help="(%(default)s)")
+    add("--dimension", type=_at_least_one, default=8, help="of the stand-ins (%(default)s)")
+    add("--correlation", type=_probability, default=0.0, help="of updates (%(default)g)")
+    add("--seed", type=_whole, default=1, help="(%(default)s)")
+    add("--effects", action="store_true", help="also without each trouble, one at a time")
+    add("--plot", type=Path, help="also draw it into this picture")
+    add("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args(arguments)
+    if given.dimension < 2:
+        raise UserError("must be at least 2", field="--dimension")
+    from gala.simulation import command
+    from gala.simulation.scenario import Scenario
+
+    scenario = Scenario(
+        updates=given.updates,
+        update_s=given.update_ms / 1e3,
+        speed=given.speed,
+        update_jitter=given.update_jitter,
+        latency_s=given.latency_ms / 1e3,
+        jitter_s=given.jitter_ms / 1e3,
+        loss=given.loss,
+        churn=given.churn,
+        restart_s=given.restart_s,
+        parameters=given.params,
+        bandwidth_mbit=given.bandwidth_mbit,
+        max_staleness=given.max_staleness,
+        policy=given.staleness_policy,
+        dimension=given.dimension,
+        correlation=given.correlation,
+        seed=given.seed,
+    )
+    command.run(
+        given.topology, given.agents, scenario, effects=given.effects, plot=given.plot,
+        json=given.json,
+    )  # fmt: skip
+    return EXIT_OK
+
+
 def _take_agents(arguments: Arguments) -> tuple[list[str], int]:
     """Split ``--agents N`` off a command line."""
     rest, agents = list(arguments), 1
@@ -228,4 +315,5 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "launch": launch,
     "eval": evaluate,
     "topology": topology,
+    "simulate": simulate,
 }

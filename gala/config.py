@@ -153,6 +153,12 @@ class GossipConfig:
     """How parameters are sent: exact, in half, or in a quarter of the bytes."""
     timeout_s: PositiveFloat = 60.0
     """Longest wait for a living neighbour before its weight stays with self for one mix."""
+    epsilon_target: PositiveFloat | None = None
+    """Hold |x_i - mean| / |mean| at or under this, with as few messages as it takes."""
+    trigger: Literal["none", "drift", "kl"] = "none"
+    """Publish only what moved since the last message: the parameters, or the policy."""
+    trigger_threshold: PositiveFloat = 0.01
+    """drift: relative to the norm of the parameters; kl: in nats, on own observations."""
     trust_radius: Annotated[float, Field(gt=1.0)] | None = 10.0
     """Refuse messages further away than so many times the median distance; null: believe all."""
 
@@ -193,6 +199,12 @@ class DivergenceConfig:
     """Seconds between two parameter sketches of each agent."""
     sketch_size: Annotated[int, Field(ge=16, le=65536)] = 256
     """Buckets of a sketch; the relative error of a distance is about 1/sqrt(2 x buckets)."""
+    per_layer: bool = False
+    """Also measure each tensor of the network by itself."""
+    alarm_ticks: Positive = 3
+    """Measurements in a row outside of the ball that make an alarm."""
+    alarm_limit: PositiveFloat | None = None
+    """Also sound the alarm when |x_i - mean| / |mean| of an agent is above this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +259,8 @@ class Config:
     """Topology file, or the name of a shipped one."""
     coupling: Coupling = "gossip"
     """gossip; allreduce: gradients averaged at each update (synchronous A2C); none: independent."""
+    exit_on_alarm: bool = False
+    """Stop with a checkpoint and exit code 3 when the agents leave the epsilon-ball."""
     total_steps: Positive = 1_000_000
     """Environment steps, counted over all agents."""
     seed: NonNegative = 1

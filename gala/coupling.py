@@ -17,6 +17,7 @@ from torch import Tensor
 from gala.gossip import GossipNode
 from gala.gossip.message import NEVER
 from gala.launch import Launch
+from gala.steering import Pace
 
 
 class Coupling(Protocol):
@@ -79,10 +80,16 @@ class Gossip:
     Args:
         node: does it.
         on_first: called once, when the first update is published.
+        pace: decides which updates are published; None: all.
     """
 
-    def __init__(self, node: GossipNode, on_first: Callable[[], None] = lambda: None) -> None:
-        self.node = node
+    def __init__(
+        self,
+        node: GossipNode,
+        on_first: Callable[[], None] = lambda: None,
+        pace: Pace | None = None,
+    ) -> None:
+        self.node, self.pace = node, pace
         self.lock_step = node.lock_step
         self._on_first: Callable[[], None] | None = on_first
 
@@ -94,7 +101,13 @@ class Gossip:
         if self._on_first is not None:  # from now on, who comes late must join
             self._on_first()
             self._on_first = None
-        self.node.publish(update=update, step=step)
+        if self.pace is None:
+            self.node.publish(update=update, step=step)
+        elif self.pace.due():
+            self.node.publish(update=update, step=step)
+            self.pace.sent()
+        else:
+            self.node.rest()
         return self.node.mix()
 
     def ask_to_stop(self, update: int) -> None:

@@ -12,6 +12,9 @@ MALLOC_KEEP_BYTES = 256 * 2**20
 """Freed blocks below this size stay with the process: the page faults of freshly mapped tensors
 cost float32 inference up to 30 %."""
 
+ALARM_VARIABLE = "GALA_ALARM_FILE"
+"""A file that workers of ``gala train`` touch when an alarm ends the run."""
+
 STORE_VARIABLE = "GALA_STORE"
 """Where agents that were started one by one meet: ``tcp://host:port`` or ``file:///folder``."""
 

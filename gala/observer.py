@@ -15,8 +15,11 @@ from torch import Tensor
 from gala.algorithms.a2c import statistics
 from gala.atomic_file import write_atomic
 from gala.coupling import Gossip
+from gala.divergence.alarm import Alarm
+from gala.divergence.layers import LayerTracker
 from gala.divergence.tracker import DivergenceTracker, UpdateNorms, exact_total
 from gala.gossip import GossipNode
+from gala.steering import EpsilonPace
 from gala.telemetry.console import Console
 from gala.telemetry.reader import RunReader, steps_recorded
 from gala.telemetry.tensorboard import TensorBoardSink
@@ -65,8 +68,28 @@ class Observer:
             sketch_size=setting.config.divergence.sketch_size,
             topology=setting.topology if node is not None else None,
             lock_step=agent.coupling.lock_step,
+            unbound=(
+                "messages are sent when there is news, and mixed one by one"
+                if setting.config.gossip.trigger != "none"
+                else None
+            ),
             incarnation=life,
         )
+        divergence = setting.config.divergence
+        self._layers = (
+            LayerTracker(
+                run.path,
+                rank=rank,
+                agents=setting.launch.agents,
+                layout=agent.flat.layout,
+                incarnation=life,
+            )
+            if divergence.per_layer
+            else None
+        )
+        self._alarm = Alarm(divergence.alarm_ticks, divergence.alarm_limit)
+        self._kl: Metrics = {}
+        self._began = time.time()
         self._console = console(self._reader) if console is not None else None
         self._laps = dict.fromkeys(PHASES, 0.0)
         self._lap_start = time.perf_counter()
@@ -93,6 +116,11 @@ class Observer:
         coupling = self._agent.coupling
         return coupling.node if isinstance(coupling, Gossip) else None
 
+    @property
+    def _paced(self) -> bool:
+        coupling = self._agent.coupling
+        return isinstance(coupling, Gossip) and coupling.pace is not None
+
     def start(self) -> None:
         """Note the start; call right before the first update."""
         self._last_update, self._last_step = self._agent.update, self._agent.step
@@ -108,8 +136,12 @@ class Observer:
         self._laps[phase] += now - self._lap_start
         self._lap_start = now
 
-    def observe(self, losses: dict[str, Tensor]) -> None:
-        """After each update: sketch when a tick is due, record when ``log.every_s`` have passed."""
+    def observe(self, losses: dict[str, Tensor]) -> bool:
+        """After each update: sketch when a tick is due, record when ``log.every_s`` have passed.
+
+        Returns:
+            Whether an alarm is to end the run.
+        """
         agent, node = self._agent, self._node
         if node is not None:
             self._staleness_max = max(self._staleness_max, node.staleness)
@@ -123,11 +155,58 @@ class Observer:
         )
         while node is not None and node.news:
             self.event(*node.news.popleft())
-        if ticked and node is not None and agent.setting.launch.leads:
-            # one host, one look into all mailboxes: what the sketches only estimate
-            self._exact = exact_total(node.snapshot().values())
+        alarm = self._look_around() if ticked else False
         if time.perf_counter() - self._last_time >= self._log.every_s:
             self._record(losses)
+        return alarm
+
+    def _look_around(self) -> bool:
+        """At a tick: everything about the ball that takes more than a sketch."""
+        agent, node, ball = self._agent, self._node, self._tracker.ball
+        if self._layers is not None:
+            self._layers.observe(
+                agent.flat.data, tick=self._tracker.last_tick, update=agent.update, step=agent.step
+            )
+        if node is not None:
+            # one host, one look into all mailboxes: what the sketches only estimate
+            leads = agent.setting.launch.leads
+            found = node.snapshot(None if leads else node.neighbours)
+            if leads and not self._paced:  # else mailboxes hold what was sent long ago
+                self._exact = exact_total(found.values())
+            others = {j: found[j] for j in node.neighbours if j in found}
+            self._kl = agent.behaviour.from_others(agent.flat.data, others)
+        if (news := self._tracker.news()) is not None:
+            self._tell("bound", news)
+        if ball is None:
+            return self._ends_here(None)
+        coupling = agent.coupling
+        if isinstance(coupling, Gossip) and isinstance(coupling.pace, EpsilonPace):
+            mine = ball.to_mean.get(agent.setting.launch.rank)
+            if mine is not None and ball.mean_norm:
+                coupling.pace.controller.measured(mine / ball.mean_norm)
+        wrong = self._alarm.look(ball.ratio, ball.relative)
+        if wrong is not None:
+            self._tell("alarm", wrong)
+        return self._ends_here(wrong)
+
+    def _tell(self, kind: str, message: str) -> None:
+        """An event that the person at the terminal should see, too."""
+        self.event(kind, message)
+        if self._console is not None:
+            self._console.say(f"{kind}: {message}")
+
+    def _ends_here(self, wrong: str | None) -> bool:
+        """Whether an alarm, of this or another agent, is to end the run."""
+        setting = self._agent.setting
+        if not setting.config.exit_on_alarm:
+            return False
+        if wrong is not None:
+            write_atomic(setting.run.alarm, wrong)
+            return True
+        try:
+            return setting.run.alarm.stat().st_mtime >= self._began
+        except OSError:
+            return False
 
     def steps_of_others(self) -> int:
         """Environment steps of all other agents, never more than they did.
@@ -152,13 +231,15 @@ class Observer:
         """The last record and the summary."""
         if self._agent.update > self._last_update:
             self._record({})
-        self.event("stop" if kind == "stopped" else "done", kind)
+        self.event("done" if kind == "done" else "stop", kind)
         if self._console is not None:
-            self._console.finish(stopped=kind == "stopped")
+            self._console.finish(stopped=kind != "done")
 
     def close(self) -> None:
         """Close all files."""
         self._tracker.close()
+        if self._layers is not None:
+            self._layers.close()
         self._writer.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
@@ -169,7 +250,9 @@ class Observer:
         if losses:
             metrics |= statistics(losses)
         metrics |= self._gossip_metrics()
-        metrics |= self._tracker.metrics(self.norms.supremum)
+        metrics |= self._tracker.metrics(self.norms.supremum) | self._kl
+        if self._layers is not None:
+            metrics |= self._layers.metrics()
         if self._exact is not None:
             metrics["divergence/total_exact"] = self._exact
         self._writer.record(metrics, update=agent.update, step=agent.step)
@@ -219,6 +302,9 @@ class Observer:
             metrics[f"gossip/in/{j}/age_s"] = now - header.time if header else None
             metrics[f"gossip/in/{j}/version"] = header.version if header else None
             metrics[f"gossip/in/{j}/state"] = int(node.peer_state(j))
+        coupling = self._agent.coupling
+        if isinstance(coupling, Gossip) and isinstance(coupling.pace, EpsilonPace):
+            metrics["gossip/period"] = coupling.pace.controller.period
         self._staleness_max, self._waited_s = 0, counters.waited_s
         return metrics
 

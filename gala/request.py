@@ -79,6 +79,7 @@ def read_request(
     else:
         config = from_document(parse_yaml("{}", "command line"), options)
     topology = load_topology(config.topology, agents)
+    _require_steerable(config, topology)
     folder = resume if resume is not None else launch.get("run_dir")
     return Request(
         config=config,
@@ -88,6 +89,32 @@ def read_request(
         experiment=experiment,
         agents_per_process=k,
     )
+
+
+def _require_steerable(config: Config, topology: Topology) -> None:
+    """Refuse combinations of steering that contradict each other.
+
+    Raises:
+        UserError: naming the option to change.
+    """
+    gossip = config.gossip
+    name = "--gossip.epsilon-target" if gossip.epsilon_target is not None else "--gossip.trigger"
+    if gossip.epsilon_target is None and gossip.trigger == "none":
+        return
+    if gossip.epsilon_target is not None and gossip.trigger != "none":
+        raise UserError(
+            "decides when to publish, and so does --gossip.trigger", field=name, hint="take one"
+        )
+    if config.coupling != "gossip":
+        raise UserError(f"needs gossip, the coupling is {config.coupling}", field=name)
+    if gossip.max_staleness is not None and gossip.staleness_policy == "wait":
+        raise UserError(
+            "agents would wait for messages that are not sent",
+            field=name,
+            hint="--gossip.max-staleness null",
+        )
+    if topology.push_sum:
+        raise UserError("push-sum messages cannot be left out", field=name, hint="weights: uniform")
 
 
 def _resumed(

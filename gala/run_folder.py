@@ -46,6 +46,11 @@ class RunFolder:
         """What started when, where, with which versions."""
         return self.path / "meta.json"
 
+    @property
+    def alarm(self) -> Path:
+        """Written by an agent whose alarm ends the run."""
+        return self.path / "alarm"
+
     def rank(self, rank: int) -> Path:
         """The folder of one agent."""
         return self.path / f"rank_{rank:02d}"

@@ -10,15 +10,19 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
-from gala.launch_environment import worker_environment
+from gala.errors import EXIT_ALARM
+from gala.launch_environment import ALARM_VARIABLE, worker_environment
 from gala.supervisor import children, die_with_parent
 
 
 def torchrun(arguments: Sequence[str], agents: int) -> int:
-    """Run ``agents`` workers of ``gala.train`` on this host; returns torchrun's exit code.
+    """Run ``agents`` workers of ``gala.train`` on this host; returns its exit code, or 3 after an
+    alarm that was to end the run.
 
     Args:
         arguments: the command line of ``gala.train``.
@@ -29,9 +33,11 @@ def torchrun(arguments: Sequence[str], agents: int) -> int:
         *("--standalone", f"--nproc-per-node={agents}"),
         *("-m", "gala.train", *arguments),
     ]
+    folder = tempfile.TemporaryDirectory(prefix="gala-")
+    note = Path(folder.name) / "alarm"
     process = subprocess.Popen(
         command,
-        env=worker_environment(agents),
+        env=worker_environment(agents) | {ALARM_VARIABLE: str(note)},
         start_new_session=True,  # the terminal's Ctrl-C reaches this process alone
         preexec_fn=die_with_parent,
     )
@@ -46,7 +52,9 @@ def torchrun(arguments: Sequence[str], agents: int) -> int:
 
     previous = {n: signal.signal(n, forward) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return process.wait()
+        code = process.wait()
+        return EXIT_ALARM if code == 0 and note.exists() else code
     finally:
+        folder.cleanup()
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -12,8 +12,10 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
-from gala.errors import EXIT_BAD_INPUT, EXIT_OK, UserError
+from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
+from gala.launch_environment import ALARM_VARIABLE
 from gala.supervisor import supervise, supervises
 
 
@@ -39,16 +41,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from gala.training import train
 
     try:
-        train(request)
+        code = train(request)
     except UserError as error:
         return _complain(error)
+    note = os.environ.get(ALARM_VARIABLE)
+    if code == EXIT_ALARM and note is not None:
+        Path(note).touch()  # `gala train` ends with this code; torchrun would call it a crash
+        code = EXIT_OK
     if threading.active_count() > 1:
         # A thread that hangs in gloo, because its neighbour does, would abort the interpreter's
         # own way out. Everything is saved and closed: leave without it.
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(EXIT_OK)
-    return EXIT_OK
+        os._exit(code)
+    return code
 
 
 def _complain(error: UserError) -> int:

@@ -18,7 +18,7 @@ from gala.atomic_file import write_atomic
 from gala.config import Config
 from gala.divergence.bound import NoBound, contraction
 from gala.envs import VectorEnv, make_vector_env
-from gala.errors import EXIT_BAD_INPUT, UserError
+from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
 from gala.gossip import shared_memory
 from gala.gossip.in_process import Crowd
 from gala.gossip.mixing import require_mixable
@@ -32,11 +32,14 @@ from gala.telemetry.console import Console
 from gala.topology import Topology
 
 
-def train(request: Request) -> None:
+def train(request: Request) -> int:
     """Run the agents of this process from start (or checkpoint, or a neighbour's place) to end.
 
     Rank 0 makes everything that a mistake of the user could break before it tells the others to go
     on, so that a mistake is reported once.
+
+    Returns:
+        The exit code: 3 after an alarm that was to end the run, else 0.
 
     Raises:
         UserError: the run cannot be made.
@@ -95,6 +98,7 @@ def train(request: Request) -> None:
             agent.close()
         if launch.meeting is not None:
             launch.meeting.close()
+    return EXIT_ALARM if any(agent.alarmed for agent in agents) else EXIT_OK
 
 
 def begin(agent: ActorLearner, *, resume: bool) -> None:

@@ -22,6 +22,9 @@ class Node:
     def publish(self, **counts: int) -> None:
         self.calls.append(("publish", counts))
 
+    def rest(self) -> None:
+        self.calls.append(("rest", {}))
+
     def mix(self) -> bool:
         self.calls.append(("mix", {}))
         return True
@@ -39,6 +42,26 @@ def test_gossip_publishes_then_mixes_and_leaves_gradients_alone() -> None:
     gossip.close()
     assert [name for name, _ in node.calls] == ["publish", "mix", "close"]
     assert node.calls[0][1] == {"update": 4, "step": 80} and gradient.tolist() == [1, 1, 1]
+
+
+def test_what_is_not_due_is_not_published_but_mixing_goes_on() -> None:
+    class EverySecond:
+        def __init__(self) -> None:
+            self.asked = self.told = 0
+
+        def due(self) -> bool:
+            self.asked += 1
+            return self.asked % 2 == 0
+
+        def sent(self) -> None:
+            self.told += 1
+
+    node, pace = Node(lock_step=False), EverySecond()
+    gossip = Gossip(node, pace=pace)  # type: ignore[arg-type]
+    for k in range(4):
+        gossip.exchange(k + 1, 0)
+    assert [name for name, _ in node.calls] == ["rest", "mix", "publish", "mix"] * 2
+    assert node.calls[2][1] == {"update": 2, "step": 0} and pace.told == 2
 
 
 @pytest.mark.parametrize(("lock_step", "stop"), [(False, 10), (True, 15)])

@@ -29,6 +29,9 @@ LOCK_STEP_TICK = 50
 WINDOW = 512
 """Updates over which the largest update norm is kept."""
 
+MANY = 16
+"""Agents beyond which distances are recorded to the neighbours alone."""
+
 Metrics = dict[str, float | None]
 
 
@@ -73,6 +76,8 @@ class Ball:
         epsilon: worst-case bound on ``total``; None when no bound applies.
         expected: expectation of ``total`` for independent updates; None likewise.
         reason: which model the bound comes from, or why there is none.
+        beta: contraction per mix of the agents that were measured; None where no bound applies.
+        apart: ``||x_i - x_j||_2``, Float64[n, n], in the order of ``to_mean``.
     """
 
     to_mean: dict[int, float]
@@ -81,6 +86,18 @@ class Ball:
     epsilon: float | None
     expected: float | None
     reason: str
+    beta: float | None
+    apart: NDArray[np.float64]
+
+    @property
+    def relative(self) -> float | None:
+        """Largest ``||x_i - mean|| / ||mean||``; None where the mean is zero."""
+        return max(self.to_mean.values()) / self.mean_norm if self.mean_norm else None
+
+    @property
+    def ratio(self) -> float | None:
+        """Divergence over its bound; None where no bound applies."""
+        return self.total / self.epsilon if self.epsilon else None
 
 
 class DivergenceTracker:
@@ -94,6 +111,7 @@ class DivergenceTracker:
         every_s: seconds between ticks.
         sketch_size: buckets of a sketch.
         topology: for the bound; None when agents do not gossip (no bound applies).
+        unbound: why no bound applies all the same; None where one may.
         lock_step: ticks count updates instead of seconds, so that equal updates are compared.
         incarnation: earlier lives of this agent.
     """
@@ -109,17 +127,51 @@ class DivergenceTracker:
         sketch_size: int,
         topology: Topology | None,
         lock_step: bool,
+        unbound: str | None = None,
         incarnation: int = 0,
     ) -> None:
         self._files = [run_dir / f"rank_{i:02d}" / "sketches.bin" for i in range(agents)]
         self._rank, self._every_s, self._lock_step = rank, every_s, lock_step
         self._topology, self._incarnation = topology, incarnation
+        self._unbound = unbound
         self._sketcher = Sketcher(parameters, sketch_size)
         self._writer = SketchWriter(self._files[rank], sketch_size)
         # Sketches are taken where a tick begins; one taken in the middle of the first would be
         # compared with those of agents that started earlier or later.
         self._last_tick = self._tick_of(0)
         self.ball: Ball | None = None
+        self._known: tuple[frozenset[int], bool] | None = None
+        self._rumour: tuple[frozenset[int], bool] | None = None
+
+    @property
+    def last_tick(self) -> int:
+        """The tick that is on."""
+        return self._last_tick
+
+    def news(self) -> str | None:
+        """What became of the bound when an agent died or came back, or when it came or went.
+
+        A dead agent changes the graph, hence beta and the bound. Call it once at every tick: what
+        two ticks in a row say is believed, as an agent can be late for one. None when nothing
+        changed.
+        """
+        ball = self.ball
+        if ball is None or self._topology is None:
+            return None
+        now = frozenset(ball.to_mean), ball.epsilon is not None
+        rumoured, self._rumour = self._rumour, now
+        if now != rumoured:
+            return None
+        before, self._known = self._known, now
+        everybody = len(now[0]) == self._topology.agents
+        if now == before or (before is None and everybody and now[1]):
+            return None
+        if ball.epsilon is None or ball.beta is None:
+            return ball.reason
+        return (
+            f"{len(now[0])} of {self._topology.agents} agents are measured: "
+            f"beta {ball.beta:.3f}, epsilon {ball.epsilon:.3g} ({ball.reason})"
+        )
 
     def tick(self, update: int) -> int | None:
         """The tick that is due at ``update``, or None when the last one is still on."""
@@ -162,7 +214,7 @@ class DivergenceTracker:
             delay=delay,
             sketch=self._sketcher(vector),
         )
-        self.ball = measure(self._files, tick - 1, self._topology) or self.ball
+        self.ball = measure(self._files, tick - 1, self._topology, self._unbound) or self.ball
         return True
 
     def metrics(self, update_norm: float) -> Metrics:
@@ -173,15 +225,33 @@ class DivergenceTracker:
             return result
         mine = ball.to_mean.get(self._rank)
         relative = mine / ball.mean_norm if mine is not None and ball.mean_norm else None
-        return result | {
-            "divergence/to_mean": mine,
-            "divergence/total": ball.total,
-            "divergence/relative": relative,
-            "divergence/sketch_error": relative_error(self._sketcher.size),
-            "divergence/epsilon": ball.epsilon,
-            "divergence/expected": ball.expected,
-            "divergence/epsilon_ratio": ball.total / ball.epsilon if ball.epsilon else None,
-        }
+        return (
+            result
+            | {
+                "divergence/to_mean": mine,
+                "divergence/total": ball.total,
+                "divergence/relative": relative,
+                "divergence/sketch_error": relative_error(self._sketcher.size),
+                "divergence/epsilon": ball.epsilon,
+                "divergence/expected": ball.expected,
+                "divergence/epsilon_ratio": ball.ratio,
+                "divergence/beta": ball.beta,
+                "divergence/agents": len(ball.to_mean),
+            }
+            | self._apart(ball)
+        )
+
+    def _apart(self, ball: Ball) -> Metrics:
+        """Distances to all others, or to those that are heard where there are many."""
+        ranks = list(ball.to_mean)
+        if self._rank not in ball.to_mean:
+            return {}
+        if len(ranks) > MANY and self._topology is not None:
+            shown = set(self._topology.in_neighbours(self._rank)) & set(ranks)
+        else:
+            shown = set(ranks[:MANY]) - {self._rank}
+        row = ball.apart[ranks.index(self._rank)]
+        return {f"divergence/to/{j}": float(row[ranks.index(j)]) for j in sorted(shown)}
 
     def close(self) -> None:
         """Close the own sketch file."""
@@ -194,8 +264,17 @@ def exact_total(vectors: Iterable[Tensor]) -> float:
     return float((rows - rows.mean(0)).norm())
 
 
-def measure(files: list[Path], tick: int, topology: Topology | None) -> Ball | None:
-    """The ball at ``tick`` from the agents' sketch files; None when fewer than one wrote it."""
+def measure(
+    files: list[Path], tick: int, topology: Topology | None, unbound: str | None = None
+) -> Ball | None:
+    """The ball at ``tick`` from the agents' sketch files; None when fewer than one wrote it.
+
+    Args:
+        files: of all agents.
+        tick: which to compare.
+        topology: for the bound; None when agents do not gossip.
+        unbound: why no bound applies all the same.
+    """
     records: dict[int, NDArray[np.void]] = {}
     for rank, path in enumerate(files):
         recent = read_sketches(path, last=4)
@@ -206,9 +285,11 @@ def measure(files: list[Path], tick: int, topology: Topology | None) -> Ball | N
         return None
     sketches = np.stack([record["sketch"] for record in records.values()]).astype(np.float64)
     to_mean = distances_to_mean(sketches)
-    epsilon = expected = None
+    epsilon = expected = beta = None
     if topology is None:
         reason = "no bound applies: the agents do not gossip"
+    elif unbound is not None:
+        reason = f"no bound applies: {unbound}"
     else:
         model = contraction(
             topology,
@@ -220,6 +301,7 @@ def measure(files: list[Path], tick: int, topology: Topology | None) -> Ball | N
         if not isinstance(model, NoBound):
             norm = math.sqrt(sum(float(r["update_norm"]) ** 2 for r in records.values()))
             epsilon, expected = model.factor * norm, model.noise_factor * norm
+            beta = model.beta
     return Ball(
         to_mean=dict(zip(records, map(float, to_mean), strict=True)),
         total=float(np.linalg.norm(to_mean)),
@@ -227,4 +309,16 @@ def measure(files: list[Path], tick: int, topology: Topology | None) -> Ball | N
         epsilon=epsilon,
         expected=expected,
         reason=reason,
+        beta=beta,
+        apart=_apart(sketches),
     )
+
+
+def _apart(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``||a_i - a_j||_2`` of Float64[n, m]."""
+    centred = rows - rows.mean(axis=0)
+    gram = centred @ centred.T
+    squares = np.diag(gram)
+    found = np.sqrt(np.maximum(squares[:, None] + squares - 2 * gram, 0.0))
+    np.fill_diagonal(found, 0.0)
+    return np.asarray(found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +32,7 @@ MAX_NEWS = 1000
 """Events kept until somebody takes them."""
 
 Policy = Literal["never", "skip", "wait"]
+BeforeMix = Callable[[Mapping[int, float], Mapping[int, Tensor], Mapping[int, int]], None]
 
 
 @dataclass(slots=True)
@@ -62,6 +63,8 @@ class GossipNode:
         policy: at ``max_staleness``, ``wait`` for the missing, ``skip`` them (their weight stays
             with self for this mix), or ``never`` do either.
         timeout_s: longest wait; then the missing neighbour's weight stays with self for this mix.
+        partial: mix with whoever is fresh, instead of when all that live are; for agents that
+            publish only when they have news.
         trust_factor: messages further away than so many times the median distance are refused;
             None: any finite message is believed.
         incarnation: earlier lives of this agent.
@@ -73,6 +76,8 @@ class GossipNode:
         refused: messages refused, by reason.
         messages: newest accepted header of each in-neighbour.
         members: the state of each in-neighbour.
+        before_mix: called with the weights of the row, the received parameters, and the local
+            updates that their senders had done.
         news: (kind, text) of what happened to neighbours; whoever logs takes them.
     """
 
@@ -89,6 +94,7 @@ class GossipNode:
         max_staleness: int | None = None,
         policy: Policy = "wait",
         timeout_s: float = 60.0,
+        partial: bool = False,
         trust_factor: float | None = None,
         incarnation: int = 0,
         aborted: Callable[[], bool] = lambda: False,
@@ -99,6 +105,8 @@ class GossipNode:
         self._wire = wire if wire is not None else Exact(vector.numel(), torch.float32)
         self._max_staleness, self._policy = max_staleness, policy
         self._timeout_s, self._aborted = timeout_s, aborted
+        self._partial = partial
+        self.before_mix: BeforeMix | None = None
         self._trust = TrustRadius(trust_factor) if trust_factor is not None else None
         self._quarantine = Quarantine()
         self._incarnation = incarnation
@@ -118,7 +126,7 @@ class GossipNode:
         self._examined: dict[int, float] = {}
         self._ages: dict[int, int] = {}
         self._update_s = 0.0
-        self._published_at: float | None = None
+        self._updated_at: float | None = None
         self._recent_staleness: deque[int] = deque(maxlen=WINDOW)
         self._recent_delay: deque[int] = deque(maxlen=WINDOW)
 
@@ -144,16 +152,10 @@ class GossipNode:
 
     def publish(self, *, update: int, step: int) -> None:
         """Put the parameters into the mailbox (Algorithm 1, line 7). Waits in lock-step only."""
-        if self.lock_step and self._published_at is not None:
+        if self.lock_step and self._updated_at is not None:
             self._await_taken()
-        now = time.monotonic()
-        if self._published_at is not None:
-            self._update_s += (now - self._published_at - self._update_s) * (
-                0.1 if self._update_s else 1.0
-            )
-        self._published_at = now
+        self.rest()
         self._version += 1
-        self.staleness += 1
         payload = self._wire.encode(self._mixer.outgoing(self._living_hearers))
         header = Header(
             identity=self._identity,
@@ -170,6 +172,16 @@ class GossipNode:
         self.counters.sent += 1
         self.counters.bytes_sent += payload.numel()
 
+    def rest(self) -> None:
+        """One more update that is not published."""
+        now = time.monotonic()
+        if self._updated_at is not None:
+            self._update_s += (now - self._updated_at - self._update_s) * (
+                0.1 if self._update_s else 1.0
+            )
+        self._updated_at = now
+        self.staleness += 1
+
     def mix(self) -> bool:
         """Average with the in-neighbours of this round if all of them are fresh (lines 8-9).
 
@@ -184,7 +196,8 @@ class GossipNode:
         fresh = {j for j in weights if self._is_fresh(j)}
         for j in weights.keys() - fresh:
             self.members.look(j, now)
-        if self._mixer.needs_all and any(self._is_needed(j) for j in weights.keys() - fresh):
+        patient = self._mixer.needs_all and not self._partial
+        if patient and any(self._is_needed(j) for j in weights.keys() - fresh):
             impatient = self._max_staleness is not None and self.staleness > self._max_staleness
             if self.lock_step or (impatient and self._policy == "wait"):
                 fresh = self._await_fresh(set(weights))
@@ -198,6 +211,8 @@ class GossipNode:
         self._round += 1
         if not received:
             return False
+        if self.before_mix is not None:
+            self.before_mix(weights, received, {j: self.messages[j].update for j in received})
         self._mixer.mix(self_weight, weights, received, self._ages)
         self._recent_staleness.append(self.staleness)
         self.staleness = 0
@@ -251,15 +266,17 @@ class GossipNode:
         self._is_fresh(peer)
         return self.members.look(peer, time.monotonic())
 
-    def snapshot(self) -> dict[int, Tensor]:
-        """Newest parameters of every agent whose mailbox can be read, own ones included.
+    def snapshot(self, peers: Iterable[int] | None = None) -> dict[int, Tensor]:
+        """Newest parameters of every agent (of ``peers``) whose mailbox can be read, and own ones.
 
         Float32[P] each. Reading disturbs nobody, but takes a copy per agent: for measurements,
         not for every update. Empty but for the own ones where messages are not parameters
         (push-sum).
         """
         found = {self.rank: self._vector.detach().cpu().clone()}
-        for peer in range(self.topology.agents) if self._mixer.needs_all else ():
+        if peers is None:
+            peers = range(self.topology.agents)
+        for peer in peers if self._mixer.needs_all else ():
             if peer != self.rank:
                 with contextlib.suppress(Refused):
                     latest = self.transport.latest(peer)

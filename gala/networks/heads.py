@@ -45,6 +45,10 @@ class ActionHead(Protocol):
         """Entropy in nats, Float[B]."""
         ...
 
+    def kl(self, dist: Tensor, other: Tensor) -> Tensor:
+        """``KL(dist || other)`` in nats, Float[B]."""
+        ...
+
     def to_env(self, actions: Tensor) -> Array:
         """Actions as the simulators take them."""
         ...
@@ -84,6 +88,11 @@ class CategoricalHead:
         """Float[B], nats."""
         log_p = F.log_softmax(dist, -1)
         return -(log_p.exp() * log_p).sum(-1)
+
+    def kl(self, dist: Tensor, other: Tensor) -> Tensor:
+        """Float[B], nats."""
+        log_p, log_q = F.log_softmax(dist, -1), F.log_softmax(other, -1)
+        return (log_p.exp() * (log_p - log_q)).sum(-1)
 
     def to_env(self, actions: Tensor) -> Array:
         """Int64[B], shifted by the space's start."""
@@ -126,6 +135,12 @@ class MultiCategoricalHead:
         parts = zip(self._parts, torch.split(dist, self._choices, -1), strict=True)
         return torch.stack([part.entropy(each) for part, each in parts]).sum(0)
 
+    def kl(self, dist: Tensor, other: Tensor) -> Tensor:
+        """Float[B], nats, the sum over the k choices."""
+        logits = (torch.split(each, self._choices, -1) for each in (dist, other))
+        parts = zip(self._parts, *logits, strict=True)
+        return torch.stack([part.kl(p, q) for part, p, q in parts]).sum(0)
+
     def to_env(self, actions: Tensor) -> Array:
         """Int64[B, k], shifted by the space's start."""
         return actions.cpu().numpy() + self._start
@@ -166,6 +181,12 @@ class GaussianHead:
     def entropy(self, dist: Tensor) -> Tensor:
         """Float[B], nats."""
         return (dist[..., self._d :] + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+    def kl(self, dist: Tensor, other: Tensor) -> Tensor:
+        """Float[B], nats."""
+        (mean, log_std), (other_mean, other_log_std) = dist.chunk(2, -1), other.chunk(2, -1)
+        gap = (mean - other_mean).square() + (2 * log_std).exp()
+        return (other_log_std - log_std + 0.5 * gap * (-2 * other_log_std).exp() - 0.5).sum(-1)
 
     def to_env(self, actions: Tensor) -> Array:
         """Float32[B, ...], clipped to the box."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gala.config import NetworkConfig
 from gala.errors import UserError
+from gala.flat import unflatten
 from gala.networks.heads import ActionHead, build_head
 from gala.networks.trunks import MLP, NatureCNN, orthogonal_
 
@@ -53,6 +54,25 @@ class Policy(nn.Module):
         if self.log_std is not None:
             dist = torch.cat([dist, self.log_std.expand(dist.shape[0], -1).to(dist.dtype)], -1)
         return dist, self.value(critic_features).squeeze(-1)
+
+
+def distribution_at(
+    policy: Policy, layout: list[tuple[str, tuple[int, ...]]], vector: Tensor, obs: Tensor
+) -> Tensor:
+    """The action distribution that ``policy`` would have with other parameters.
+
+    Args:
+        policy: gives the form; its own parameters are neither used nor changed.
+        layout: of ``vector``, see :class:`gala.flat.FlatParameters`.
+        vector: Float[P].
+        obs: observations with B rows.
+
+    Returns:
+        Float[B, head.size].
+    """
+    parameters = unflatten(vector, layout)
+    dist, _ = torch.func.functional_call(policy, parameters, (obs,), strict=True)
+    return torch.as_tensor(dist)
 
 
 def build_policy(

@@ -112,6 +112,10 @@ class Collector:
         torch.where(self._ended_elsewhere, self._final_values, self._values[1:], out=r.next_value)
         return r
 
+    def recent(self) -> Tensor:
+        """Observations of the newest rollout, [T * B, ...]; reused by the next one."""
+        return self._rollout.obs[:-1].flatten(0, 1)
+
     def _receive(self, t: int) -> None:
         r, step = self._rollout, self.env.recv()
         r.obs[t + 1].copy_(torch.from_numpy(step.obs))

@@ -39,6 +39,8 @@ class Progress:
         epsilon_ratio: divergence over its bound.
         relative: largest ``||x_i - mean|| / ||mean||``.
         refused: messages refused.
+        measured: agents that the newest measurement of the ball found; None before the first.
+        beta: contraction per mix of these; None where no bound applies.
     """
 
     steps: int
@@ -51,6 +53,8 @@ class Progress:
     epsilon_ratio: float | None
     relative: float | None
     refused: int
+    measured: int | None = None
+    beta: float | None = None
 
     @property
     def percent(self) -> float:
@@ -92,6 +96,8 @@ def progress_of(
         epsilon_ratio=largest("divergence/epsilon_ratio"),
         relative=largest("divergence/relative"),
         refused=int(sum(values("gossip/messages_refused"))),
+        measured=int(min(values("divergence/agents"))) if values("divergence/agents") else None,
+        beta=largest("divergence/beta"),
     )
 
 
@@ -107,11 +113,20 @@ def plain_line(p: Progress) -> str:
     if p.staleness is not None:
         parts.append(f"staleness <= {p.staleness}")
     if p.divergence is not None and len(p.sps) > 1:
-        ratio = f" = {p.epsilon_ratio:.2g} x bound" if p.epsilon_ratio is not None else ""
-        parts.append(f"divergence {p.divergence:.3g}{ratio}")
+        parts.append(f"divergence {p.divergence:.3g}{_of_bound(p)}")
     if p.refused:
         parts.append(f"{p.refused} messages refused")
     return " | ".join(parts)
+
+
+def _of_bound(p: Progress) -> str:
+    """What the divergence is measured by; fewer agents make another graph, hence another beta."""
+    if p.epsilon_ratio is None:
+        return " (no bound applies)" if p.measured is not None else ""
+    text = f" = {p.epsilon_ratio:.2g} x bound"
+    if p.measured is not None and p.measured < len(p.sps):
+        text += f" of {p.measured} agents" + (f", beta {p.beta:.3f}" if p.beta is not None else "")
+    return text
 
 
 class Console:
@@ -165,6 +180,10 @@ class Console:
         if now - self._shown >= self._every_s:
             self._shown = now
             self._print(plain_line(self._progress()))
+
+    def say(self, text: str) -> None:
+        """Print a line that should not be missed."""
+        self._print(text)
 
     def finish(self, *, stopped: bool) -> None:
         """Print the summary, once the other agents have written their last records."""

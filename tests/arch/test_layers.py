@@ -14,7 +14,7 @@ FLOORS = [
     {"yaml_file", "atomic_file", "presets"},
     {"topology", "config", "launch", "torchrun"},
     {"flat", "run_folder", "networks", "envs", "divergence", "telemetry"},
-    {"gossip", "rollouts", "algorithms", "checkpoint", "evaluation", "coupling"},
+    {"gossip", "rollouts", "algorithms", "checkpoint", "evaluation", "coupling", "steering"},
     {"simulation", "actor_learner", "observer", "request"},
     {"dashboard", "report", "watch", "train", "training", "bench"},
     {"cli"},

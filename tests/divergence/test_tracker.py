@@ -71,7 +71,14 @@ def test_distances_agree_with_the_exact_ones_and_the_bound_holds(tmp_path: Path)
     assert ball.total <= ball.epsilon and ball.expected < ball.epsilon
     assert "lock-step" in ball.reason
     metrics = crowd[-1].metrics(update_norm=1.0)
-    assert metrics["divergence/epsilon_ratio"] == ball.total / ball.epsilon
+    assert metrics["divergence/epsilon_ratio"] == ball.total / ball.epsilon == ball.ratio
+    assert metrics["divergence/beta"] == pytest.approx(np.cos(np.pi / AGENTS))
+    assert metrics["divergence/agents"] == AGENTS and crowd[-1].news() is None
+    for j in range(AGENTS - 1):
+        apart = float((x[j] - x[-1]).norm())
+        assert metrics[f"divergence/to/{j}"] == pytest.approx(apart, rel=0.15)
+    assert f"divergence/to/{AGENTS - 1}" not in metrics
+    assert ball.relative == pytest.approx(float(exact.max() / x.mean(0).norm()), rel=0.2)
     assert metrics["divergence/to_mean"] == ball.to_mean[AGENTS - 1]
 
 
@@ -121,3 +128,47 @@ def test_the_largest_update_is_kept_for_a_window() -> None:
 def test_the_exact_total_by_hand() -> None:
     rows = [torch.tensor([0.0, 0.0]), torch.tensor([0.0, 6.0]), torch.tensor([0.0, 3.0])]
     assert exact_total(rows) == pytest.approx(18**0.5)
+
+
+ALL = (0, 1, 2, 3)
+DEATH = [ALL, ALL, (0, 1, 2), ALL, (0, 1, 3), (0, 1, 3), (0, 1, 3), (0, 1, 3)]
+"""Who writes at each tick; agent 3 is late once, agent 2 dies."""
+
+
+def test_a_death_changes_beta_and_is_told_once(tmp_path: Path) -> None:
+    ring = load_topology("ring", AGENTS)
+    crowd = trackers(tmp_path, ring)
+    told = []
+    for tick, ranks in enumerate(DEATH, 1):
+        for rank in reversed(ranks):
+            x = torch.full((P,), float(rank))
+            crowd[rank].observe(x, update=tick * LOCK_STEP_TICK, step=0, update_norm=1.0)
+        told.append(crowd[0].news())
+        beta = crowd[0].metrics(1.0).get("divergence/beta")
+        assert tick < 2 or beta is not None
+    # a tick is measured when the next one begins: the death of 2 shows at tick 6, is told at 7
+    (text,) = [text for text in told if text is not None]
+    assert told.index(text) == 6 and text.startswith("3 of 4 agents are measured: beta 0.6")
+    assert crowd[0].last_tick == len(DEATH)
+    for tracker in crowd:
+        tracker.close()
+
+
+def test_when_the_rest_falls_apart_no_bound_applies(tmp_path: Path) -> None:
+    crowd = trackers(tmp_path, load_topology("ring", AGENTS))
+    told = []
+    for tick in (1, 2, 3):
+        for rank in (2, 0):
+            crowd[rank].observe(
+                torch.zeros(P), update=tick * LOCK_STEP_TICK, step=0, update_norm=1.0
+            )
+        told.append(crowd[0].news())
+    text = told[-1]
+    assert (
+        told[:2] == [None, None]
+        and text is not None
+        and text.startswith("no bound applies: with the others gone")
+    )
+    assert crowd[0].news() is None
+    for tracker in crowd:
+        tracker.close()

@@ -92,3 +92,24 @@ def test_a_box_clips_only_for_the_simulator() -> None:
 def test_other_spaces_are_refused_by_name(space: gymnasium.Space) -> None:
     with pytest.raises(UserError, match=r"env.id: action space .* is not supported"):
         build_head(space)
+
+
+@pytest.mark.parametrize("space", [DISCRETE, BOX])
+def test_kl(space: gymnasium.Space) -> None:
+    head = build_head(space)
+    generator = torch.Generator().manual_seed(0)
+    p, q = (torch.randn(7, head.size, generator=generator) for _ in range(2))
+    expected = td.kl_divergence(reference(head, p), reference(head, q))
+    torch.testing.assert_close(head.kl(p, q), expected)
+    torch.testing.assert_close(head.kl(p, p), torch.zeros(7))
+
+
+def test_kl_of_independent_choices_is_the_sum() -> None:
+    head = build_head(MULTI)
+    generator = torch.Generator().manual_seed(0)
+    p, q = (torch.randn(6, 5, generator=generator) for _ in range(2))
+    parts = [
+        td.kl_divergence(td.Categorical(logits=p[:, s]), td.Categorical(logits=q[:, s]))
+        for s in (slice(0, 2), slice(2, 5))
+    ]
+    torch.testing.assert_close(head.kl(p, q), parts[0] + parts[1])

@@ -32,6 +32,26 @@ def test_the_plain_line() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"divergence/agents": 2, "divergence/epsilon_ratio": 0.3}, "divergence 1 = 0.3 x bound"),
+        (
+            {"divergence/agents": 1, "divergence/epsilon_ratio": 0.3, "divergence/beta": 0.5},
+            "divergence 1 = 0.3 x bound of 1 agents, beta 0.500",
+        ),
+        (
+            {"divergence/agents": 2, "divergence/epsilon_ratio": None},
+            "divergence 1 (no bound applies)",
+        ),
+    ],
+)
+def test_the_bound_says_for_whom_it_is(values: dict, words: str) -> None:
+    records = {rank: {"step": 1, "divergence/total": 1.0, **values} for rank in (0, 1)}
+    line = plain_line(progress_of(records, 10, since_steps=0, seconds=1.0))
+    assert line.split(" | ")[-1] == words
+
+
 def test_before_the_first_record() -> None:
     line = plain_line(progress_of({}, 1000, since_steps=0, seconds=0.0))
     assert line == "  0.0 %  0 steps | -:-- left | 0 steps/s | return -"
@@ -66,9 +86,11 @@ def test_a_run_from_start_to_summary(tmp_path: Path, capsys: pytest.CaptureFixtu
         done = stamp | {"event": "done", "message": "done", "step": record["step"]}
         path.write_text(json.dumps(stamp | record) + "\n" + json.dumps(done) + "\n")
     reader.poll()
+    console.say("alarm: all is lost")
     console.show()
     console.finish(stopped=False)
     shown = capsys.readouterr().out
+    assert "alarm: all is lost" in shown
     assert "hello [not markup]" in shown and " 40.0 %  400 steps" in shown
     assert "finished after" in shown and "400 of 1,000 steps" in shown
     assert f"gala eval {tmp_path} --episodes 30" in shown

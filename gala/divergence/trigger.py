@@ -1,0 +1,52 @@
+"""Publish when there is news: own parameters, or the own policy, moved since the last message.
+
+What is not published is not sent, on any transport. Agents then mix with whoever has news, and the
+weight of the others stays with themselves: a silent neighbour is one that is about where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Distance = Callable[[Tensor, Tensor], float | None]
+"""From parameters as they were published to those of now, Float[P] each; None: not known."""
+
+
+class Trigger:
+    """Decides, after each update, whether to publish.
+
+    Args:
+        vector: Float[P], the parameters; read, never changed.
+        distance: how far they moved, by whatever measure.
+        threshold: what counts as news.
+
+    Attributes:
+        moved: the distance when last looked at.
+    """
+
+    def __init__(self, vector: Tensor, distance: Distance, threshold: float) -> None:
+        self._vector, self._distance, self._threshold = vector, distance, threshold
+        self._sent: Tensor | None = None
+        self.moved = 0.0
+
+    def due(self) -> bool:
+        """Whether there is news: the first message is, and what cannot be compared is."""
+        found = None if self._sent is None else self._distance(self._sent, self._vector)
+        if found is None:
+            return True
+        self.moved = found
+        return found > self._threshold
+
+    def sent(self) -> None:
+        """The parameters as they are now were published."""
+        if self._sent is None:
+            self._sent = torch.empty_like(self._vector)
+        self._sent.copy_(self._vector)
+
+
+def drift(before: Tensor, now: Tensor) -> float:
+    """``||now - before|| / ||now||``, the distance of ``--gossip.trigger drift``."""
+    return float(torch.dist(now, before)) / max(float(now.norm()), 1e-30)

@@ -1,0 +1,149 @@
+"""What ``gala simulate`` does."""
+
+from __future__ import annotations
+
+import json as encoder
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gala.divergence.bound import NoBound
+from gala.simulation import plot as plotting
+from gala.simulation.prediction import Prediction, simulate
+from gala.simulation.scenario import Scenario
+from gala.topology import load_topology, spectrum
+
+
+def run(
+    topology: str,
+    agents: int,
+    scenario: Scenario,
+    *,
+    effects: bool = False,
+    plot: Path | None = None,
+    json: bool = False,
+    console: Console | None = None,
+) -> None:
+    """Simulate and print: ``gala simulate --topology exponential --agents 10000 ...``.
+
+    Args:
+        topology: a topology file or the name of a family.
+        agents: N.
+        scenario: the conditions.
+        effects: also run it without each of its troubles, to see what they cost.
+        plot: also draw it into this file.
+        json: print one JSON object and nothing else.
+        console: where to print.
+
+    Raises:
+        UserError: a bad topology or scenario, or the plot cannot be written.
+    """
+    graph = load_topology(topology, agents)
+    prediction = simulate(graph, scenario)
+    others = {name: simulate(graph, each) for name, each in without(scenario).items() if effects}
+    if plot is not None:
+        plotting.save(prediction, plot)
+    if json:
+        data = prediction.to_json()
+        if effects:
+            data["without"] = {name: summary(each) for name, each in others.items()}
+        print(encoder.dumps(data))
+        return
+    console = console or Console()
+    console.print(_table(prediction))
+    if others:
+        console.print()
+        console.print(_effects({"as given": prediction, **others}))
+    for note in prediction.notes:
+        console.print()
+        console.print(f"[yellow]note[/]: {escape(note)}", highlight=False)
+    if plot is not None:
+        console.print(f"\n[dim]drawn in {escape(str(plot))}[/]", highlight=False)
+
+
+def without(scenario: Scenario) -> dict[str, Scenario]:
+    """The scenario without each of its troubles."""
+    found = {}
+    if scenario.speed != "constant":
+        found["equal speeds"] = replace(scenario, speed="constant")
+    if scenario.latency_s or scenario.jitter_s:
+        found["no latency"] = replace(scenario, latency_s=0.0, jitter_s=0.0)
+    if scenario.bandwidth_mbit is not None:
+        found["endless bandwidth"] = replace(scenario, bandwidth_mbit=None)
+    if scenario.loss:
+        found["no loss"] = replace(scenario, loss=0.0)
+    if scenario.churn:
+        found["no churn"] = replace(scenario, churn=0.0)
+    return found
+
+
+def summary(prediction: Prediction) -> dict[str, float]:
+    """The numbers by which scenarios are compared."""
+    data = prediction.to_json()
+    return {
+        "divergence": data["divergence"]["mean"],
+        "to_mean_rms": data["divergence"]["to_mean_rms"],
+        "staleness": data["staleness"]["mean"],
+        "staleness_p99": data["staleness"]["p99"],
+        "bytes_per_agent": data["bytes_per_agent"],
+        "wall_clock_s": data["wall_clock_s"],
+    }
+
+
+def _table(p: Prediction) -> Table:
+    data, scenario = p.to_json(), p.scenario
+    table = Table(
+        title=f"{escape(p.topology.name)}, {p.topology.agents:,} agents x {scenario.updates:,} "
+        "updates",
+        title_justify="left",
+        show_header=False,
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column(style="dim")
+    table.add_column()
+    rate, seen, age = spectrum.beta(p.topology), data["staleness"], data["message_age"]
+    bound = (
+        p.model.reason
+        if isinstance(p.model, NoBound)
+        else f"{p.epsilon:.4g}, expected {p.expected:.4g} ({p.model.reason})"
+    )
+    for name, value in {
+        "beta": "not known" if rate is None else f"{rate:.6g}",
+        "divergence": f"mean {data['divergence']['mean']:.4g}, "
+        f"max {data['divergence']['max']:.4g}, final {data['divergence']['final']:.4g} "
+        "(all agents, in norms of one update)",
+        "to the mean": f"{data['divergence']['to_mean_rms']:.4g} (rms of one agent)",
+        "bound": bound,
+        "staleness": f"mean {seen['mean']:.3g}, median {seen['p50']}, 99 % within {seen['p99']}, "
+        f"max {seen['max']} updates without a mix",
+        "message age": f"mean {age['mean']:.3g} updates = {age['mean_s']:.3g} s, "
+        f"max {age['max']} updates",
+        "bytes": f"{p.bytes_per_agent / 1e9:.4g} GB sent per agent, "
+        f"{8e-6 * p.bytes_per_agent / max(p.wall_clock_s, 1e-9):.4g} Mbit/s",
+        "wall clock": f"{p.wall_clock_s:,.1f} s, {100 * data['waited_share']:.2g} % of it waiting",
+        "deaths": f"{p.tally.deaths:,}" if scenario.churn else "none",
+    }.items():
+        table.add_row(name, escape(value))
+    return table
+
+
+def _effects(predictions: dict[str, Prediction]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("", no_wrap=True)
+    for name in ("divergence", "staleness", "99 %", "GB per agent", "wall clock s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, prediction in predictions.items():
+        s = summary(prediction)
+        table.add_row(
+            name,
+            f"{s['divergence']:.4g}",
+            f"{s['staleness']:.3g}",
+            f"{s['staleness_p99']:.0f}",
+            f"{s['bytes_per_agent'] / 1e9:.4g}",
+            f"{s['wall_clock_s']:,.1f}",
+        )
+    return table

@@ -1,0 +1,336 @@
+"""Messages under way: what each agent has published, and what has arrived where.
+
+The newest message wins, as in the mailboxes of the toolkit. An agent with finite bandwidth sends
+to one hearer after another, in turns; what has not been begun when the next version is published
+is replaced by it, and what has been begun is finished.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gala.errors import UserError
+from gala.simulation.scenario import Scenario
+from gala.topology import Topology
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+RARE = 1e-6
+"""Probability of losing so many messages in a row that older ones are forgotten."""
+MAX_AGE = 4096
+"""Versions of an agent that can be under way at once."""
+MAX_NUMBERS = 200_000_000
+"""Numbers that messages under way may hold."""
+
+
+def expand(starts: Ints, rows: Ints) -> tuple[Ints, Ints]:
+    """Entries of ``rows`` of a compressed table, and for each the position of its row in ``rows``.
+
+    Args:
+        starts: Int64[M + 1], where the entries of each row begin.
+        rows: Int64[n].
+    """
+    begin = starts[rows]
+    place, owner = unroll(starts[rows + 1] - begin)
+    place += np.repeat(begin, starts[rows + 1] - begin)
+    return place, owner
+
+
+def unroll(counts: Ints) -> tuple[Ints, Ints]:
+    """0 1 ... counts[0] - 1, 0 1 ... counts[1] - 1, ..., and 0 0 ... 1 1 ..., of equal length."""
+    owner = np.repeat(np.arange(len(counts)), counts)
+    ends = np.cumsum(counts)
+    return np.arange(len(owner)) - np.repeat(ends - counts, counts), owner
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << (least - 1).bit_length()  # so that a remainder is a mask
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Wiring:
+    """The edges of a topology as arrays; edge numbers are sorted by source.
+
+    Attributes:
+        source: Int64[E].
+        target: Int64[E].
+        out_starts: Int64[N + 1], first edge of each source.
+        in_starts: Int64[N + 1], into ``in_edges``: the edges of each target in any round.
+        in_edges: Int64[E].
+        row_starts: Int64[p N + 1], into the arrays below: row i of round r is number ``r N + i``.
+        row_edges: Int64[total].
+        row_weights: Float64[total].
+        agents: N.
+        period: p.
+    """
+
+    source: Ints
+    target: Ints
+    out_starts: Ints
+    in_starts: Ints
+    in_edges: Ints
+    row_starts: Ints
+    row_edges: Ints
+    row_weights: Floats
+    agents: int
+    period: int
+
+    @staticmethod
+    def of(topology: Topology) -> Wiring:
+        """The wiring of ``topology``."""
+        n = topology.agents
+        keys = np.sort(topology.edges[:, 0] * n + topology.edges[:, 1])
+        source, target = keys // n, keys % n
+        in_edges = np.argsort(target, kind="stable")
+        row_starts, row_edges, row_weights, total = [np.zeros(1, np.int64)], [], [], 0
+        for mixing in topology.rounds:
+            row_edges.append(np.searchsorted(keys, mixing.source * n + mixing.target))
+            row_weights.append(mixing.weight)
+            ends = np.cumsum(np.bincount(mixing.target, minlength=n))
+            row_starts.append(total + ends)
+            total += len(mixing.source)
+        return Wiring(
+            source=source,
+            target=target,
+            out_starts=np.searchsorted(source, np.arange(n + 1)),
+            in_starts=np.searchsorted(target[in_edges], np.arange(n + 1)),
+            in_edges=in_edges,
+            row_starts=np.concatenate(row_starts),
+            row_edges=np.concatenate(row_edges),
+            row_weights=np.concatenate(row_weights),
+            agents=n,
+            period=len(topology.rounds),
+        )
+
+    def rows(self, agents: Ints, rounds: Ints) -> tuple[Ints, Ints, Ints]:
+        """Rows in given rounds: their edges, their entries in ``row_weights``, and the owner of
+        each (position in ``agents``).
+        """
+        row = agents if self.period == 1 else rounds % self.period * self.agents + agents
+        entries, owner = expand(self.row_starts, row)
+        return self.row_edges.take(entries), entries, owner
+
+
+class Links:
+    """Everything that was published and may still be read.
+
+    Args:
+        wiring: who sends to whom.
+        scenario: latency, bandwidth, loss.
+        shortest_s: a lower bound on the time between two versions of an agent.
+        generator: of random numbers.
+
+    Attributes:
+        version: Int64[N], newest version of each agent, from 1.
+        used: Int64[E], newest version that the target of an edge has used.
+        sends: Int64[N], messages whose sending was begun.
+
+    Raises:
+        UserError: so much would be under way at once that it does not fit into memory.
+    """
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        scenario: Scenario,
+        *,
+        shortest_s: float,
+        generator: np.random.Generator,
+    ) -> None:
+        self._wiring, self._generator = wiring, generator
+        agents, edges = wiring.agents, len(wiring.source)
+        self._latency, self._jitter = scenario.latency_s, scenario.jitter_s
+        self._loss, self._send_s = scenario.loss, scenario.send_s
+        self._degree = np.diff(wiring.out_starts)
+        busiest = int(self._degree.max(initial=1))
+        streak = math.ceil(math.log(RARE) / math.log(self._loss)) if self._loss else 0
+        under_way = self._send_s + self._latency + self._jitter
+        pause = max(shortest_s, self._send_s)  # between two messages on one edge
+        self._depth = _power_of_two(3 + streak + math.ceil(under_way / pause))
+        stay = under_way + (streak + 1) * max(busiest * self._send_s, shortest_s)
+        # versions of which nothing is sent are not kept, if it is known at once that nothing is
+        known = scenario.max_staleness is None
+        self._kept = _power_of_two(4 + math.ceil(stay / (pause if known else shortest_s)))
+        numbers = agents * self._kept * (scenario.dimension + 3) + 2 * edges * self._depth
+        if self._kept > MAX_AGE or numbers > MAX_NUMBERS:
+            raise UserError(
+                f"{self._kept} versions of each agent would be under way at once: the links are "
+                "far too slow for these updates",
+                hint="more --bandwidth-mbit, less --latency-ms, fewer neighbours, fewer --params",
+            )
+        self.version = np.zeros(agents, np.int64)
+        self.used = np.zeros(edges, np.int64)
+        self.sends = np.zeros(agents, np.int64)
+        self._payload = np.zeros((agents * self._kept, scenario.dimension))
+        self._published_at = np.zeros(agents * self._kept)
+        self._update = np.zeros(agents * self._kept, np.int64)
+        self._round = np.zeros(agents * self._kept, np.int64)
+        self._head = np.zeros(edges, np.int64)
+        self._head_start = np.full(edges, -np.inf)
+        self._versions = np.zeros(edges * self._depth, np.int64)
+        self._arrivals = np.full(edges * self._depth, np.inf)
+        self._begun = np.zeros(agents)  # when the link began with the newest version
+        self._turn = np.zeros(agents, np.int64)  # hearer whose turn it was then
+        self._queued = np.zeros(agents, np.int64)  # messages of that version, at most
+
+    def publish(
+        self,
+        agents: Ints,
+        times: Floats,
+        payload: Floats,
+        *,
+        updates: Ints,
+        rounds: Ints,
+        until: Floats | None = None,
+    ) -> None:
+        """New versions of ``agents``, at most one each.
+
+        Args:
+            agents: Int64[n].
+            times: Float64[n], when they are published.
+            payload: Float64[n, D].
+            updates: Int64[n], of the senders.
+            rounds: Int64[n], of the senders.
+            until: Float64[n], when each will publish again, if that is known.
+        """
+        counts = self._degree[agents]
+        begin, place, turns = times, None, None
+        if self._send_s:
+            begin, degree = self._take_turns(agents, times), counts
+            if until is not None:
+                counts = _begun(until - begin, self._send_s, counts)
+                sent = np.flatnonzero(counts)
+                agents, times, payload, counts = (
+                    agents[sent],
+                    times[sent],
+                    payload[sent],
+                    counts[sent],
+                )
+                begin, degree, updates, rounds = (
+                    begin[sent],
+                    degree[sent],
+                    updates[sent],
+                    rounds[sent],
+                )
+            turns, _ = unroll(counts)
+            degree = np.repeat(degree, counts)
+            place = turns + np.repeat(self._turn[agents], counts)
+            place -= np.where(place >= degree, degree, 0)
+        else:
+            self.sends[agents] += counts
+            place, _ = unroll(counts)
+        self.version[agents] += 1
+        version = self.version[agents]
+        slot = agents * self._kept + (version & self._kept - 1)
+        self._payload[slot] = payload
+        self._published_at[slot] = times
+        self._update[slot], self._round[slot] = updates, rounds
+        edges = place + np.repeat(self._wiring.out_starts[agents], counts)
+        start = np.repeat(begin, counts)
+        head = self._head.take(edges)
+        if turns is None:
+            head += 1
+        else:
+            start += turns * self._send_s
+            head += self._head_start.take(edges) < np.repeat(times, counts)  # else replaced
+            self._head_start[edges] = start
+        head &= self._depth - 1
+        self._head[edges] = head
+        entry = edges * self._depth + head
+        self._versions[entry] = np.repeat(version, counts)
+        start += self._send_s
+        start += self._under_way(len(edges))
+        self._arrivals[entry] = start
+
+    def die(self, agents: Ints, times: Floats) -> None:
+        """What ``agents`` have not begun to send will never be."""
+        if self._send_s:
+            self._begun[agents] = self._take_turns(agents, times)
+            self._queued[agents] = 0
+            edges, owner = expand(self._wiring.out_starts, agents)
+            edges = edges[self._head_start[edges] >= times[owner]]
+            self._arrivals[edges * self._depth + self._head[edges]] = np.inf
+
+    def settle(self, time: float) -> None:
+        """Count what has been begun until the end of the run."""
+        if self._send_s:
+            everybody = np.arange(len(self.version))
+            self._take_turns(everybody, np.full(len(everybody), time))
+
+    def fresh(self, edges: Ints, times: Floats) -> Ints:
+        """Newest version that has arrived on each edge by its time and was not used; 0 for none."""
+        found = np.zeros(len(edges), np.int64)
+        left = None
+        at, head, used = edges * self._depth, self._head.take(edges), self.used.take(edges)
+        for _ in range(self._depth):
+            entry = at + head
+            version = self._versions.take(entry)
+            new = version > used
+            here = self._arrivals.take(entry) <= times
+            here &= new
+            if left is None:
+                np.copyto(found, version, where=here)
+            else:
+                found[left[here]] = version[here]
+            on = np.flatnonzero(new > here)
+            if len(on) == 0:
+                break
+            left = on if left is None else left[on]
+            at, used, times = at.take(on), used.take(on), times.take(on)
+            head = head.take(on) - 1 & self._depth - 1
+        if self._send_s or self._loss:  # messages of long ago, whose payload is no longer kept
+            newest = self.version.take(self._wiring.source.take(edges))
+            found[newest - found >= self._kept] = 0
+        return found
+
+    def first_arrival(self, edges: Ints) -> Floats:
+        """When the first unused message arrives on each edge, as far as known; else infinite."""
+        entry = edges[:, None] * self._depth + np.arange(self._depth)
+        unused = self._versions[entry] > self.used[edges][:, None]
+        return np.asarray(np.where(unused, self._arrivals[entry], np.inf).min(axis=1))
+
+    def payload(self, edges: Ints, versions: Ints) -> Floats:
+        """The parameters in messages, Float64[n, D]."""
+        return self._payload.take(self._slot(edges, versions), axis=0)
+
+    def published_at(self, edges: Ints, versions: Ints) -> Floats:
+        """When messages were published, Float64[n]."""
+        return self._published_at.take(self._slot(edges, versions))
+
+    def place(self, edges: Ints, versions: Ints) -> tuple[Ints, Ints]:
+        """Update and round of the sender that messages tell."""
+        slot = self._slot(edges, versions)
+        return self._update[slot], self._round[slot]
+
+    def _slot(self, edges: Ints, versions: Ints) -> Ints:
+        return self._wiring.source.take(edges) * self._kept + (versions & self._kept - 1)
+
+    def _take_turns(self, agents: Ints, times: Floats) -> Floats:
+        """End the sending of the last versions at ``times``; returns when the next can begin."""
+        begun = self._begun[agents]
+        done = _begun(times - begun, self._send_s, self._queued[agents])
+        self.sends[agents] += done
+        begin = np.maximum(times, begun + done * self._send_s)
+        self._turn[agents] = (self._turn[agents] + done) % np.maximum(self._degree[agents], 1)
+        self._begun[agents], self._queued[agents] = begin, self._degree[agents]
+        return begin
+
+    def _under_way(self, count: int) -> Floats | float:
+        """Seconds from the end of sending to the arrival; infinite for what is lost."""
+        delay: Floats | float = self._latency
+        if self._jitter:
+            delay = delay + self._jitter * self._generator.random(count)
+        if self._loss:
+            dice = self._generator.random(count, dtype=np.float32)
+            delay = np.where(dice < self._loss, np.inf, delay)
+        return delay
+
+
+def _begun(seconds: Floats, send_s: float, queued: Ints) -> Ints:
+    """How many of ``queued`` messages were begun within ``seconds``."""
+    return np.clip(np.ceil(seconds / send_s), 0, queued).astype(np.int64)
