@@ -225,34 +225,33 @@ def draw_staleness(rows: list[Row], path: Path) -> None:
 
 
 def draw_steering(rows: list[Row], path: Path) -> None:
-    """Return against bytes."""
-    figure, axes = _axes(10, 2)
+    """Return and distance against messages."""
+    figure, axes = _axes(11, 2)
     for axis, key, label in zip(
         axes, ("return", "relative"), ("return, last 100 games", "largest relative distance"),
         strict=True,
     ):  # fmt: skip
-        for name in STEERING:
+        for number, name in enumerate(STEERING):
             mine = [r for r in rows if r["name"] == name]
-            if not mine or (key == "relative" and any(r[key] is None for r in mine)):
+            if not mine or any(r[key] is None for r in mine):
                 continue
-            share = max(float(np.mean([r["messages_per_update"] for r in mine])), 1e-3)
+            share = 100 * float(np.mean([r["messages_per_update"] for r in mine]))
             values = [r[key] for r in mine]
             colour = {"radius": BLUE, "drift": ORANGE, "KL": GREEN}.get(name.split()[0], "0.3")
             axis.errorbar(
-                share, np.mean(values), color=colour, marker="o", capsize=3,
+                share, np.mean(values), color=colour, marker="os^vD"[number % 5], capsize=3,
                 yerr=[[np.mean(values) - min(values)], [max(values) - np.mean(values)]],
+                linestyle="none", label=name,
             )  # fmt: skip
-            axis.annotate(
-                name.replace(" above", ">"), (share, np.mean(values)), fontsize=7, color=colour,
-                xytext=(4, 5), textcoords="offset points",
-            )  # fmt: skip
-        axis.set_xscale("log")
-        axis.set_xlabel("messages per update (1: after every update; left edge: none)", fontsize=9)
+        axis.set_xlabel("messages per 100 updates", fontsize=9)
         axis.set_ylabel(label, fontsize=9)
-        axis.set_xlim(7e-4, 4)
     axes[0].set_ylim(0, 530)
     axes[1].set_yscale("log")
-    figure.suptitle("CartPole, ring of 4: mean and range of the seeds", fontsize=11)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8
+    )
+    seeds = len({r["seed"] for r in rows})
+    figure.suptitle(f"CartPole, ring of 4: mean and range of {seeds} seeds", fontsize=11)
     figure.savefig(path, dpi=130)
 
 
