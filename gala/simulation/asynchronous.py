@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gala.simulation.links import Floats, Ints, Links, Wiring, expand
+from gala.simulation.links import Floats, Ints, Links, Versions, Wiring, expand
 from gala.simulation.scenario import Durations, Scenario, Steps
 from gala.simulation.tally import Tally
 from gala.topology import Topology
@@ -250,7 +250,7 @@ class Asynchronous:
         free: NDArray[np.bool_],
         edges: Ints,
         entries: Ints,
-        version: Ints,
+        version: Versions,
         owner: Ints,
     ) -> None:
         """Mix what is there, for those of ``who`` that are ``free`` to."""

@@ -19,6 +19,7 @@ from gala.topology import Topology
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Versions = NDArray[np.int32]
 
 RARE = 1e-6
 """Probability of losing so many messages in a row that older ones are forgotten."""
@@ -127,7 +128,7 @@ class Links:
 
     Attributes:
         version: Int64[N], newest version of each agent, from 1.
-        used: Int64[E], newest version that the target of an edge has used.
+        used: Int32[E], newest version that the target of an edge has used.
         sends: Int64[N], messages whose sending was begun.
 
     Raises:
@@ -151,7 +152,8 @@ class Links:
         streak = math.ceil(math.log(RARE) / math.log(self._loss)) if self._loss else 0
         under_way = self._send_s + self._latency + self._jitter
         pause = max(shortest_s, self._send_s)  # between two messages on one edge
-        self._depth = _power_of_two(3 + streak + math.ceil(under_way / pause))
+        lost = streak if self._send_s else 0  # what is lost takes a place on slow links only
+        self._depth = _power_of_two(3 + lost + math.ceil(under_way / pause))
         stay = under_way + (streak + 1) * max(busiest * self._send_s, shortest_s)
         # versions of which nothing is sent are not kept, if it is known at once that nothing is
         known = scenario.max_staleness is None
@@ -164,7 +166,7 @@ class Links:
                 hint="more --bandwidth-mbit, less --latency-ms, fewer neighbours, fewer --params",
             )
         self.version = np.zeros(agents, np.int64)
-        self.used = np.zeros(edges, np.int64)
+        self.used = np.zeros(edges, np.int32)
         self.sends = np.zeros(agents, np.int64)
         self._payload = np.zeros((agents * self._kept, scenario.dimension))
         self._published_at = np.zeros(agents * self._kept)
@@ -172,7 +174,7 @@ class Links:
         self._round = np.zeros(agents * self._kept, np.int64)
         self._head = np.zeros(edges, np.int64)
         self._head_start = np.full(edges, -np.inf)
-        self._versions = np.zeros(edges * self._depth, np.int64)
+        self._versions = np.zeros(edges * self._depth, np.int32)
         self._arrivals = np.full(edges * self._depth, np.inf)
         self._begun = np.zeros(agents)  # when the link began with the newest version
         self._turn = np.zeros(agents, np.int64)  # hearer whose turn it was then
@@ -224,6 +226,9 @@ class Links:
         else:
             self.sends[agents] += counts
             place, _ = unroll(counts)
+        lost = np.zeros(0, np.bool_)
+        if self._loss:
+            lost = self._generator.random(len(place), dtype=np.float32) < self._loss
         self.version[agents] += 1
         version = self.version[agents]
         slot = agents * self._kept + (version & self._kept - 1)
@@ -232,6 +237,10 @@ class Links:
         self._update[slot], self._round[slot] = updates, rounds
         edges = place + np.repeat(self._wiring.out_starts[agents], counts)
         start = np.repeat(begin, counts)
+        version = np.repeat(version, counts)
+        if turns is None and self._loss:
+            kept = np.flatnonzero(~lost)
+            edges, start, version = edges.take(kept), start.take(kept), version.take(kept)
         head = self._head.take(edges)
         if turns is None:
             head += 1
@@ -242,9 +251,12 @@ class Links:
         head &= self._depth - 1
         self._head[edges] = head
         entry = edges * self._depth + head
-        self._versions[entry] = np.repeat(version, counts)
-        start += self._send_s
-        start += self._under_way(len(edges))
+        self._versions[entry] = version
+        start += self._send_s + self._latency
+        if self._jitter:
+            start += self._jitter * self._generator.random(len(edges))
+        if turns is not None and self._loss:
+            start[lost] = np.inf  # its turn is taken all the same
         self._arrivals[entry] = start
 
     def die(self, agents: Ints, times: Floats) -> None:
@@ -262,9 +274,9 @@ class Links:
             everybody = np.arange(len(self.version))
             self._take_turns(everybody, np.full(len(everybody), time))
 
-    def fresh(self, edges: Ints, times: Floats) -> Ints:
+    def fresh(self, edges: Ints, times: Floats) -> Versions:
         """Newest version that has arrived on each edge by its time and was not used; 0 for none."""
-        found = np.zeros(len(edges), np.int64)
+        found = np.zeros(len(edges), np.int32)
         left = None
         at, head, used = edges * self._depth, self._head.take(edges), self.used.take(edges)
         for _ in range(self._depth):
@@ -294,20 +306,20 @@ class Links:
         unused = self._versions[entry] > self.used[edges][:, None]
         return np.asarray(np.where(unused, self._arrivals[entry], np.inf).min(axis=1))
 
-    def payload(self, edges: Ints, versions: Ints) -> Floats:
+    def payload(self, edges: Ints, versions: Versions) -> Floats:
         """The parameters in messages, Float64[n, D]."""
         return self._payload.take(self._slot(edges, versions), axis=0)
 
-    def published_at(self, edges: Ints, versions: Ints) -> Floats:
+    def published_at(self, edges: Ints, versions: Versions) -> Floats:
         """When messages were published, Float64[n]."""
         return self._published_at.take(self._slot(edges, versions))
 
-    def place(self, edges: Ints, versions: Ints) -> tuple[Ints, Ints]:
+    def place(self, edges: Ints, versions: Versions) -> tuple[Ints, Ints]:
         """Update and round of the sender that messages tell."""
         slot = self._slot(edges, versions)
         return self._update[slot], self._round[slot]
 
-    def _slot(self, edges: Ints, versions: Ints) -> Ints:
+    def _slot(self, edges: Ints, versions: Versions) -> Ints:
         return self._wiring.source.take(edges) * self._kept + (versions & self._kept - 1)
 
     def _take_turns(self, agents: Ints, times: Floats) -> Floats:
@@ -319,16 +331,6 @@ class Links:
         self._turn[agents] = (self._turn[agents] + done) % np.maximum(self._degree[agents], 1)
         self._begun[agents], self._queued[agents] = begin, self._degree[agents]
         return begin
-
-    def _under_way(self, count: int) -> Floats | float:
-        """Seconds from the end of sending to the arrival; infinite for what is lost."""
-        delay: Floats | float = self._latency
-        if self._jitter:
-            delay = delay + self._jitter * self._generator.random(count)
-        if self._loss:
-            dice = self._generator.random(count, dtype=np.float32)
-            delay = np.where(dice < self._loss, np.inf, delay)
-        return delay
 
 
 def _begun(seconds: Floats, send_s: float, queued: Ints) -> Ints:
