@@ -13,7 +13,13 @@ from gala.errors import UserError
 from gala.topology import Topology, load_topology
 from gala.yaml_file import load_yaml, parse_yaml
 
-LAUNCH_OPTIONS = {"run_dir": str, "resume": str, "agents_per_process": int, "supervisor": bool}
+LAUNCH_OPTIONS = {
+    "run_dir": str,
+    "resume": str,
+    "agents_per_process": int,
+    "supervisor": bool,
+    "standby": bool,
+}
 """Options that are of the launch and not of the run; ``--no-supervisor`` is read in gala.train."""
 
 

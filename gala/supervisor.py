@@ -38,6 +38,8 @@ LIFE_VARIABLE = "GALA_LIFE"
 PIPE_VARIABLE = "GALA_SUPERVISOR_FD"
 DEATH_VARIABLE = "GALA_LAST_DEATH"
 """How the life before ended, in words."""
+STANDBY_VARIABLE = "GALA_STANDBY"
+"""Set for an agent in waiting: it loads its libraries, then calls :func:`stand_by`."""
 
 FINAL = frozenset({0, 2, 3})
 AGAIN = 75
@@ -78,6 +80,18 @@ def tell(line: str) -> None:
             os.write(int(pipe), line.encode() + b"\n")
 
 
+def stand_by() -> None:
+    """Wait for the life before to end; how it ended is in ``GALA_LAST_DEATH`` then.
+
+    Raises:
+        SystemExit: the supervisor needs no further life.
+    """
+    line = sys.stdin.readline()
+    if not line:
+        raise SystemExit(0)
+    os.environ[DEATH_VARIABLE] = line.rstrip("\n")
+
+
 @dataclass
 class Record:
     """Deaths so far, and whether to go on.
@@ -112,88 +126,75 @@ class Record:
         return min(FIRST_PAUSE_S * 4.0 ** max(self.false_starts - 1, 0), MAX_PAUSE_S)
 
 
-class Supervisor:
-    """Keeps one agent alive.
+class Agent:
+    """One life of an agent, as its supervisor sees it.
 
     Args:
-        command: starts the agent.
-        rank: for messages.
+        command: starts it.
+        life: earlier lives.
+        death: how the one before ended; None: it is not over, be in waiting.
+        last_words: where lines of standard error are kept.
+
+    Attributes:
+        process: the child.
+        training_since: when it began to train, in seconds of a monotonic clock.
+        leftovers: files to remove after it.
+        mortal: whether its crash ends the launch.
+        done: whether it has said that it is done.
     """
 
-    def __init__(self, command: Sequence[str], rank: int) -> None:
-        self._command, self._rank = list(command), rank
-        self._child: subprocess.Popen[bytes] | None = None
-        self._asked: int | None = None
-        self._wake = threading.Event()
-        self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
-        self._leftovers: set[str] = set()
-        self._mortal = self._done = False
-        self._training_since: float | None = None
-
-    def run(self) -> int:
-        """Start the agent until it is done; returns the exit code for torchrun."""
-        die_with_parent()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
-        record, life, death = Record(), 0, ""
-        try:
-            while True:
-                code = self._live(life, death)
-                if code in FINAL:
-                    return code
-                if self._done or (self._asked is not None and code == -self._asked):
-                    return 0
-                if self._asked is not None or self._mortal:
-                    return code if code > 0 else 128 - code
-                life += 1
-                if code == AGAIN:
-                    death = "it asked to be started again"
-                    continue
-                now = time.monotonic()
-                since = self._training_since
-                record.die(now, now - since if since is not None else 0.0)
-                death = _cause(code)
-                verdict = record.verdict
-                if verdict is not None:
-                    self._give_up(death, verdict)
-                    return code if code > 0 else 128 - code
-                self._say(f"died ({death}); life {life + 1} begins in {record.pause_s:.1f} s")
-                if self._wake.wait(record.pause_s):
-                    return 0
-        finally:
-            for path in self._leftovers:
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
-                with contextlib.suppress(OSError):
-                    os.rmdir(os.path.dirname(path))
-
-    def _live(self, life: int, death: str) -> int:
+    def __init__(
+        self, command: Sequence[str], life: int, death: str | None, last_words: deque[str]
+    ) -> None:
+        self.training_since: float | None = None
+        self.leftovers: set[str] = set()
+        self.mortal = self.done = False
+        self._last_words = last_words
         reader, writer = os.pipe()
         environment = os.environ | {LIFE_VARIABLE: str(life), PIPE_VARIABLE: str(writer)}
-        if death:
+        if death is None:
+            environment[STANDBY_VARIABLE] = "1"
+        elif death:
             environment[DEATH_VARIABLE] = death
-        self._training_since = None
-        self._child = subprocess.Popen(
-            self._command,
+        self.process = subprocess.Popen(
+            command,
             env=environment,
+            stdin=subprocess.PIPE if death is None else None,
             stderr=subprocess.PIPE,
             pass_fds=(writer,),
             process_group=0,  # torchrun signals our group; the agent shall hear it once, from us
             preexec_fn=die_with_parent,
         )
         os.close(writer)
-        if self._asked is not None:  # asked between two lives
-            self._child.send_signal(self._asked)
-        threads = [
+        self._threads = [
             threading.Thread(target=self._listen, args=(reader,), daemon=True),
-            threading.Thread(target=self._echo, args=(self._child,), daemon=True),
+            threading.Thread(target=self._echo, daemon=True),
         ]
-        for thread in threads:
+        for thread in self._threads:
             thread.start()
-        code = self._child.wait()
-        for thread in threads:  # simulators of a killed agent may hold the pipes for a moment
+
+    def wake(self, death: str) -> bool:
+        """End the waiting; False when it has died meanwhile."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(death.encode() + b"\n")
+            self.process.stdin.close()
+        except OSError:
+            return False
+        return self.process.poll() is None
+
+    def dismiss(self) -> None:
+        """It is not needed; it ends by itself."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        self.end()
+
+    def end(self) -> int:
+        """Wait for the end; returns its code."""
+        code = self.process.wait()
+        for thread in self._threads:  # simulators of a killed agent may hold the pipes for a moment
             thread.join(timeout=1.0)
-        self._child = None
         return code
 
     def _listen(self, pipe: int) -> None:
@@ -201,27 +202,113 @@ class Supervisor:
             for line in lines:
                 word, _, rest = line.rstrip("\n").partition(" ")
                 if word == "training":
-                    self._training_since = time.monotonic()
+                    self.training_since = time.monotonic()
                 elif word == "remove":
-                    self._leftovers.add(rest)
+                    self.leftovers.add(rest)
                 elif word == "done":
-                    self._done = True
+                    self.done = True
                 elif word == "mortal":
-                    self._mortal = True
+                    self.mortal = True
 
-    def _echo(self, child: subprocess.Popen[bytes]) -> None:
-        assert child.stderr is not None
-        for line in child.stderr:
+    def _echo(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
             self._last_words.append(line.decode(errors="replace").rstrip())
             with contextlib.suppress(OSError):
                 os.write(2, line)
 
+
+class Supervisor:
+    """Keeps one agent alive.
+
+    Args:
+        command: starts the agent.
+        rank: for messages.
+        standby: keep the next life in waiting, its libraries loaded.
+    """
+
+    def __init__(self, command: Sequence[str], rank: int, *, standby: bool = False) -> None:
+        self._command, self._rank, self._standby = list(command), rank, standby
+        self._agent: Agent | None = None
+        self._next: Agent | None = None
+        self._asked: int | None = None
+        self._wake = threading.Event()
+        self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
+        self._leftovers: set[str] = set()
+
+    def run(self) -> int:
+        """Start the agent until it is done; returns the exit code for torchrun."""
+        die_with_parent()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        try:
+            return self._lives()
+        finally:
+            if self._next is not None:
+                self._next.dismiss()
+            for path in self._leftovers:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+                with contextlib.suppress(OSError):
+                    os.rmdir(os.path.dirname(path))
+
+    def _lives(self) -> int:
+        record, life, death = Record(), 0, ""
+        while True:
+            agent = self._begin(life, death)
+            code = self._watch(agent, life)
+            if code in FINAL:
+                return code
+            if agent.done or (self._asked is not None and code == -self._asked):
+                return 0
+            if self._asked is not None or agent.mortal:
+                return code if code > 0 else 128 - code
+            life += 1
+            if code == AGAIN:
+                death = "it asked to be started again"
+                continue
+            now = time.monotonic()
+            since = agent.training_since
+            record.die(now, now - since if since is not None else 0.0)
+            death = _cause(code)
+            verdict = record.verdict
+            if verdict is not None:
+                self._give_up(death, verdict)
+                return code if code > 0 else 128 - code
+            self._say(f"died ({death}); life {life + 1} begins in {record.pause_s:.1f} s")
+            if self._wake.wait(record.pause_s):
+                return 0
+
+    def _begin(self, life: int, death: str) -> Agent:
+        waiting, self._next = self._next, None
+        if waiting is not None and waiting.wake(death):
+            self._agent = waiting
+        else:
+            self._agent = Agent(self._command, life, death, self._last_words)
+        if self._asked is not None:  # asked between two lives
+            self._agent.process.send_signal(self._asked)
+        return self._agent
+
+    def _watch(self, agent: Agent, life: int) -> int:
+        """Wait for the end of a life; once it trains, have the next one in waiting."""
+        # Started by this thread: a child is told when the thread that made it ends.
+        while self._standby and self._next is None and agent.process.poll() is None:
+            if agent.training_since is not None:
+                self._next = Agent(self._command, life + 1, None, self._last_words)
+            else:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    agent.process.wait(timeout=0.2)
+        code = agent.end()
+        self._leftovers |= agent.leftovers
+        self._agent = None
+        return code
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._asked = signal.SIGTERM
         self._wake.set()
-        child = self._child
-        if child is not None and child.poll() is None:
-            child.send_signal(signal.SIGTERM)
+        agent = self._agent
+        if agent is not None and agent.process.poll() is None:
+            agent.process.send_signal(signal.SIGTERM)
 
     def _give_up(self, death: str, verdict: str) -> None:
         """Say why, then let the others finish: torchrun ends them all when this process ends."""
@@ -262,7 +349,8 @@ def children(pid: int) -> list[int]:
 def supervise(arguments: Sequence[str]) -> int:
     """Run ``python -m gala.train ARGUMENTS`` as a child until it is done; returns an exit code."""
     rank = int(os.environ.get("RANK", "0"))
-    return Supervisor([sys.executable, "-m", "gala.train", *arguments], rank).run()
+    command = [sys.executable, "-m", "gala.train", *arguments]
+    return Supervisor(command, rank, standby="--standby" in arguments).run()
 
 
 class StoreServer:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
 from gala.launch_environment import ALARM_VARIABLE
-from gala.supervisor import supervise, supervises
+from gala.supervisor import STANDBY_VARIABLE, stand_by, supervise, supervises
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error) if rank == 0 else EXIT_BAD_INPUT
     from gala.training import train
 
+    if STANDBY_VARIABLE in os.environ:
+        stand_by()
     try:
         code = train(request)
     except UserError as error:

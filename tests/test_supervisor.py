@@ -33,12 +33,13 @@ note.write(f"{life} {os.getpid()} {os.environ.get('GALA_LAST_DEATH', '-')}\\n")
 """
 
 
-def start(tmp_path: Path, agent: str) -> subprocess.Popen[str]:
+def start(tmp_path: Path, agent: str, *, standby: bool = False) -> subprocess.Popen[str]:
     """A supervisor of an agent that runs ``agent``."""
     program = PRELUDE + textwrap.dedent(agent)
     code = (
         "import sys; from gala import supervisor; "
-        f"sys.exit(supervisor.Supervisor([sys.executable, '-c', {program!r}], rank=7).run())"
+        f"command = [sys.executable, '-c', {program!r}]; "
+        f"sys.exit(supervisor.Supervisor(command, rank=7, standby={standby}).run())"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code],
@@ -150,6 +151,43 @@ def test_no_orphan_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     process.kill()
     process.communicate()
     wait_for(lambda: not Path(f"/proc/{agent}").exists() or _zombie(agent))
+
+
+IN_WAITING = """
+from gala.supervisor import stand_by
+if "GALA_STANDBY" in os.environ:
+    note.write(f"{life} waits -\\n")
+    stand_by()
+    note.write(f"{life} woke {os.environ['GALA_LAST_DEATH']}\\n")
+tell("training")
+note.write(f"{life} trains -\\n")
+while True: time.sleep(0.01)
+"""
+
+
+def test_the_next_life_is_in_waiting(tmp_path: Path) -> None:
+    process = start(tmp_path, IN_WAITING, standby=True)
+    for life in range(3):
+        wait_for(lambda k=life: [str(k + 1), "waits", "-"] in lives(tmp_path))
+        pids = {line[0]: int(line[1]) for line in lives(tmp_path) if line[1].isdigit()}
+        os.kill(pids[str(life)], signal.SIGKILL)
+        wait_for(lambda k=life: [str(k + 1), "woke", "SIGKILL"] in lives(tmp_path))
+    process.send_signal(signal.SIGTERM)
+    assert end(process)[0] == 0
+    left = {line[1] for line in lives(tmp_path) if line[1].isdigit()}
+    wait_for(lambda: all(_zombie(int(pid)) for pid in left))
+
+
+def test_one_in_waiting_that_dies_is_replaced(tmp_path: Path) -> None:
+    process = start(tmp_path, IN_WAITING, standby=True)
+    wait_for(lambda: ["1", "waits", "-"] in lives(tmp_path))
+    first, waiting = (int(line[1]) for line in lives(tmp_path) if line[1].isdigit())
+    os.kill(waiting, signal.SIGKILL)
+    wait_for(lambda: _zombie(waiting))
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: ["1", "trains", "-"] in lives(tmp_path))
+    process.send_signal(signal.SIGTERM)
+    assert end(process)[0] == 0
 
 
 def _zombie(pid: int) -> bool:

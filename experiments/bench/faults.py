@@ -1,11 +1,12 @@
 """What the death of one agent costs the others, and how soon it is back.
 
-    python experiments/bench/faults.py [--experiments cartpole pong] [--window 12]
+    python experiments/bench/faults.py [--experiments cartpole pong] [--window 12] [--standby]
 
 Four agents train; each in turn is killed (SIGKILL), crashed (SIGSEGV) and stopped for 10 s
 (SIGSTOP). Before each blow the others' steps/s are measured over a window, after it over another of
 the same length that begins with the blow: their ratio says what they noticed. The same ratio of two
-windows without a blow is the noise. Writes experiments/results/faults.{json,md}.
+windows without a blow is the noise. Writes experiments/results/faults.{json,md},
+or faults-standby.{json,md}.
 """
 
 from __future__ import annotations
@@ -69,13 +70,13 @@ def strike(live: LiveRun, victim: int, name: str, window: float) -> dict[str, An
     }
 
 
-def measure(experiment: str, window: float) -> list[dict[str, Any]]:
+def measure(experiment: str, window: float, standby: bool) -> list[dict[str, Any]]:
     """Every blow to every agent of one run."""
     with tempfile.TemporaryDirectory() as folder:
         live = LiveRun(
             Path(folder) / "run", AGENTS, experiment, "--total-steps", 10**9,
             "--log.every-s", 0.25, "--divergence.every-s", 0.5, "--log.no-tensorboard",
-            "--checkpoint.every-steps", 100_000,
+            "--checkpoint.every-steps", 100_000, *(["--standby"] if standby else []),
         )  # fmt: skip
         try:
             live.wait_until(live.all_train)
@@ -93,8 +94,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiments", nargs="+", default=["cartpole", "pong"])
     parser.add_argument("--window", type=float, default=12.0, help="seconds")
+    parser.add_argument("--standby", action="store_true", help="next lives in waiting")
     options = parser.parse_args()
-    results = {name: measure(name, options.window) for name in options.experiments}
+    results = {name: measure(name, options.window, options.standby) for name in options.experiments}
     lines = []
     for experiment, rows in results.items():
         for name in BLOWS:
@@ -115,9 +117,10 @@ def main() -> None:
         "noise: the same without a blow", "trains again after s: median", "most",
         "divergence / bound then: most", "distance to the mean then: most",
     ]  # fmt: skip
+    how = ", with --standby" if options.standby else ""
     text = f"""# One agent of {AGENTS} is killed, crashed, stopped
 
-Each agent in turn; SIGSTOP lasts {STOPPED_S:.0f} s. The others' steps/s are those of the other
+Each agent in turn{how}; SIGSTOP lasts {STOPPED_S:.0f} s. The others' steps/s are those of the other
 {AGENTS - 1} agents over {options.window:.0f} s from the blow on, against the {options.window:.0f} s
 before it. On a machine with fewer cores than agents the others inherit the cores of the victim, so
 that the ratio may exceed 1; while the victim starts again, it needs them back. Seconds to train
@@ -126,7 +129,11 @@ included. Divergence is the first that was measured after the victim had mixed a
 
 {table(header, lines)}
 """
-    write("faults", {"window_s": options.window, "blows": results}, text)
+    write(
+        "faults-standby" if options.standby else "faults",
+        {"window_s": options.window, "blows": results},
+        text,
+    )
 
 
 if __name__ == "__main__":
