@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,7 +20,6 @@ from gala.envs import VectorEnv
 from gala.flat import FlatParameters
 from gala.gossip import GossipNode, Identity, shared_memory
 from gala.gossip.connecting import Connection, connect, with_faults
-from gala.gossip.faulty import Faults
 from gala.gossip.in_process import Crowd
 from gala.gossip.mixing import mixer_of
 from gala.gossip.wire import wire_format
@@ -128,9 +127,8 @@ class ActorLearner:
         self.alarmed = False
         self.observer = Observer(self, console)
         self._checkpoint_every = self._updates_between_checkpoints()
-        faults = config.faults
-        at_fault = faults.agents is None or launch.rank in faults.agents
-        self._straggler = Straggler(faults.slowdown if at_fault else 1.0)
+        at_fault = config.faults.concern(launch.rank)
+        self._straggler = Straggler(config.faults.slowdown if at_fault else 1.0)
 
     def run(self) -> None:
         """Train until the steps of the run are done, or until asked to stop."""
@@ -320,12 +318,9 @@ def build_coupling(
         ),
     )
     supervisor.tell(f"remove {shared_memory.path_of(identity.run, launch.rank)}")
-    faults = config.faults
-    if faults.agents is None or launch.rank in faults.agents:
-        broken = {f.name: getattr(faults, f.name) for f in fields(Faults)}
-        transport = with_faults(
-            transport, Faults(**broken), seed=agent_seed(config.seed, launch.rank, 2)
-        )
+    transport = with_faults(
+        transport, config.faults, rank=launch.rank, seed=agent_seed(config.seed, launch.rank, 2)
+    )
     node = GossipNode(
         rank=launch.rank,
         topology=topology,

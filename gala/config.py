@@ -188,6 +188,10 @@ class FaultsConfig:
     slowdown: Annotated[float, Field(ge=1.0)] = 1.0
     """The agent needs so many times as long for an update: a straggler."""
 
+    def concern(self, rank: int) -> bool:
+        """Whether agent ``rank`` is at fault."""
+        return self.agents is None or rank in self.agents
+
 
 @dataclass(frozen=True, kw_only=True)
 class DivergenceConfig:

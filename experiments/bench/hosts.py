@@ -112,7 +112,9 @@ class Hosts:
 
     def close(self) -> None:
         """Remove all of it."""
-        for name in self.names:
+        for host, name in enumerate(self.names):
+            # by hand: the kernel removes what is in a namespace later, in its own time
+            subprocess.run(["ip", "link", "del", f"gala-v{host}"], capture_output=True)
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
         subprocess.run(["ip", "link", "del", "gala-br"], capture_output=True)
 

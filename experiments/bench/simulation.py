@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from recording import RESULTS, table, write
 
+from gala.config import FaultsConfig
 from gala.gossip.connecting import with_faults
-from gala.gossip.faulty import Faults
 from gala.gossip.message import Identity
 from gala.gossip.node import GossipNode
 from gala.gossip.shared_memory import SharedMemoryTransport
@@ -92,7 +92,7 @@ def agent(case: Case, rank: int, run: str, folder: Path) -> None:
     shared = SharedMemoryTransport(
         rank=rank, agents=case.agents, payload_bytes=4 * DIMENSION, identity=identity
     )
-    transport = with_faults(shared, Faults(delay_ms=case.latency_ms), seed=rank)
+    transport = with_faults(shared, FaultsConfig(delay_ms=case.latency_ms), rank=rank, seed=rank)
     node = GossipNode(
         rank=rank,
         topology=topology,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from gala.config import FaultsConfig
 from gala.errors import UserError
-from gala.gossip.faulty import Faults, FaultyTransport
+from gala.gossip.faulty import FaultyTransport
 from gala.gossip.in_process import Crowd, InProcessTransport
 from gala.gossip.message import Identity
 from gala.gossip.network import NetworkTransport, Place
@@ -109,6 +110,9 @@ def _network(connection: Connection, *, nearby: bool) -> NetworkTransport:
     )
 
 
-def with_faults(transport: Transport, faults: Faults, *, seed: int) -> Transport:
-    """``transport``, broken on purpose if ``faults`` says so."""
-    return transport if faults == Faults() else FaultyTransport(transport, faults, seed=seed)
+def with_faults(transport: Transport, faults: FaultsConfig, *, rank: int, seed: int) -> Transport:
+    """``transport`` of agent ``rank``, broken on purpose if ``faults`` says so."""
+    harmless = replace(faults, agents=None, slowdown=1.0) == FaultsConfig()
+    if harmless or not faults.concern(rank):
+        return transport
+    return FaultyTransport(transport, faults, seed=seed)

@@ -12,36 +12,13 @@ import itertools
 import random
 import threading
 import time
-from dataclasses import dataclass
 
 from torch import Tensor
 
+from gala.config import FaultsConfig
 from gala.gossip.membership import PeerState
 from gala.gossip.message import Header
 from gala.gossip.transport import Transport
-
-
-@dataclass(frozen=True, kw_only=True)
-class Faults:
-    """What goes wrong; probabilities are per message.
-
-    Attributes:
-        delay_ms: time that a message is under way.
-        drop: probability that it never arrives.
-        duplicate: probability that it arrives again, another ``delay_ms`` (at least 10 ms) later.
-        reorder: probability that it is overtaken by the next one.
-        corrupt: probability that one of its bytes is changed.
-        freeze_s: how long a freeze lasts.
-        freeze_every_s: time from one freeze to the next; 0: never.
-    """
-
-    delay_ms: float = 0.0
-    drop: float = 0.0
-    duplicate: float = 0.0
-    reorder: float = 0.0
-    corrupt: float = 0.0
-    freeze_s: float = 0.0
-    freeze_every_s: float = 0.0
 
 
 class FaultyTransport:
@@ -53,7 +30,7 @@ class FaultyTransport:
         seed: of the dice.
     """
 
-    def __init__(self, inner: Transport, faults: Faults, *, seed: int) -> None:
+    def __init__(self, inner: Transport, faults: FaultsConfig, *, seed: int) -> None:
         self._inner, self._faults = inner, faults
         self._dice = random.Random(seed)
         self._under_way: list[tuple[float, int, Header, Tensor]] = []

@@ -22,6 +22,7 @@ import socket
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -211,7 +212,7 @@ class _Shared:
         return _Gloo(store, end, 2, options)
 
 
-class _Edge:
+class _Edge(ABC):
     """One end of an edge: a thread that forms the edge again and again, and uses it."""
 
     def __init__(self, shared: _Shared, peer: int, source: int, target: int) -> None:
@@ -245,11 +246,13 @@ class _Edge:
                 if not self.closed:
                     self.condition.wait(PAUSE_S)
 
+    @abstractmethod
     def _form(self) -> Group | None:
-        raise NotImplementedError
+        """A group with the other end; None when it is not there yet."""
 
+    @abstractmethod
     def _use(self, group: Group) -> None:
-        raise NotImplementedError
+        """Send or receive until the edge ends."""
 
     def _key(self, kind: str) -> str:
         return f"{kind}/{self.shared.schema}/{self.name}"

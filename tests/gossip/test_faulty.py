@@ -11,9 +11,10 @@ from fake_transport import FakeTransport, Network, identity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gala.config import FaultsConfig as Faults
 from gala.gossip import message
 from gala.gossip.connecting import with_faults
-from gala.gossip.faulty import Faults, FaultyTransport
+from gala.gossip.faulty import FaultyTransport
 from gala.gossip.message import Header, Refused
 from gala.gossip.node import GossipNode
 from gala.topology import load_topology
@@ -50,8 +51,11 @@ def faulty(**faults: float) -> tuple[FaultyTransport, Recorder]:
 
 def test_no_faults_no_wrapper() -> None:
     recorder = Recorder()
-    assert with_faults(recorder, Faults(), seed=1) is recorder
-    assert isinstance(with_faults(recorder, Faults(drop=0.1), seed=1), FaultyTransport)
+    for harmless in (Faults(), Faults(slowdown=3.0), Faults(drop=0.1, agents=(1, 2))):
+        assert with_faults(recorder, harmless, rank=0, seed=1) is recorder
+    broken = with_faults(recorder, Faults(drop=0.1, agents=(0,)), rank=0, seed=1)
+    assert isinstance(broken, FaultyTransport)
+    broken.close()
 
 
 def test_messages_are_late_but_the_sender_is_not() -> None:
