@@ -293,6 +293,9 @@ class _Tail:
             return False
         self._rest = now * self.decay / (1 - self.decay)
         if bool((self._rest <= PRECISION * total).all()):
+            # Complex eigenvalues make terms oscillate within a window: the little that is left is
+            # rounded up, so that the bound stays one.
+            self._rest = 1.5 * self._rest
             return True
         if count < max(ENOUGH, 2 * self._checkpoint):
             return False

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -161,6 +161,7 @@ def augmented(matrix: Floats | None, agents: int, delay: int) -> Floats:
 
 
 @settings(max_examples=60, deadline=None)
+@example(seed=1, agents=4, period=1, delay=0, mix_every=1, balanced=True)  # oscillating terms
 @given(
     seed=st.integers(0, 2**32),
     agents=st.integers(2, 6),

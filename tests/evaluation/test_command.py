@@ -120,7 +120,7 @@ def test_a_run_folder_that_cannot_be_written_is_no_obstacle(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--episodes", "0"], "--episodes: must be at least 1, got 0"),
+        (["--episodes", "0"], "--episodes: must be a whole number of at least 1, got '0'"),
         (["--agent", "7"], "--agent: there is no agent 7, this run has 1"),
         (["--agent", "men"], "--agent: must be mean, best, all or a rank, got 'men'"),
         (["--seed", "-1"], "--seed: must not be negative, got -1"),
