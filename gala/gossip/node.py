@@ -21,7 +21,7 @@ from gala.gossip.membership import Membership, PeerState
 from gala.gossip.message import LIFE, NEVER, Header, Identity, Refusal, Refused
 from gala.gossip.mixing import Averaging, Mixer
 from gala.gossip.transport import Transport
-from gala.gossip.trust import QUARANTINE, Quarantine, TrustRadius
+from gala.gossip.trust import QUARANTINE, Quarantine, TrustRadius, distance_between
 from gala.gossip.wire import Exact, Wire
 from gala.topology import Topology
 
@@ -353,7 +353,7 @@ class GossipNode:
     def _require_trust(self, peer: int, vector: Tensor, silence: float) -> None:
         if self._trust is None or not self._mixer.needs_all:
             return
-        distance = float(torch.dist(vector, self._mixer.host))
+        distance = distance_between(vector, self._mixer.host)
         if not self._trust.accepts(peer, distance, silence):
             raise Refused(Refusal.DISTANCE)
 

@@ -3,10 +3,11 @@
 import math
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gala.gossip.trust import ENOUGH, QUARANTINE, Quarantine, TrustRadius
+from gala.gossip.trust import ENOUGH, QUARANTINE, Quarantine, TrustRadius, distance_between
 
 
 def settled(distance: float = 1.0, factor: float = 10.0) -> TrustRadius:
@@ -64,6 +65,16 @@ def test_what_is_accepted_was_within_the_radius(distances: list[float], factor: 
     for distance in distances:
         radius = trust.radius(3)
         assert trust.accepts(3, distance) is (distance <= radius)
+
+
+@pytest.mark.parametrize("size", [1, 1000, 262_143, 262_144, 866_439])
+def test_distances_of_large_vectors_are_estimated(size: int) -> None:
+    generator = torch.Generator().manual_seed(size)
+    a, b = torch.randn(2, size, generator=generator)
+    exact = float(torch.dist(a, b))
+    assert distance_between(a, b) == pytest.approx(exact, rel=0.0 if size < 2**18 else 0.02)
+    assert distance_between(a, a) == 0.0
+    assert math.isnan(distance_between(a, torch.full((size,), math.nan)))
 
 
 def test_a_quarantine_begins_and_ends_once() -> None:
