@@ -40,7 +40,7 @@ def distance_between(a: Tensor, b: Tensor) -> float:
     end = blocks * SAMPLE_BLOCK
     some = [v[:end].view(blocks, SAMPLE_BLOCK)[::SAMPLE_EVERY] for v in (a, b)]
     share = some[0].numel() / a.numel()
-    return float(torch.dist(*some)) / share**0.5
+    return float(torch.dist(some[0], some[1])) / float(share**0.5)
 
 
 class TrustRadius:
