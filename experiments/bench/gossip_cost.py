@@ -106,8 +106,8 @@ def main() -> None:
             f"{found['mixes_per_update']:.2f}",
         ])  # fmt: skip
     header = [
-        "mailboxes", "simulators per agent", "update, ms", "publish + mix, ms", "share", "records, sketches, rest: share",
-        "mixes per update",
+        "mailboxes", "simulators per agent", "update, ms", "publish + mix, ms", "share",
+        "records, sketches, rest: share", "mixes per update",
     ]  # fmt: skip
     learning = [
         [
@@ -120,8 +120,8 @@ def main() -> None:
     ]
     text = f"""# What gossip costs
 
-Pong, {AGENTS} agents on two cores, 866,439 parameters, ring; means over {options.seconds:.0f} s, wall time:
-four processes share two cores, so that everything takes about twice its own time.
+Pong, {AGENTS} agents, 866,439 parameters, ring; means over {options.seconds:.0f} s, wall time:
+where agents share cores, everything takes so much longer than its own time.
 
 {table(header, lines)}
 
