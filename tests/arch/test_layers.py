@@ -42,6 +42,7 @@ FORBIDDEN = {
 VIEWERS = {"dashboard", "report", "watch"}
 VIEWED = {
     "gala.telemetry.reader",
+    "gala.telemetry.sampling",
     "gala.telemetry.sketches",
     "gala.evaluation.statistics",
     "gala.evaluation.human",
