@@ -23,6 +23,12 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 UP_S = 15.0
 """An agent whose newest record is younger than this is up."""
 
+KINDS = (
+    *("start", "checkpoint", "stop", "done", "error", "alarm", "bound"),
+    *("join", "suspect", "dead", "alive", "leave", "refused"),
+)
+"""Kinds of events that are counted from 0, so that the first one is seen as an increase."""
+
 NEIGHBOUR_STATES = ("joining", "active", "suspect", "down", "left")
 
 MAX_AGENTS = 100_000
@@ -195,17 +201,17 @@ def exposition(runs: Mapping[str, RunReader], now: float) -> str:
     Returns:
         The text format, version 0.0.4; valid whatever the records hold.
     """
-    lines: dict[str, list[str]] = {metric.name: [] for metric in FAMILIES}
+    found: dict[str, dict[str, float]] = {metric.name: {} for metric in FAMILIES}
     for name, reader in runs.items():
         for metric, labels, value in _samples(reader, now):
-            lines[metric.name].append(_line(metric.name, {"run": name, **labels}, value))
-    parts = []
+            found[metric.name][_series(metric.name, {"run": name, **labels})] = float(value)
+    lines = []
     for metric in FAMILIES:
-        if found := lines[metric.name]:
-            parts.append(f"# HELP {metric.name} {metric.meaning}")
-            parts.append(f"# TYPE {metric.name} {metric.kind}")
-            parts += found
-    return "\n".join([*parts, ""])
+        if samples := found[metric.name]:
+            lines.append(f"# HELP {metric.name} {metric.meaning}")
+            lines.append(f"# TYPE {metric.name} {metric.kind}")
+            lines += [f"{series} {value!r}" for series, value in samples.items()]
+    return "\n".join([*lines, ""])
 
 
 def _samples(reader: RunReader, now: float) -> Iterator[Sample]:
@@ -218,11 +224,9 @@ def _samples(reader: RunReader, now: float) -> Iterator[Sample]:
         for event in reader.events
         if event["event"] in ("start", "stop", "done")
     }
-    alarms = dict.fromkeys(reader.latest, 0)
+    kinds: dict[int, dict[str, int]] = {}
     for (rank, kind), count in reader.event_counts.items():
-        yield EVENTS, {"rank": str(rank), "kind": kind}, count
-        if kind == "alarm":
-            alarms[rank] = count
+        kinds.setdefault(rank, {})[kind] = count
     for rank in sorted(set(reader.latest) | set(range(_expected(meta)))):
         own = {"rank": str(rank)}
         values = reader.latest.get(rank, {})
@@ -230,8 +234,9 @@ def _samples(reader: RunReader, now: float) -> Iterator[Sample]:
         age = max(now - heard, 0.0) if heard is not None else math.inf
         yield UP, own, age < UP_S or last == "done"
         yield FINISHED, own, last in ("stop", "done")
-        if values:
-            yield ALARMS, own, alarms[rank]
+        counts = dict.fromkeys(KINDS, 0) | kinds.get(rank, {})
+        yield ALARMS, own, counts["alarm"]
+        yield from ((EVENTS, {**own, "kind": kind}, count) for kind, count in counts.items())
         if heard is not None:
             yield AGE, own, age
         yield from ((metric, {**own, **more}, x) for metric, more, x in _recorded(values))
@@ -281,9 +286,9 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _line(name: str, labels: Labels, value: float) -> str:
+def _series(name: str, labels: Labels) -> str:
     text = ",".join(f'{label}="{_escaped(each)}"' for label, each in labels.items())
-    return f"{name}{{{text}}} {float(value)!r}"
+    return f"{name}{{{text}}}"
 
 
 def _escaped(text: str) -> str:

@@ -90,15 +90,22 @@ class RunMaker:
         return metrics
 
 
+def started(path: Path, agents: int = 4) -> RunMaker:
+    """A run whose agents have started and recorded once."""
+    run = RunMaker(path, agents)
+    for rank in range(agents):
+        run.event(rank, "start", "update 0, step 0", ago_s=1.0)
+        run.record(rank)
+    return run
+
+
+@pytest.fixture(scope="session")
+def start_run() -> Callable[..., RunMaker]:
+    """Make a run folder at a path."""
+    return started
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., RunMaker]:
-    """Make a run folder whose agents have started and recorded once."""
-
-    def make(name: str = "pong", agents: int = 4) -> RunMaker:
-        run = RunMaker(tmp_path / "runs" / name, agents)
-        for rank in range(agents):
-            run.event(rank, "start", "update 0, step 0", ago_s=1.0)
-            run.record(rank)
-        return run
-
-    return make
+    """Make a run folder of a name."""
+    return lambda name="pong", agents=4: started(tmp_path / "runs" / name, agents)
