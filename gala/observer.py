@@ -20,6 +20,7 @@ from gala.divergence.layers import LayerTracker
 from gala.divergence.tracker import DivergenceTracker, UpdateNorms, exact_total
 from gala.gossip import GossipNode
 from gala.steering import EpsilonPace
+from gala.telemetry.aggregate import AggregateSink
 from gala.telemetry.console import Console
 from gala.telemetry.reader import RunReader, steps_recorded
 from gala.telemetry.tensorboard import TensorBoardSink
@@ -91,6 +92,23 @@ class Observer:
         self._kl: Metrics = {}
         self._began = time.time()
         self._console = console(self._reader) if console is not None else None
+        self._aggregate = (
+            AggregateSink(
+                run.path / "tensorboard" / "aggregate",
+                hyperparameters={
+                    **setting.config.to_dict(),
+                    "topology": setting.topology.name,
+                    "agents": setting.launch.agents,
+                },
+                session=setting.run_id,
+                texts={
+                    "run": self._console.opening if self._console is not None else [],
+                    "topology": setting.topology.draw().splitlines(),
+                },
+            )
+            if self._log.tensorboard and setting.launch.leads
+            else None
+        )
         self._laps = dict.fromkeys(PHASES, 0.0)
         self._lap_start = time.perf_counter()
         self._others: dict[int, int] = {}
@@ -241,8 +259,9 @@ class Observer:
         if self._layers is not None:
             self._layers.close()
         self._writer.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        for sink in (self._tensorboard, self._aggregate):
+            if sink is not None:
+                sink.close()
 
     def _record(self, losses: dict[str, Tensor]) -> None:
         agent = self._agent
@@ -259,6 +278,8 @@ class Observer:
         if self._tensorboard is not None:
             self._tensorboard.record(metrics, step=agent.step)
         self._poll()
+        if self._aggregate is not None:
+            self._aggregate.record(self._reader.latest)
         if self._console is not None:
             self._console.show()
 
