@@ -24,6 +24,7 @@ from gala.telemetry.aggregate import AggregateSink
 from gala.telemetry.console import Console
 from gala.telemetry.reader import RunReader, steps_recorded
 from gala.telemetry.tensorboard import TensorBoardSink
+from gala.telemetry.wandb import WandbSink
 from gala.telemetry.writer import MetricsWriter
 
 if TYPE_CHECKING:
@@ -57,6 +58,17 @@ class Observer:
         self._tensorboard = (
             TensorBoardSink(run.path / "tensorboard" / f"rank_{rank:02d}")
             if self._log.tensorboard
+            else None
+        )
+        self._wandb = (
+            WandbSink(
+                self._log.wandb,
+                group=setting.run_id,
+                rank=rank,
+                folder=run.path,
+                config={**setting.config.to_dict(), "agents": setting.launch.agents},
+            )
+            if self._log.wandb is not None
             else None
         )
         node = self._node
@@ -213,6 +225,10 @@ class Observer:
         if self._console is not None:
             self._console.say(f"{kind}: {message}")
 
+    def _tell_of_wandb(self) -> None:
+        if self._wandb is not None and (problem := self._wandb.problem()) is not None:
+            self._tell("error", problem)
+
     def _ends_here(self, wrong: str | None) -> bool:
         """Whether an alarm, of this or another agent, is to end the run."""
         setting = self._agent.setting
@@ -258,10 +274,11 @@ class Observer:
         self._tracker.close()
         if self._layers is not None:
             self._layers.close()
-        self._writer.close()
-        for sink in (self._tensorboard, self._aggregate):
+        for sink in (self._tensorboard, self._aggregate, self._wandb):
             if sink is not None:
                 sink.close()
+        self._tell_of_wandb()
+        self._writer.close()
 
     def _record(self, losses: dict[str, Tensor]) -> None:
         agent = self._agent
@@ -275,8 +292,10 @@ class Observer:
         if self._exact is not None:
             metrics["divergence/total_exact"] = self._exact
         self._writer.record(metrics, update=agent.update, step=agent.step)
-        if self._tensorboard is not None:
-            self._tensorboard.record(metrics, step=agent.step)
+        for sink in (self._tensorboard, self._wandb):
+            if sink is not None:
+                sink.record(metrics, step=agent.step)
+        self._tell_of_wandb()
         self._poll()
         if self._aggregate is not None:
             self._aggregate.record(self._reader.latest)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
@@ -62,6 +65,18 @@ def test_tensorboard_gets_a_run_for_the_agent_and_one_for_all(tmp_path: Path) ->
     assert [each.step for each in whole.Scalars("charts/SPS")] == list(range(20, 401, 20))
     assert whole.SummaryMetadata(SESSION_START_INFO_TAG).plugin_data.plugin_name == "hparams"
     assert {"run", "topology"} <= set(whole.Tags()["tensors"])
+
+
+def test_without_weights_and_biases_there_is_one_event_and_a_whole_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    run = train(tmp_path / "run", LogConfig(every_s=1e-6, tensorboard=False, wandb="pong"))
+    lines = [json.loads(line) for line in run.metrics(0).read_text().splitlines()]
+    (error,) = [each["message"] for each in lines if each.get("event") == "error"]
+    assert error.startswith("Weights & Biases: not installed")
+    assert [each["event"] for each in lines if "event" in each][-1] in ("done", "error")
+    assert max(each["step"] for each in lines) == 400
 
 
 def test_no_tensorboard_on_request(tmp_path: Path) -> None:
