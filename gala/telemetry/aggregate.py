@@ -1,7 +1,8 @@
 """The run as a whole for TensorBoard: the run ``aggregate`` beside those of the agents.
 
 Its x axis is the steps of all agents. It also holds what is said once: hyper-parameters, topology
-and opening block as text, and a layout of custom scalars that draws distances within their bound.
+and opening block as text, and a layout of custom scalars: one chart with the distance of each run
+(of each agent from the mean, of all together) within the bound.
 """
 
 from __future__ import annotations
@@ -17,12 +18,7 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from gala.telemetry.console import Record, progress_of
-from gala.telemetry.tensorboard import TensorBoardSink
-
-MAX_CHARTED = 16
-"""Agents whose distances share a chart."""
-
-ZERO, TOTAL, EPSILON = "divergence/zero", "divergence/total", "divergence/epsilon"
+from gala.telemetry.tensorboard import BALL, TensorBoardSink, within
 
 
 class AggregateSink:
@@ -56,24 +52,21 @@ class AggregateSink:
             latest: newest values by rank.
         """
         run = progress_of(latest, 1, since_steps=0, seconds=0.0)
-        epsilon = _largest(latest, EPSILON)
+        bounds = (record.get("divergence/epsilon") for record in latest.values())
+        epsilon = max((bound for bound in bounds if bound is not None), default=None)
         values: dict[str, float | None] = {
             "charts/episodic_return": run.episodic_return,
             "charts/SPS": sum(run.sps.values()),
             "gossip/staleness_max": run.staleness,
             "gossip/messages_refused": run.refused,
-            TOTAL: run.divergence,
-            EPSILON: epsilon,
+            "divergence/total": run.divergence,
+            "divergence/epsilon": epsilon,
             "divergence/epsilon_ratio": run.epsilon_ratio,
+            **(ball := within(run.divergence, epsilon)),
         }
-        if epsilon is not None:
-            values[ZERO] = 0.0
-            values |= {
-                to_mean(rank): latest[rank].get("divergence/to_mean") for rank in _charted(latest)
-            }
-            if not self._has_layout:
-                self._sink.add(layout(_charted(latest)), step=run.steps)
-                self._has_layout = True
+        if ball and not self._has_layout:
+            self._sink.add(layout(), step=run.steps)
+            self._has_layout = True
         self._sink.record(values, step=run.steps)
 
     def close(self) -> None:
@@ -94,38 +87,17 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | fl
     return leaves
 
 
-def to_mean(rank: int) -> str:
-    """Tag of the distance of one agent from the mean."""
-    return f"divergence/to_mean/agent_{rank:02d}"
-
-
-def layout(ranks: Sequence[int]) -> Summary:
-    """Charts of distances between 0 and the bound, for the custom scalars of TensorBoard."""
-
-    def chart(title: str, tags: Sequence[str]) -> layout_pb2.Chart:
-        series = [
-            layout_pb2.MarginChartContent.Series(value=tag, lower=ZERO, upper=EPSILON)
-            for tag in tags
-        ]
-        return layout_pb2.Chart(title=title, margin=layout_pb2.MarginChartContent(series=series))
-
-    charts = [
-        chart("all agents from their mean, within the bound", [TOTAL]),
-        chart("each agent from the mean, within the bound", [to_mean(rank) for rank in ranks]),
-    ]
-    content = layout_pb2.Layout(category=[layout_pb2.Category(title="epsilon-ball", chart=charts)])
-    value = Summary.Value(
+def layout() -> Summary:
+    """A chart of distances between 0 and the bound, for the custom scalars of TensorBoard."""
+    value, lower, upper = BALL
+    margin = layout_pb2.MarginChartContent(
+        series=[layout_pb2.MarginChartContent.Series(value=value, lower=lower, upper=upper)]
+    )
+    chart = layout_pb2.Chart(title="distance from the mean, within its bound", margin=margin)
+    content = layout_pb2.Layout(category=[layout_pb2.Category(title="epsilon-ball", chart=[chart])])
+    summary = Summary.Value(
         tag=layout_plugin.CONFIG_SUMMARY_TAG,
         metadata=layout_plugin.create_summary_metadata(),
         tensor=make_tensor_proto(content.SerializeToString()),
     )
-    return Summary(value=[value])
-
-
-def _charted(latest: Mapping[int, Record]) -> list[int]:
-    return sorted(latest)[:MAX_CHARTED]
-
-
-def _largest(latest: Mapping[int, Record], name: str) -> float | None:
-    found = (record.get(name) for record in latest.values())
-    return max((value for value in found if value is not None), default=None)
+    return Summary(value=[summary])

@@ -13,6 +13,10 @@ from tensorboard.plugins.text import metadata as text_plugin
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
+BALL = ("ball/distance", "ball/lower", "ball/bound")
+"""A distance and what it must lie between. TensorBoard draws them as a margin, for which all three
+must have points at the same steps; ``divergence/epsilon`` may begin late and have gaps."""
+
 
 class TensorBoardSink:
     """Writes one run of TensorBoard; the x axis is the writer's environment steps."""
@@ -21,7 +25,9 @@ class TensorBoardSink:
         self._writer = EventFileWriter(str(folder))
 
     def record(self, values: Mapping[str, float | None], *, step: int) -> None:
-        """One point of each metric that has a finite value."""
+        """One point of each metric that has a finite value, and of the ball where it has a size."""
+        distance, bound = values.get("divergence/to_mean"), values.get("divergence/epsilon")
+        values = {**within(distance, bound), **values}
         scalars = [
             Summary.Value(tag=name, simple_value=value)
             for name, value in values.items()
@@ -52,3 +58,10 @@ class TensorBoardSink:
     def close(self) -> None:
         """Write what is pending."""
         self._writer.close()
+
+
+def within(distance: float | None, bound: float | None) -> dict[str, float | None]:
+    """The three values of :data:`BALL`; nothing where one of them is not known."""
+    if distance is None or bound is None or not math.isfinite(distance + bound):
+        return {}
+    return dict(zip(BALL, (distance, 0.0, bound), strict=True))
