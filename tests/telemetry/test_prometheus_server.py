@@ -51,6 +51,14 @@ class Watched:
     url: str
     runs: dict[str, Any]
 
+    def ready(self) -> bool:
+        """Whether it answers questions yet."""
+        try:
+            with urlopen(f"{self.url}/-/ready", timeout=10) as answer:
+                return bool(answer.status == 200)
+        except OSError:  # an HTTP error is one, too
+            return False
+
     def get(self, path: str, **parameters: str) -> Any:
         """The data of an answer of its HTTP interface."""
         with urlopen(f"{self.url}{path}?{urlencode(parameters)}", timeout=10) as answer:
@@ -154,6 +162,7 @@ def watched(
         )
         assert address, log.read_text()
         watched = Watched(f"http://{address[0]}", runs)
+        wait_for(watched.ready, bool)
         wait_for(lambda: watched.ask("count by (run) (gala_up)"), lambda found: len(found) == 6)
         yield watched
     finally:
@@ -236,3 +245,13 @@ def test_every_panel_of_the_board_is_answered(watched: Watched) -> None:
             )
     for mark in board["annotations"]["list"]:
         assert watched.get("/api/v1/query", query=query(mark["expr"]))["result"] == []
+
+
+def test_the_questions_of_the_docs_are_understood(watched: Watched) -> None:
+    text = (GRAFANA.parents[1] / "docs" / "tools.md").read_text()
+    (block,) = [each for each in text.split("```") if "topk(" in each]
+    questions = [line.split("   ")[0] for line in block.strip().splitlines()]
+    assert len(questions) >= 5
+    for question in questions:
+        watched.get("/api/v1/query", query=question)
+    assert watched.ask("gala_up == 0 and gala_finished == 0").keys() == {"bereft/2"}
