@@ -29,14 +29,19 @@ CASES = {
     "gloo, int8": ("--gossip.transport", "gloo", "--gossip.wire-format", "int8"),
     "none": ("--coupling", "none"),
 }  # fmt: skip
+SIMULATORS = {
+    4: tuple(CASES),
+    16: ("shared memory, float32", "gloo, float32", "none"),
+}
+"""Per agent: the preset's for two cores, and the paper's."""
 
 
-def shares(arguments: tuple[str, ...], seconds: float) -> dict[str, float]:
+def shares(arguments: tuple[str, ...], simulators: int, seconds: float) -> dict[str, float]:
     """Mean milliseconds per update in each phase, and steps per second of all agents."""
     with tempfile.TemporaryDirectory() as folder:
         live = LiveRun(
             Path(folder) / "run", AGENTS, "pong", "--total-steps", 10**9, "--log.no-tensorboard",
-            *arguments,
+            "--env.num-envs", simulators, *arguments,
         )  # fmt: skip
         live.wait_until(live.all_train)
         live.watch(3.0)
@@ -78,16 +83,22 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     options = parser.parse_args()
-    cost = {name: shares(case, options.seconds) for name, case in CASES.items()}
+    cost = {
+        f"{name}; {simulators}": shares(CASES[name], simulators, options.seconds)
+        for simulators, names in SIMULATORS.items()
+        for name in names
+    }
     wires = {
         wire: [learned(wire, seed) for seed in options.seeds]
         for wire in ("float32", "bfloat16", "int8")
     }
     lines = []
-    for name, found in cost.items():
+    for case, found in cost.items():
+        name, simulators = case.split("; ")
         update = sum(found[phase] for phase in PHASES)
         lines.append([
             name,
+            simulators,
             f"{update:.1f}",
             f"{found['gossip']:.2f}",
             f"{100 * found['gossip'] / update:.1f} %",
@@ -95,8 +106,8 @@ def main() -> None:
             f"{found['mixes_per_update']:.2f}",
         ])  # fmt: skip
     header = [
-        "mailboxes", "update, ms", "publish + mix, ms", "share", "records, sketches, rest: share",
-        "mixes per update",
+        "mailboxes", "simulators per agent", "update, ms", "publish + mix, ms", "share",
+        "records, sketches, rest: share", "mixes per update",
     ]  # fmt: skip
     learning = [
         [
@@ -109,7 +120,8 @@ def main() -> None:
     ]
     text = f"""# What gossip costs
 
-Pong, {AGENTS} agents of 4 simulators, 866,439 parameters, ring; means over {options.seconds:.0f} s.
+Pong, {AGENTS} agents, 866,439 parameters, ring; means over {options.seconds:.0f} s, wall time:
+where agents share cores, everything takes so much longer than its own time.
 
 {table(header, lines)}
 

@@ -24,18 +24,21 @@ class Tail:
 
     Args:
         path: the file; it may not exist yet.
+        last_bytes: begin so many bytes before the end of what is there; None reads all of it.
 
     Attributes:
         corrupt: lines skipped.
-        offset: bytes read.
+        offset: bytes read, or passed over.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, last_bytes: int | None = None) -> None:
         self.path = Path(path)
         self.corrupt = 0
         self.offset = 0
+        self._last_bytes = last_bytes
         self._inode: int | None = None
         self._rest = b""
+        self._midway = False
 
     def read(self) -> list[Record]:
         """Records that were completed since the last call; cheap when nothing changed."""
@@ -45,7 +48,7 @@ class Tail:
             self._restart(None)
             return []
         if stat.st_ino != self._inode or stat.st_size < self.offset:
-            self._restart(stat.st_ino)
+            self._restart(stat.st_ino, stat.st_size)
         if stat.st_size == self.offset:
             return []
         try:
@@ -55,6 +58,9 @@ class Tail:
         except OSError:
             return []
         self.offset += len(data)
+        if self._midway:  # what comes before the first newline is the end of some line
+            _, newline, data = data.partition(b"\n")
+            self._midway = not newline
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [record for line in lines if (record := self._parse(line)) is not None]
 
@@ -70,8 +76,10 @@ class Tail:
             return None
         return record
 
-    def _restart(self, inode: int | None) -> None:
-        self._inode, self.offset, self._rest = inode, 0, b""
+    def _restart(self, inode: int | None, size: int = 0) -> None:
+        self._inode, self._rest = inode, b""
+        self.offset = 0 if self._last_bytes is None else max(size - self._last_bytes, 0)
+        self._midway = self.offset > 0
 
 
 def steps_recorded(path: Path) -> int:
@@ -85,15 +93,17 @@ class RunReader:
 
     Args:
         run_dir: the run folder.
+        last_bytes: begin so many bytes before the end of each file; None reads all of it.
 
     Attributes:
         latest: newest value of each metric, by rank, with the stamp of the newest record.
         events: newest events, oldest first.
-        event_counts: events so far, by rank and kind.
+        event_counts: events read so far, by rank and kind.
     """
 
-    def __init__(self, run_dir: str | Path) -> None:
+    def __init__(self, run_dir: str | Path, *, last_bytes: int | None = None) -> None:
         self.run_dir = Path(run_dir)
+        self._last_bytes = last_bytes
         self.latest: dict[int, Record] = {}
         self.events: deque[Record] = deque(maxlen=MAX_EVENTS)
         self.event_counts: Counter[tuple[int, str]] = Counter()
@@ -102,7 +112,8 @@ class RunReader:
     def poll(self) -> list[Record]:
         """All new records (events too) since the last call, by rank and then by age."""
         for path in sorted(self.run_dir.glob("rank_*/metrics.jsonl")):
-            self._tails.setdefault(path, Tail(path))
+            if path not in self._tails:
+                self._tails[path] = Tail(path, last_bytes=self._last_bytes)
         new: list[Record] = []
         for tail in self._tails.values():
             for record in tail.read():

@@ -43,6 +43,7 @@ VIEWERS = {"dashboard", "report", "watch"}
 VIEWED = {
     "gala.telemetry.prometheus",
     "gala.telemetry.reader",
+    "gala.telemetry.sampling",
     "gala.telemetry.sketches",
     "gala.evaluation.statistics",
     "gala.evaluation.human",
