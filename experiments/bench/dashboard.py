@@ -200,7 +200,8 @@ def main() -> None:
     size_text = f"{found['gigabytes']:.1f} GB of files"
     text = f"""# The dashboard under load
 
-{options.agents} agents, {options.hours:g} h of records, one a second: {size_text}. Then all agents go on recording while {options.streams} browsers' streams are read.
+{options.agents} agents, {options.hours:g} h of records, one a second: {size_text}.
+Then all agents go on recording while {options.streams} browsers' streams are read.
 
 {table(["what", "measured"], rows)}
 """
