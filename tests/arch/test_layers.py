@@ -41,6 +41,7 @@ FORBIDDEN = {
 # What only looks at runs reads run folders, and nothing of what trains.
 VIEWERS = {"dashboard", "report", "watch"}
 VIEWED = {
+    "gala.telemetry.prometheus",
     "gala.telemetry.reader",
     "gala.telemetry.sampling",
     "gala.telemetry.sketches",

@@ -17,6 +17,7 @@ TORCH_FREE_ROOMS |= {"atomic_file", "config", "train", "cli", "__main__"}
 TORCH_FREE_MODULES = {
     "gala",
     "gala.telemetry",
+    "gala.telemetry.prometheus",
     "gala.telemetry.reader",
     "gala.telemetry.sketches",
     "gala.evaluation",
