@@ -298,6 +298,19 @@ def dashboard(arguments: Arguments) -> int:
     return serve(**vars(options))
 
 
+def bench(arguments: Arguments) -> int:
+    """How fast it is on this machine, and where the time goes: gala bench --quick"""
+    parser = _Parser(prog="gala bench", description=bench.__doc__)
+    parser.add_argument("--quick", action="store_true", help="two cases of a few seconds")
+    parser.add_argument("--seconds", type=_positive, help="of each case (20, quick: 8)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    from gala.bench import command
+
+    command.bench(**vars(options))
+    return EXIT_OK
+
+
 def _take_agents(arguments: Arguments) -> tuple[list[str], int]:
     """Split ``--agents N`` off a command line."""
     rest, agents = list(arguments), 1
@@ -332,4 +345,5 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "topology": topology,
     "simulate": simulate,
     "dashboard": dashboard,
+    "bench": bench,
 }

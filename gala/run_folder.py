@@ -120,7 +120,7 @@ def prepare(
             "total_steps": config.total_steps,
             "gala": gala.__version__,
             "python": platform.python_version(),
-            "commit": _commit(),
+            "commit": commit_of_package(),
             "hostnames": [socket.gethostname()],
             **facts,
         }
@@ -137,7 +137,7 @@ def command_line(agents: int) -> str:
     return shlex.join(["gala", "train", *arguments, *count])
 
 
-def _commit() -> str | None:
+def commit_of_package() -> str | None:
     """Commit of the checkout that gala runs from, None when it is installed elsewhere."""
     package = Path(gala.__file__).resolve().parent
     try:

@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from live import LiveRun
 from recording import table, write
+
+from gala.bench.live_run import LiveRun
 
 AGENTS = 4
 STOPPED_S = 10.0

@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from live import LiveRun
 from recording import records, table, train, write
+
+from gala.bench.live_run import LiveRun
 
 AGENTS = 4
 PHASES = ("collect", "learn", "gossip", "log", "other")

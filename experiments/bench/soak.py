@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from live import LiveRun
 from recording import table, write
 
+from gala.bench.live_run import LiveRun
 from gala.gossip.shared_memory import folder_of
 
 AGENTS = 4

@@ -14,8 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from live import LiveRun
 from recording import table, write
+
+from gala.bench.live_run import LiveRun
 
 AGENTS = 4
 COUPLINGS = ("gossip", "allreduce", "none")

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from recording import ROOT
-
 from gala.telemetry.reader import RunReader
 
 Record = dict[str, Any]
@@ -33,9 +31,9 @@ class LiveRun:
         self.run, self.agents = run, agents
         self.command = ["gala", "train", *map(str, arguments), "--agents", str(agents)]
         self._log = open(run.with_suffix(".log"), "w")
+        self._launched = time.time()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gala", *self.command[1:], "--run-dir", str(run)],
-            cwd=ROOT,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -62,6 +60,11 @@ class LiveRun:
             time.sleep(0.02)
             self.poll()
         return time.monotonic() - began
+
+    def began(self) -> float:
+        """Seconds from the launch until the last agent was about to do its first update."""
+        starts = {event["rank"]: event["t"] for event in self.events if event["event"] == "start"}
+        return float(max(starts.values()) - self._launched)
 
     def all_train(self) -> bool:
         """Whether every agent has written records."""
@@ -91,6 +94,11 @@ class LiveRun:
             if len(rows) > 1:
                 total += (rows[-1]["step"] - rows[0]["step"]) / (rows[-1]["t"] - rows[0]["t"])
         return total
+
+    def last_words(self) -> str:
+        """The last line that the run printed."""
+        lines = [x for x in Path(self._log.name).read_text().splitlines() if x.strip()]
+        return lines[-1] if lines else "it said nothing"
 
     def finish(self, stop: bool = True) -> int:
         """Stop it (or let it end); returns its exit code."""

@@ -1,0 +1,38 @@
+"""A real run, measured."""
+
+import os
+from unittest import mock
+
+import pytest
+
+from gala.bench import measurement
+from gala.bench.measurement import CASES, PHASES, QUICK, Case, measure, peak_mb
+from gala.errors import UserError
+
+
+def test_a_run_is_measured_and_leaves_nothing_running() -> None:
+    case = Case(name="small", agents=2, arguments=("cartpole", "--log.every-s", 0.1))
+    with mock.patch.object(measurement, "WARM_UP_S", 0.2):
+        found = measure(case, 1.0)
+    assert found.case == "small"
+    assert found.steps_per_second > 100
+    assert set(found.phases_ms) == set(PHASES) and all(v >= 0 for v in found.phases_ms.values())
+    assert found.phases_ms["learn"] > 0 and 0 < found.overhead < 1
+    assert found.memory_mb is None or 50 < found.memory_mb < 5000
+    assert 0.1 < found.start_s < 100
+
+
+def test_a_run_that_cannot_start_is_one_line() -> None:
+    with pytest.raises(UserError, match="wrong: .*no experiment|wrong: .*nowhere"):
+        measure(Case(name="wrong", agents=1, arguments=("nowhere.yaml",)), 1.0)
+
+
+def test_memory_of_processes() -> None:
+    own = peak_mb(os.getpid())
+    assert own is None or own > 10
+    assert peak_mb(2**22 + 1) is None
+
+
+def test_cases_have_names_of_their_own() -> None:
+    assert len({case.name for case in CASES}) == len(CASES)
+    assert set(QUICK) < set(CASES)
