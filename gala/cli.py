@@ -283,6 +283,23 @@ def simulate(arguments: Arguments) -> int:
     return EXIT_OK
 
 
+def export(arguments: Arguments) -> int:
+    """Write the records of runs as tables: gala export runs/NAME --format parquet"""
+    parser = _Parser(prog="gala export", description=export.__doc__)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="run", help="run folder")
+    parser.add_argument("--format", help="csv or parquet (as the output says, else csv)")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="folder, or file of the metrics (./export)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args(arguments)
+    from gala import export as exporting
+
+    written = exporting.export(given.runs, form=given.format, output=given.output)
+    exporting.tell(written, json=given.json)
+    return EXIT_OK
+
+
 def _take_agents(arguments: Arguments) -> tuple[list[str], int]:
     """Split ``--agents N`` off a command line."""
     rest, agents = list(arguments), 1
@@ -316,4 +333,5 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "eval": evaluate,
     "topology": topology,
     "simulate": simulate,
+    "export": export,
 }

@@ -16,7 +16,7 @@ FLOORS = [
     {"flat", "run_folder", "networks", "envs", "divergence", "telemetry"},
     {"gossip", "rollouts", "algorithms", "checkpoint", "evaluation", "coupling", "steering"},
     {"simulation", "actor_learner", "observer", "request"},
-    {"dashboard", "report", "watch", "train", "training", "bench"},
+    {"dashboard", "report", "watch", "export", "train", "training", "bench"},
     {"cli"},
     {"__main__"},
 ]
@@ -39,9 +39,10 @@ FORBIDDEN = {
 }
 
 # What only looks at runs reads run folders, and nothing of what trains.
-VIEWERS = {"dashboard", "report", "watch"}
+VIEWERS = {"dashboard", "report", "watch", "export"}
 VIEWED = {
     "gala.telemetry.reader",
+    "gala.telemetry.selection",
     "gala.telemetry.sketches",
     "gala.evaluation.statistics",
     "gala.evaluation.human",

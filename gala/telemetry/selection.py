@@ -1,0 +1,60 @@
+"""The runs that a command is to look at: they are there, hold records, and have names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gala.errors import UserError
+from gala.telemetry.reader import Tail
+
+
+def select_runs(folders: Sequence[str | Path]) -> dict[str, Path]:
+    """Run folders by name, in the order given.
+
+    A run is named like its folder; where two have the same name, as much of the way to them is
+    added as makes the names differ.
+
+    Raises:
+        UserError: a folder does not exist, holds no records, or is named twice.
+    """
+    paths = [Path(folder) for folder in folders]
+    for path in paths:
+        _require_records(path)
+    places = [path.resolve() for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if places.count(place) > 1:
+            raise UserError("is named twice", file=path)
+    longest = max((len(place.parts) for place in places), default=0)
+    for parts in range(1, longest + 1):
+        names = ["/".join(place.parts[-parts:]) for place in places]
+        if len(set(names)) == len(names):
+            break
+    return dict(zip(names, paths, strict=True)) if paths else {}
+
+
+def tails(run: Path) -> dict[int, Tail]:
+    """The records of each agent of a run, unread, by rank."""
+    return {rank: Tail(path) for rank, path in sorted(_metrics_files(run))}
+
+
+def damage(path: Path, lines: int) -> str:
+    """One line on what was skipped in a file."""
+    return f"{path}: {lines} damaged line{'s' * (lines != 1)} skipped"
+
+
+def _metrics_files(run: Path) -> Iterator[tuple[int, Path]]:
+    for path in run.glob("rank_*/metrics.jsonl"):
+        rank = path.parent.name.removeprefix("rank_")
+        if rank.isdecimal():
+            yield int(rank), path
+
+
+def _require_records(run: Path) -> None:
+    if not run.is_dir():
+        raise UserError("no such run folder", file=run)
+    if any(path.stat().st_size for _, path in _metrics_files(run)):
+        return
+    inner = sorted({path.parent.parent.name for path in run.glob("*/rank_*/metrics.jsonl")})
+    hint = f"it holds runs: {', '.join(inner[:4])}" if inner else "a run has rank_*/metrics.jsonl"
+    raise UserError("holds no records", file=run, hint=hint)
