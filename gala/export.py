@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gala.atomic_file import open_atomic
-from gala.errors import UserError, did_you_mean
+from gala.errors import UserError
 from gala.telemetry.reader import Record, Tail
-from gala.telemetry.selection import damage, select_runs, tails
+from gala.telemetry.selection import choose_format, damage, select_runs, tails
 
 if TYPE_CHECKING:
     import pyarrow
@@ -129,20 +129,8 @@ def natural(name: str) -> list[tuple[int, int | str]]:
 def _destination(form: str | None, output: str | Path | None) -> tuple[dict[str, Path], str]:
     """Where each table goes, and the format."""
     path = Path("export" if output is None else output)
-    suffix = path.suffix.lower().removeprefix(".")
-    is_file = bool(suffix) and not path.is_dir()
-    form = form or (suffix if is_file else "csv")
-    if form not in FORMATS:
-        field = "--format" if not is_file or form != suffix else None
-        raise UserError(
-            f"no format is named {form!r}",
-            file=None if field else path,
-            field=field,
-            hint=did_you_mean(form, FORMATS),
-        )
-    if is_file and suffix != form:
-        raise UserError(f"the suffix does not say {form}", file=path, hint=f"e.g. x.{form}")
-    if is_file:
+    form = choose_format(form, path, FORMATS, default="csv", folders=FORMATS)
+    if path.suffix and not path.is_dir():
         events = path.with_name(f"{path.stem}.events{path.suffix}")
         return {"metrics": path, "events": events}, form
     return {table: path / f"{table}.{form}" for table in TABLES}, form

@@ -1,11 +1,11 @@
-"""The runs that a command is to look at: they are there, hold records, and have names."""
+"""What a command is to look at, and what it is to write: runs that are there, formats it knows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gala.errors import UserError
+from gala.errors import UserError, did_you_mean
 from gala.telemetry.reader import Tail
 
 
@@ -31,6 +31,34 @@ def select_runs(folders: Sequence[str | Path]) -> dict[str, Path]:
         if len(set(names)) == len(names):
             break
     return dict(zip(names, paths, strict=True)) if paths else {}
+
+
+def choose_format(
+    form: str | None, output: Path, known: Sequence[str], *, default: str, folders: Sequence[str]
+) -> str:
+    """The format to write: as asked for, else as the suffix of ``output`` says, else ``default``.
+
+    Args:
+        form: what the user asked for.
+        output: where to.
+        known: formats there are.
+        default: for an output without a suffix, or a folder.
+        folders: formats whose output may be a folder.
+
+    Raises:
+        UserError: the format is not known, or the suffix says another.
+    """
+    suffix = "" if output.is_dir() else output.suffix.lower().removeprefix(".")
+    chosen = form or suffix or default
+    if chosen not in known:
+        hint = did_you_mean(chosen, known)
+        wrong = f"no format is named {chosen!r}"
+        if form is not None:
+            raise UserError(wrong, field="--format", hint=hint)
+        raise UserError(wrong, file=output, hint=hint)
+    if suffix != chosen and not (not suffix and chosen in folders):
+        raise UserError(f"the suffix does not say {chosen}", file=output, hint=f"e.g. x.{chosen}")
+    return chosen
 
 
 def tails(run: Path) -> dict[int, Tail]:

@@ -11,7 +11,7 @@ import pytest
 # Each room or module on its floor; it may import its own floor and the floors below.
 FLOORS = [
     {"errors", "signals", "launch_environment", "supervisor", "meeting"},
-    {"yaml_file", "atomic_file", "presets"},
+    {"yaml_file", "atomic_file", "presets", "pictures"},
     {"topology", "config", "launch", "torchrun"},
     {"flat", "run_folder", "networks", "envs", "divergence", "telemetry"},
     {"gossip", "rollouts", "algorithms", "checkpoint", "evaluation", "coupling", "steering"},
@@ -41,6 +41,7 @@ FORBIDDEN = {
 # What only looks at runs reads run folders, and nothing of what trains.
 VIEWERS = {"dashboard", "report", "watch", "export"}
 VIEWED = {
+    "gala.telemetry.console",
     "gala.telemetry.reader",
     "gala.telemetry.selection",
     "gala.telemetry.sketches",
@@ -49,6 +50,7 @@ VIEWED = {
     "gala.errors",
     "gala.yaml_file",
     "gala.atomic_file",
+    "gala.pictures",
     "gala.run_folder",
     "gala.presets",
 }

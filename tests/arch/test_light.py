@@ -23,10 +23,11 @@ TORCH_FREE_ROOMS = {
     "yaml_file",
     "presets",
 }
-TORCH_FREE_ROOMS |= {"atomic_file", "config", "train", "cli", "__main__"}
+TORCH_FREE_ROOMS |= {"atomic_file", "pictures", "config", "train", "cli", "__main__"}
 TORCH_FREE_MODULES = {
     "gala",
     "gala.telemetry",
+    "gala.telemetry.console",
     "gala.telemetry.reader",
     "gala.telemetry.selection",
     "gala.telemetry.sketches",
