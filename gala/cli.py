@@ -325,6 +325,21 @@ def export(arguments: Arguments) -> int:
     return EXIT_OK
 
 
+def dashboard(arguments: Arguments) -> int:
+    """Show runs in the browser, live: gala dashboard runs"""
+    parser = _Parser(prog="gala dashboard", description=dashboard.__doc__)
+    add = parser.add_argument
+    add("folder", type=Path, nargs="?", default=Path("runs"),
+        help="run folder, or a folder of some (%(default)s)")  # fmt: skip
+    add("--port", type=_whole, default=7777, help="0 takes any that is free (%(default)s)")
+    add("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    add("--token", help="what visitors must know; needed where others can reach the address")
+    options = parser.parse_args(arguments)
+    from gala.dashboard.command import serve
+
+    return serve(**vars(options))
+
+
 def _take_agents(arguments: Arguments) -> tuple[list[str], int]:
     """Split ``--agents N`` off a command line."""
     rest, agents = list(arguments), 1
@@ -358,6 +373,7 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "eval": evaluate,
     "topology": topology,
     "simulate": simulate,
+    "dashboard": dashboard,
     "report": report,
     "export": export,
 }

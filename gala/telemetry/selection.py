@@ -10,10 +10,7 @@ from gala.telemetry.reader import Tail
 
 
 def select_runs(folders: Sequence[str | Path]) -> dict[str, Path]:
-    """Run folders by name, in the order given.
-
-    A run is named like its folder; where two have the same name, as much of the way to them is
-    added as makes the names differ.
+    """Run folders by name (:func:`name_runs`), in the order given.
 
     Raises:
         UserError: a folder does not exist, holds no records, or is named twice.
@@ -25,12 +22,17 @@ def select_runs(folders: Sequence[str | Path]) -> dict[str, Path]:
     for path, place in zip(paths, places, strict=True):
         if places.count(place) > 1:
             raise UserError("is named twice", file=path)
-    longest = max((len(place.parts) for place in places), default=0)
-    for parts in range(1, longest + 1):
-        names = ["/".join(place.parts[-parts:]) for place in places]
-        if len(set(names)) == len(names):
+    return name_runs(paths)
+
+
+def name_runs(run_dirs: Sequence[Path]) -> dict[str, Path]:
+    """Run folders by the last part of their path, or by as many parts as tell them apart."""
+    resolved = [path.resolve() for path in run_dirs]
+    for parts in range(1, max((len(path.parts) for path in resolved), default=0) + 1):
+        names = ["/".join(path.parts[-parts:]) for path in resolved]
+        if len(set(names)) == len(set(resolved)):
             break
-    return dict(zip(names, paths, strict=True)) if paths else {}
+    return dict(zip(names, run_dirs, strict=True)) if run_dirs else {}
 
 
 def choose_format(

@@ -44,6 +44,7 @@ VIEWED = {
     "gala.telemetry.console",
     "gala.telemetry.reader",
     "gala.telemetry.selection",
+    "gala.telemetry.sampling",
     "gala.telemetry.sketches",
     "gala.evaluation.statistics",
     "gala.evaluation.human",

@@ -124,3 +124,27 @@ def test_a_stream_gives_the_same_in_small_pieces(
         file.write('": 3}\n')
     assert list(tail.stream()) == [{"half": 3}] and list(tail.stream()) == []
     assert list(Tail(tmp_path / "missing").stream()) == []
+
+
+def test_only_the_end_of_a_long_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text("".join(line(a=k) for k in range(1000)))
+    tail = Tail(path, last_bytes=100)
+    found = [r["a"] for r in tail.read()]
+    assert found and found == list(range(1000 - len(found), 1000)) and len(found) < 10
+    assert tail.corrupt == 0
+    with open(path, "a") as file:
+        file.write(line(a=1000))
+    assert [r["a"] for r in tail.read()] == [1000]
+    path.write_text(line(a=1))
+    assert [r["a"] for r in tail.read()] == [1]
+
+
+def test_the_end_of_a_file_may_lie_within_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text(json.dumps({"rank": 0, "x": "y" * 500}))
+    tail = Tail(path, last_bytes=100)
+    assert tail.read() == []
+    with open(path, "a") as file:
+        file.write("\n" + line(a=7))
+    assert [r["a"] for r in tail.read()] == [7] and tail.corrupt == 0

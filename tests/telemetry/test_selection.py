@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gala.errors import UserError
-from gala.telemetry.selection import choose_format, damage, select_runs, tails
+from gala.telemetry.selection import choose_format, damage, name_runs, select_runs, tails
 
 Write = Any
 
@@ -23,6 +23,8 @@ def test_names_grow_until_they_differ(write_run: Write) -> None:
     paths = [write_run(name, {0: [{}]}) for name in ("p/one/run", "p/two/run", "q/two/run")]
     assert list(select_runs(paths)) == ["p/one/run", "p/two/run", "q/two/run"]
     assert list(select_runs(paths[:2])) == ["one/run", "two/run"]
+    assert name_runs(paths[:2]) == {"one/run": paths[0], "two/run": paths[1]}
+    assert name_runs([]) == {}
 
 
 def test_agents_come_by_rank(write_run: Write) -> None:

@@ -1,0 +1,70 @@
+"""``gala dashboard``: serves the page until it is interrupted."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+from pathlib import Path
+
+from gala.dashboard.run_index import require_runs
+from gala.dashboard.security import check_host
+from gala.errors import EXIT_OK, UserError
+
+HIGHEST_PORT = 2**16 - 1
+
+
+def serve(folder: Path, *, host: str, port: int, token: str | None) -> int:
+    """Serve the runs of ``folder``; returns the exit code.
+
+    Raises:
+        UserError: no run there, an open address without a token, a port that is taken, or the
+            packages of the page are not installed.
+    """
+    check_host(host, token)
+    if port > HIGHEST_PORT:
+        raise UserError(f"must be at most {HIGHEST_PORT}, got {port}", field="--port")
+    runs = require_runs(folder)
+    try:
+        import starlette  # noqa: F401
+        import uvicorn
+    except ImportError as error:
+        raise UserError(
+            f"the dashboard needs {error.name}", hint="pip install 'gala[dashboard]'"
+        ) from None
+    from gala.dashboard.server import create_app
+
+    with closing(_bind(host, port)) as listener:
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{listener.getsockname()[1]}/"
+        names = ", ".join(list(runs)[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
+        print(f"gala dashboard: {names}\n  {address}{'?token=...' if token else ''}", flush=True)
+        config = uvicorn.Config(
+            create_app(folder, host=host, token=token),
+            log_level="critical",  # an open page at the end is no error
+            access_log=False,
+            timeout_graceful_shutdown=1,
+            lifespan="off",
+        )
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        except KeyboardInterrupt:
+            pass
+    return EXIT_OK
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()  # who reads the address may come before the server does
+    except OSError as error:
+        raise UserError(
+            f"cannot listen at {host}:{port}: {error.strerror or error}",
+            field="--port",
+            hint="--port 0 takes any that is free",
+        ) from None
+    return listener

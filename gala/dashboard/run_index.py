@@ -1,0 +1,63 @@
+"""Which runs there are: the folder that was named, or those below it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from gala.errors import UserError
+
+DEPTH = 3
+"""Folders below the named one that are searched."""
+
+MANY = 500
+"""Runs beyond which the search ends."""
+
+
+def find_runs(folder: Path) -> dict[str, Path]:
+    """Run folders by name: ``folder`` itself, or those below it, by their relative path.
+
+    A run folder holds ``meta.json`` or the folder of an agent. Links are not followed out of
+    ``folder``, so that nothing else can be shown by naming it.
+    """
+    if _is_run(folder):
+        return {folder.resolve().name: folder}
+    found: dict[str, Path] = {}
+    level = [folder]
+    for _ in range(DEPTH):
+        level = [entry for parent in level for entry in _folders(parent)]
+        for entry in level:
+            if _is_run(entry) and len(found) < MANY:
+                found[str(entry.relative_to(folder))] = entry
+        level = [entry for entry in level if str(entry.relative_to(folder)) not in found]
+    return found
+
+
+def require_runs(folder: Path) -> Mapping[str, Path]:
+    """:func:`find_runs`, for a folder that must be there.
+
+    Raises:
+        UserError: there is no such folder, or no run in it.
+    """
+    if not folder.is_dir():
+        raise UserError("no such folder", file=folder)
+    runs = find_runs(folder)
+    if not runs:
+        raise UserError(
+            "holds no run", file=folder, hint="a run folder has a meta.json, e.g. runs/NAME"
+        )
+    return runs
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "meta.json").is_file() or (folder / "rank_00").is_dir()
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        with os.scandir(parent) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return [parent / name for name in sorted(names) if not name.startswith(".")]

@@ -1,0 +1,206 @@
+"""The server of the page: static files, the records of a run, and a stream of what is new."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from gala.dashboard.page import STATIC, dumps, type_of
+from gala.dashboard.run_index import find_runs
+from gala.dashboard.run_view import RunView
+from gala.dashboard.security import Guard
+
+EVERY_S = 0.5
+"""Seconds between two looks into the run folder while somebody watches."""
+
+SLOW_S = 5.0
+"""Seconds between two rounds of what changes slowly or is dear: distances, problems."""
+
+POINTS = 600
+"""Records per agent in one answer, unless the page asks for another number."""
+
+MOST_POINTS = 5_000
+
+
+class Broadcast:
+    """One look into the run folder for all who watch it.
+
+    Args:
+        view: of the run.
+    """
+
+    def __init__(self, view: RunView) -> None:
+        self._view = view
+        self._watchers: set[asyncio.Queue[bytes]] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._slow_at = -math.inf
+        self._scanned = -1.0
+
+    async def watch(self) -> AsyncIterator[bytes]:
+        """Server-sent events, until the watcher leaves."""
+        queue: asyncio.Queue[bytes] = asyncio.Queue(maxsize=16)
+        self._watchers.add(queue)
+        self._slow_at = -math.inf  # a new watcher wants everything soon
+        self._scanned = -1.0
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._look())
+        try:
+            yield b"retry: 1000\n\n"
+            while True:
+                yield await queue.get()
+        finally:
+            self._watchers.discard(queue)
+
+    async def _look(self) -> None:
+        while self._watchers:
+            for kind, content in await run_in_threadpool(self._news):
+                message = f"event: {kind}\ndata: {dumps(content)}\n\n".encode()
+                for queue in list(self._watchers):
+                    if queue.full():  # a watcher that does not read misses the oldest
+                        queue.get_nowait()
+                    queue.put_nowait(message)
+            await asyncio.sleep(EVERY_S)
+
+    def _news(self) -> list[tuple[str, Any]]:
+        now = time.time()
+        rows, events = self._view.poll()
+        news: list[tuple[str, Any]] = [("peers", {"now": now, "peers": self._view.peers(now)})]
+        if rows:
+            news.append(("rows", rows))
+        scanned = self._view.scanned()
+        if scanned != self._scanned:  # older events were found meanwhile
+            self._scanned = scanned
+            news.append(("events", {"share": scanned, "all": self._view.events()}))
+        elif events:
+            news.append(("events", {"share": scanned, "new": events}))
+        if now - self._slow_at >= SLOW_S:
+            self._slow_at = now
+            news.append(("distances", self._view.distances()))
+            news.append(("problems", self._view.problems))
+        return news
+
+
+class Runs:
+    """The runs below a folder, opened when they are first asked for.
+
+    Args:
+        folder: a run folder, or one that holds some.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[str, tuple[RunView, Broadcast]] = {}
+
+    def names(self) -> dict[str, Path]:
+        """Run folders by name, as they are now."""
+        return find_runs(self._folder)
+
+    def view(self, name: str) -> tuple[RunView, Broadcast]:
+        """The run of a name.
+
+        Raises:
+            HTTPException: there is none; a name is looked up, never joined to a path.
+        """
+        if name not in self._open:
+            path = self.names().get(name)
+            if path is None:
+                raise HTTPException(404, f"no run is named {name!r}")
+            view = RunView(name, path)
+            self._open[name] = view, Broadcast(view)
+        return self._open[name]
+
+
+def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = None) -> Starlette:
+    """The ASGI application.
+
+    Args:
+        folder: a run folder, or one that holds some.
+        host: address that it is served at.
+        token: that visitors need; None for nobody.
+    """
+    runs = Runs(folder)
+
+    async def page(request: Request) -> Response:
+        return static("index.html")
+
+    async def file(request: Request) -> Response:
+        return static(request.path_params["name"])
+
+    async def listing(request: Request) -> Response:
+        def describe() -> list[dict[str, Any]]:
+            return [runs.view(name)[0].describe() for name in runs.names()]
+
+        return _json(await run_in_threadpool(describe))
+
+    async def history(request: Request) -> Response:
+        view, _ = await run_in_threadpool(runs.view, request.path_params["run"])
+        points = int(_number(request, "points", POINTS, 1, MOST_POINTS))
+        since = _number(request, "since", -math.inf)
+        until = _number(request, "until", math.inf)
+        read: Callable[[], Any] = lambda: view.history(points, since=since, until=until)  # noqa: E731
+        return _json(await run_in_threadpool(read))
+
+    async def stream(request: Request) -> Response:
+        _, broadcast = await run_in_threadpool(runs.view, request.path_params["run"])
+        return StreamingResponse(broadcast.watch(), media_type="text/event-stream")
+
+    async def health(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    app = Starlette(
+        routes=[
+            Route("/", page),
+            Route("/static/{name}", file),
+            Route("/healthz", health),
+            Route("/api/runs", listing),
+            Route("/api/history/{run:path}", history),
+            Route("/api/stream/{run:path}", stream),
+        ]
+    )
+    app.add_middleware(Guard, host=host, token=token)
+    return app
+
+
+def static(name: str) -> Response:
+    """A file of the page.
+
+    Raises:
+        HTTPException: it has none of that name.
+    """
+    if name not in STATIC:
+        raise HTTPException(404, "no such file")
+    return Response(STATIC[name], media_type=type_of(name))
+
+
+def _json(content: Any) -> Response:
+    return Response(dumps(content), media_type="application/json")
+
+
+def _number(
+    request: Request,
+    name: str,
+    default: float,
+    smallest: float = -math.inf,
+    largest: float = math.inf,
+) -> float:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise HTTPException(400, f"{name} must be a number, got {text!r}")
+    return min(max(value, smallest), largest)

@@ -1,0 +1,90 @@
+// Distances between all pairs of agents, from the newest sketches.
+"use strict";
+
+Gala.Heat = class {
+  constructor(card, page) {
+    this.page = page;
+    this.card = card;
+    this.hint = card.querySelector(".hint");
+    this.canvas = Gala.element("canvas", { role: "img" });
+    card.querySelector(".body").append(this.canvas);
+    const tools = Gala.element("span", { class: "tools" });
+    tools.append(
+      Gala.element("button", { type: "button", "data-tool": "csv", title: "values as a table", onclick: () => this.saveTable() }, "csv"),
+      Gala.element("button", { type: "button", "data-tool": "png", title: "as a picture", onclick: () => this.canvas.toBlob((blob) => Gala.save(blob, `${page.state.run.replaceAll("/", "-")}-distances.png`)) }, "png"));
+    card.querySelector("h2").append(tools);
+    this.canvas.addEventListener("pointermove", (event) => this.point(event));
+    this.canvas.addEventListener("pointerleave", () => Gala.tip(null));
+    new ResizeObserver(() => this.draw()).observe(this.canvas);
+  }
+
+  draw() {
+    const { ranks = [], matrix = [], error, t } = this.page.distances || {};
+    const ratio = devicePixelRatio || 1, [w, h] = [this.canvas.clientWidth, this.canvas.clientHeight];
+    if (!w) return;
+    this.canvas.width = w * ratio;
+    this.canvas.height = h * ratio;
+    const ctx = this.canvas.getContext("2d");
+    ctx.scale(ratio, ratio);
+    ctx.fillStyle = Gala.ink("card");
+    ctx.fillRect(0, 0, w, h);
+    ctx.font = "11px system-ui, sans-serif";
+    ctx.fillStyle = Gala.ink("soft");
+    ctx.textBaseline = "middle";
+    if (ranks.length < 2) {
+      ctx.textAlign = "center";
+      ctx.fillText("needs two agents that have sketched their parameters", w / 2, h / 2);
+      this.hint.textContent = "";
+      return;
+    }
+    const values = matrix.flat().filter((v) => v > 0), [low, high] = [Math.min(...values), Math.max(...values)];
+    const shade = (v) => (high > low ? Math.log(v / low) / Math.log(high / low) : 0.5);
+    const size = Math.min(h - 24, w - 110) / ranks.length, left = 26, top = 18;
+    this.cell = { size, left, top };
+    const shown = Math.ceil(13 / size);
+    ranks.forEach((rank, i) => {
+      if (i % shown === 0) {
+        ctx.fillStyle = Gala.ink("soft");
+        ctx.textAlign = "right";
+        ctx.fillText(rank, left - 5, top + (i + 0.5) * size);
+        ctx.textAlign = "center";
+        ctx.fillText(rank, left + (i + 0.5) * size, top - 8);
+      }
+      ranks.forEach((_, j) => {
+        const v = matrix[i][j];
+        ctx.fillStyle = i === j ? Gala.ink("grid") : v > 0 ? Gala.ramp(shade(v)) : Gala.ramp(0);
+        ctx.fillRect(left + j * size, top + i * size, size + 0.5, size + 0.5);
+        if (size > 38 && i !== j) {
+          ctx.fillStyle = v > 0 ? Gala.inkOn(shade(v)) : "#fff";
+          ctx.fillText(Gala.number(v), left + (j + 0.5) * size, top + (i + 0.5) * size);
+        }
+      });
+    });
+    const x = left + size * ranks.length + 14, tall = size * ranks.length;
+    for (let k = 0; k < 60; k++) {
+      ctx.fillStyle = Gala.ramp(1 - k / 59);
+      ctx.fillRect(x, top + (k * tall) / 60, 10, tall / 60 + 0.5);
+    }
+    ctx.fillStyle = Gala.ink("soft");
+    ctx.textAlign = "left";
+    ctx.fillText(Gala.number(high), x + 15, top + 5);
+    ctx.fillText(Gala.number(low), x + 15, top + tall - 5);
+    const start = this.page.series.start, when = Number.isFinite(start) ? ` at ${Gala.clock(t - start)}` : "";
+    this.hint.textContent = `‖xᵢ − xⱼ‖ of parameters${when}, from sketches: ± ${Gala.number(100 * error, 2)} %`;
+  }
+
+  point(event) {
+    const { ranks = [], matrix = [] } = this.page.distances || {};
+    if (!this.cell || ranks.length < 2) return;
+    const box = this.canvas.getBoundingClientRect(), { size, left, top } = this.cell;
+    const [j, i] = [Math.floor((event.clientX - box.left - left) / size), Math.floor((event.clientY - box.top - top) / size)];
+    const inside = i >= 0 && j >= 0 && i < ranks.length && j < ranks.length;
+    Gala.tip(inside ? `agents ${ranks[i]} and ${ranks[j]}\n${Gala.number(matrix[i][j], 4)} apart` : null, event);
+  }
+
+  saveTable() {
+    const { ranks = [], matrix = [] } = this.page.distances || {};
+    const lines = [["agent", ...ranks], ...ranks.map((rank, i) => [rank, ...matrix[i]])];
+    Gala.save(new Blob([lines.map((line) => line.join(",")).join("\n") + "\n"], { type: "text/csv" }), `${this.page.state.run.replaceAll("/", "-")}-distances.csv`);
+  }
+};

@@ -1,0 +1,188 @@
+// The records of one run, and what charts need of them: one common axis for agents that each have
+// their own times.
+"use strict";
+
+Gala.BINS = 300;
+Gala.KEEP = 1500; // records per agent before old ones are thinned
+
+Gala.Series = class {
+  constructor(info) {
+    this.info = info;
+    this.metrics = info.metrics;
+    this.agents = new Map(); // rank -> {t: [], step: [], update: [], METRIC: [], ...}
+    this.share = 1;
+    this.version = 0;
+  }
+
+  get ranks() {
+    return [...this.agents.keys()].sort((a, b) => a - b);
+  }
+
+  load(history) {
+    this.agents = new Map(Object.entries(history.agents).map(([rank, columns]) => [Number(rank), columns]));
+    this.share = history.share;
+    this.version++;
+  }
+
+  // Rows [rank, t, step, update, ...metrics] of the stream; those already there are passed over.
+  append(rows) {
+    const names = ["t", "step", "update", ...this.metrics];
+    for (const [rank, ...values] of rows) {
+      let columns = this.agents.get(rank);
+      if (!columns) this.agents.set(rank, (columns = Object.fromEntries(names.map((n) => [n, []]))));
+      const last = columns.t.length ? columns.t[columns.t.length - 1] : -Infinity;
+      if (values[0] <= last) continue;
+      names.forEach((name, k) => columns[name].push(values[k]));
+      if (columns.t.length > Gala.KEEP) this.thin(columns);
+    }
+    this.version++;
+  }
+
+  // Of the older half every second record goes: old times are shown coarser, none is forgotten.
+  thin(columns) {
+    const half = columns.t.length >> 1;
+    for (const name of Object.keys(columns))
+      columns[name] = columns[name].filter((_, k) => k >= half || k % 2 === 0);
+  }
+
+  get start() {
+    let first = Infinity;
+    for (const columns of this.agents.values()) if (columns.t.length) first = Math.min(first, columns.t[0]);
+    const begun = this.info.started;
+    return typeof begun === "number" && begun <= first ? begun : first;
+  }
+
+  get end() {
+    let last = -Infinity;
+    for (const columns of this.agents.values()) if (columns.t.length) last = Math.max(last, columns.t[columns.t.length - 1]);
+    return last;
+  }
+
+  // A grid of times with about as many records between any two: where nothing was recorded (a run
+  // that rested) there is no room to waste.
+  grid(since = -Infinity, until = Infinity) {
+    const all = [];
+    for (const { t } of this.agents.values()) for (const each of t) if (each >= since && each <= until) all.push(each);
+    all.sort((a, b) => a - b);
+    const longest = Math.max(0, ...[...this.agents.values()].map(({ t }) => t.length));
+    const count = Math.min(Gala.BINS, Math.max(1, Math.min(longest, Math.floor(all.length / Math.max(this.agents.size, 1)))));
+    if (!all.length) return { edges: [], t: [], place: new Map() };
+    const edges = [];
+    for (let k = 1; k <= count; k++) edges.push(all[Math.ceil((k * all.length) / count) - 1]);
+    const t = new Array(count).fill(0), sizes = new Array(count).fill(0);
+    let bin = 0;
+    for (const each of all) {
+      while (each > edges[bin]) bin++;
+      t[bin] += each;
+      sizes[bin]++;
+    }
+    for (let k = 0; k < count; k++) t[k] = sizes[k] ? t[k] / sizes[k] : edges[k];
+    const place = new Map(); // rank -> bin of each record, or -1
+    for (const [rank, columns] of this.agents) {
+      let at = 0;
+      place.set(rank, columns.t.map((each) => {
+        if (each < since || each > until) return -1;
+        while (each > edges[at]) at++;
+        return at;
+      }));
+    }
+    return { edges, t, place };
+  }
+
+  // Mean of a metric in each bin, null where an agent recorded nothing.
+  binned(grid, rank, metric) {
+    const count = grid.t.length, sums = new Array(count).fill(0), sizes = new Array(count).fill(0);
+    const place = grid.place.get(rank) || [], values = this.agents.get(rank)?.[metric] || [];
+    for (let k = 0; k < place.length; k++) {
+      const value = values[k];
+      if (place[k] < 0 || value === null || value === undefined) continue;
+      sums[place[k]] += value;
+      sizes[place[k]]++;
+    }
+    return sums.map((sum, k) => (sizes[k] ? sum / sizes[k] : null));
+  }
+
+  // Growth per second of a counter; a counter that fell began anew with another life.
+  rate(grid, rank, metric) {
+    const count = grid.t.length, grown = new Array(count).fill(0), spent = new Array(count).fill(0);
+    const place = grid.place.get(rank) || [], columns = this.agents.get(rank);
+    const values = columns?.[metric] || [];
+    for (let k = 1; k < place.length; k++) {
+      const [before, after] = [values[k - 1], values[k]];
+      if (place[k] < 0 || before === null || after === null || before === undefined || after === undefined) continue;
+      if (after < before) continue;
+      grown[place[k]] += after - before;
+      spent[place[k]] += columns.t[k] - columns.t[k - 1];
+    }
+    return grown.map((sum, k) => (spent[k] > 0 ? sum / spent[k] : null));
+  }
+
+  // Environment steps of all agents at each time.
+  steps(times) {
+    const total = new Array(times.length).fill(0);
+    for (const { t, step } of this.agents.values()) {
+      let k = 0, high = 0;
+      for (let i = 0; i < times.length; i++) {
+        while (k < t.length && t[k] <= times[i]) high = Math.max(high, step[k++] ?? 0);
+        let here = high;
+        if (k > 0 && k < t.length && step[k] > high) // between two records: on the line
+          here = high + ((step[k] - high) * (times[i] - t[k - 1])) / (t[k] - t[k - 1]);
+        total[i] += here;
+      }
+    }
+    for (let i = 1; i < total.length; i++) total[i] = Math.max(total[i], total[i - 1]);
+    return total;
+  }
+
+  // Times on the axis that the user chose: seconds since the start, steps or frames of all agents.
+  axis(times, kind) {
+    if (kind === "time") return times.map((each) => each - this.start);
+    const factor = kind === "frames" ? this.info.frames_per_step || 1 : 1;
+    return this.steps(times).map((each) => each * factor);
+  }
+
+  // The time at a place of an axis, for questions to the server.
+  timeAt(x, kind) {
+    if (kind === "time") return this.start + x;
+    const grid = this.grid(), xs = this.axis(grid.t, kind);
+    for (let k = 0; k < xs.length; k++)
+      if (xs[k] >= x) {
+        if (k === 0 || xs[k] === xs[k - 1]) return grid.t[k];
+        return grid.t[k - 1] + ((grid.t[k] - grid.t[k - 1]) * (x - xs[k - 1])) / (xs[k] - xs[k - 1]);
+      }
+    return this.end;
+  }
+
+  // Place of times on an axis of which a chart shows `xs` at `grid.t`.
+  static place(t, grid, xs) {
+    const times = grid.t;
+    if (!times.length || t > times[times.length - 1] || t < times[0]) {
+      if (times.length && t < times[0]) return xs[0];
+      return times.length ? xs[xs.length - 1] : null;
+    }
+    let low = 0, high = times.length - 1;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (times[middle] <= t) low = middle;
+      else high = middle;
+    }
+    const width = times[high] - times[low];
+    return width > 0 ? xs[low] + ((xs[high] - xs[low]) * (t - times[low])) / width : xs[low];
+  }
+};
+
+Gala.columns = (ranks, binned) => {
+  const rows = ranks.map(binned);
+  const each = (reduce) => (rows.length ? rows[0].map((_, k) => {
+    const found = rows.map((row) => row[k]).filter((v) => v !== null);
+    return found.length ? reduce(found) : null;
+  }) : []);
+  const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+  return {
+    rows,
+    mean: each(mean),
+    sum: each((values) => values.reduce((a, b) => a + b, 0)),
+    low: each((values) => Math.min(...values)),
+    high: each((values) => Math.max(...values)),
+  };
+};

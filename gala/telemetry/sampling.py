@@ -1,0 +1,155 @@
+"""Some records of a long file without reading all of it: what a chart of a day needs, in a moment.
+
+The records of an agent are in the order of time, so that a time is found by halving the file, and
+evenly spaced places of the file give evenly spaced records. Nothing is indexed or kept: whatever
+happens to the file between two calls, the next call reads what is there then.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from gala.telemetry.reader import Record
+
+BLOCK = 8 * 1024
+"""Bytes of one read; most records are shorter."""
+
+LONGEST_LINE = 4 * 1024 * 1024
+"""Bytes after which a line without an end is damage, not a record."""
+
+
+@dataclass(slots=True)
+class Sample:
+    """Some of the records of one file, oldest first.
+
+    Attributes:
+        records: without events.
+        share: of the bytes of the asked range that were read; 1 when every record is there.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    share: float = 1.0
+
+
+def sample(
+    path: str | Path, points: int, *, since: float = -math.inf, until: float = math.inf
+) -> Sample:
+    """At most about ``points`` records with ``since <= t <= until``, evenly spread over the file.
+
+    A missing or unreadable file gives no records; damaged and half-written lines are passed over.
+
+    Args:
+        path: a ``metrics.jsonl``.
+        points: wanted.
+        since: unix seconds.
+        until: unix seconds.
+    """
+    try:
+        with closing(_File(path)) as file:
+            return _sample(file, points, since, until)
+    except OSError:
+        return Sample()
+
+
+def _sample(file: _File, points: int, since: float, until: float) -> Sample:
+    begin = file.first_at(since) if since > -math.inf else 0
+    end = file.first_at(math.nextafter(until, math.inf)) if until < math.inf else file.size
+    length = end - begin
+    if length <= 0:
+        return Sample()
+    first = list(islice(file.records(begin, end), 8))
+    stride = length / max(points, 1)
+    typical = BLOCK if not first else max(len(json.dumps(record)) for record in first)
+    if stride <= 1.5 * typical:  # seeking would read it all
+        return Sample(list(file.records(begin, end)))
+    found: dict[float, Record] = {}
+    for k in range(points):
+        record = next(file.records(begin + int(k * stride), end), None)
+        if record is not None:
+            found[record["t"]] = record
+    last = _last(file, begin, end, typical)
+    if last is not None:
+        found[last["t"]] = last
+    return Sample([found[t] for t in sorted(found)], min(1.0, points * typical / length))
+
+
+def _last(file: _File, begin: int, end: int, typical: int) -> Record | None:
+    newest = deque(file.records(max(begin, end - 3 * typical), end), maxlen=1)
+    return newest[0] if newest else None
+
+
+class _File:
+    """Records of a file from any of its bytes on."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY)
+        self.size = os.fstat(self._fd).st_size
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def records(self, begin: int, end: int) -> Iterator[Record]:
+        """Metrics of the lines that begin in ``[begin, end)``."""
+        for _, line in self._lines(begin, end):
+            record = _parse(line)
+            if record is not None and "event" not in record:
+                yield record
+
+    def first_at(self, t: float) -> int:
+        """The byte from which on no record is older than ``t``."""
+        low, high = 0, self.size
+        while high - low > BLOCK:
+            middle = (low + high) // 2
+            record = next(self.records(middle, high), None)
+            if record is None or record["t"] >= t:
+                high = middle
+            else:
+                low = middle
+        for start, line in self._lines(low, self.size):
+            record = _parse(line)
+            if record is not None and record["t"] >= t:
+                return start
+        return self.size
+
+    def _lines(self, begin: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Complete lines that begin in ``[begin, end)``, and where."""
+        # A line begins after a newline: the byte before `begin` tells whether one begins there.
+        place = start = max(begin - 1, 0)
+        rest, skip = b"", begin > 0
+        while start < end:
+            block = os.pread(self._fd, BLOCK, place)
+            if not block:
+                return
+            place += len(block)
+            *lines, rest = (rest + block).split(b"\n")
+            for line in lines:
+                if start >= end:
+                    return
+                if not skip:
+                    yield start, line
+                skip = False
+                start += len(line) + 1
+            if len(rest) > LONGEST_LINE:
+                start += len(rest)
+                rest, skip = b"", True
+
+
+def _parse(line: bytes) -> Record | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    valid = (
+        isinstance(record, dict)
+        and isinstance(record.get("t"), int | float)
+        and isinstance(record.get("rank"), int)
+    )
+    return record if valid else None

@@ -1,0 +1,33 @@
+"""Put made_run.py within reach of the tests of this folder; serve run folders as a user would."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """``serve(folder, *options)`` starts ``gala dashboard`` and returns its address."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(folder: Path, *options: str) -> str:
+        command = [sys.executable, "-m", "gala", "dashboard", str(folder), "--port", "0", *options]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        said = [process.stdout.readline(), process.stdout.readline()]
+        address = said[1].strip().partition("?")[0]
+        assert address.startswith("http://"), said
+        return address
+
+    yield start
+    for process in started:
+        process.terminate()
+        assert process.wait(10) in (0, -15)
+        assert process.stdout is not None
+        process.stdout.close()

@@ -1,0 +1,143 @@
+"""What the page is told of a run."""
+
+import json
+from pathlib import Path
+
+import pytest
+from made_run import MadeRun
+
+from gala.dashboard.run_view import METRICS, SILENT_S, RunView
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> MadeRun:
+    return MadeRun(tmp_path / "run", agents=4, records=30)
+
+
+def view_of(run: MadeRun) -> RunView:
+    return RunView("run", run.path)
+
+
+def test_facts_come_from_meta_and_topology(run: MadeRun) -> None:
+    facts = view_of(run).describe()
+    assert facts["env_id"] == "CartPole-v1" and facts["agents"] == 4
+    assert facts["topology"] == "ring" and [0, 1] in facts["edges"] and len(facts["edges"]) == 8
+
+
+def test_history_is_columns_of_each_agent(run: MadeRun) -> None:
+    history = view_of(run).history(1000)
+    assert history["share"] == 1.0 and list(history["agents"]) == [0, 1, 2, 3]
+    columns = history["agents"][2]
+    assert set(columns) == {"t", "step", "update", *METRICS}
+    assert {len(column) for column in columns.values()} == {30}
+    assert columns["charts/SPS"] == [1002.0] * 30
+    assert columns["step"] == [250 * k for k in range(30)]
+    assert columns["divergence/kl"] == [pytest.approx(0.004)] * 30  # the larger of two
+
+
+def test_history_of_a_range(run: MadeRun) -> None:
+    columns = view_of(run).history(1000, since=run.start + 9.5, until=run.start + 20.5)["agents"][0]
+    assert columns["step"] == [250 * k for k in range(10, 21)]
+
+
+def test_a_poll_tells_only_what_is_new(run: MadeRun) -> None:
+    view = view_of(run)
+    assert view.poll() == ([], [])
+    run.append(1, run.line(1, 30), run.event_line(1, run.now, "dead", "agent 2 is dead"))
+    rows, events = view.poll()
+    assert [row[0] for row in rows] == [1] and len(rows[0]) == 4 + len(METRICS)
+    assert [e["event"] for e in events] == ["dead"]
+    assert view.poll() == ([], [])
+
+
+def test_who_is_active_dead_joining_done_or_absent(run: MadeRun) -> None:
+    run.append(1, run.event_line(1, run.now, "done", "done"))
+    run.append(2, run.event_line(2, run.now, "start", "again"))
+    (run.path / "rank_09").mkdir()
+    view = view_of(run)
+    status = {rank: peer["status"] for rank, peer in view.peers(run.now).items()}
+    assert status == {0: "active", 1: "done", 2: "joining", 3: "active", 9: "absent"}
+    later = {rank: peer["status"] for rank, peer in view.peers(run.now + SILENT_S + 1).items()}
+    assert later == {0: "dead", 1: "done", 2: "dead", 3: "dead", 9: "absent"}
+
+
+def test_a_neighbours_word_tells_of_a_death_before_silence_does(run: MadeRun) -> None:
+    run.append(0, run.line(0, 30, **{"gossip/in/1/state": 3}))
+    peers = view_of(run).peers(run.now)
+    assert peers[1]["status"] == "dead" and peers[3]["status"] == "active"
+    assert peers[0]["hears"] == {1: [0.05, 3], 3: [0.05, 1]}
+
+
+def test_a_stopped_agent_that_goes_on_is_active(run: MadeRun) -> None:
+    run.append(0, run.event_line(0, run.now - 0.5, "stop", "stop"), run.line(0, 30, t=run.now))
+    assert view_of(run).peers(run.now)[0]["status"] == "active"
+
+
+def test_events_are_told_once_in_the_order_of_time(run: MadeRun) -> None:
+    run.append(3, run.event_line(3, run.start - 9, "join", "early"))
+    view = view_of(run)
+    view.wait_for_events()
+    run.append(0, run.event_line(0, run.now, "alarm", "left the ball"))
+    view.poll()
+    kinds = [(e["event"], e["rank"]) for e in view.events()]
+    assert kinds == [("join", 3), *(("start", rank) for rank in range(4)), ("alarm", 0)]
+    assert view.scanned() == 1.0
+
+
+def test_distances_of_all_pairs(run: MadeRun) -> None:
+    found = view_of(run).distances()
+    assert found["ranks"] == [0, 1, 2, 3]
+    expected = [[float(abs(i - j)) for j in range(4)] for i in range(4)]
+    assert found["matrix"] == [pytest.approx(row, abs=1e-5) for row in expected]
+    assert found["error"] == pytest.approx((1 / 128) ** 0.5)
+
+
+def test_distances_are_of_one_tick(run: MadeRun) -> None:
+    run.agents = 3  # the fourth is late
+    run.sketch(int(run.now) + 5)
+    found = view_of(run).distances()
+    assert found["ranks"] == [0, 1, 2, 3] and found["t"] == int(run.now)
+    for k in range(3):  # the fourth is dead
+        run.sketch(int(run.now) + 10 + k)
+    found = view_of(run).distances()
+    assert found["ranks"] == [0, 1, 2] and found["t"] == int(run.now) + 12
+    (run.path / "rank_01" / "sketches.bin").write_bytes(b"nonsense")
+    assert 1 not in view_of(run).distances()["ranks"]
+
+
+def test_one_agent_has_no_distances(tmp_path: Path) -> None:
+    run = MadeRun(tmp_path / "run", agents=1, records=2)
+    assert view_of(run).distances()["ranks"] == []
+
+
+def test_what_cannot_be_read_is_said_and_the_rest_is_shown(run: MadeRun) -> None:
+    (run.path / "meta.json").write_text("{half")
+    (run.path / "topology.json").unlink()
+    run.metrics(1).unlink()
+    run.append(0, "nonsense\n")
+    view = view_of(run)
+    assert view.problems == [
+        "meta.json cannot be read",
+        "topology.json cannot be read",
+        "rank_01: no metrics.jsonl",
+        "rank_00/metrics.jsonl: 1 damaged lines skipped",
+    ]
+    assert view.describe()["agents"] == 4 and view.describe()["edges"] == []
+    assert len(view.history(100)["agents"][0]["t"]) == 30
+    assert view.history(100)["agents"][1]["t"] == []
+
+
+def test_a_folder_that_vanishes_is_a_problem_not_a_crash(run: MadeRun) -> None:
+    view = view_of(run)
+    run.path.rename(run.path.with_name("moved"))
+    assert view.problems[0] == "the run folder is gone"
+    assert view.poll() == ([], []) and view.history(10)["agents"] == {}
+
+
+def test_values_that_are_no_numbers_are_null(run: MadeRun) -> None:
+    line = json.loads(run.line(0, 30))
+    line |= {"charts/SPS": "fast", "step": 7, "gossip/staleness_max": True}
+    run.append(0, json.dumps(line) + "\n")
+    peer = view_of(run).peers(run.now)[0]
+    assert peer["values"]["charts/SPS"] is None and peer["values"]["gossip/staleness_max"] is None
+    assert peer["step"] == 7

@@ -1,0 +1,127 @@
+"""The server over real run folders, as browsers and programs ask it."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from made_run import MadeRun
+from starlette.testclient import TestClient
+
+from gala.dashboard.server import create_app
+
+Serve = Callable[..., str]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    MadeRun(tmp_path / "one", agents=2, records=30)
+    MadeRun(tmp_path / "seeds" / "two", agents=1, records=5, ended=True)
+    return tmp_path
+
+
+@pytest.fixture
+def client(runs: Path) -> TestClient:
+    return TestClient(create_app(runs), base_url="http://127.0.0.1")
+
+
+def test_runs_are_listed(client: TestClient) -> None:
+    assert [run["name"] for run in client.get("/api/runs").json()] == ["one", "seeds/two"]
+
+
+def test_a_run_that_begins_later_is_there_too(client: TestClient, runs: Path) -> None:
+    MadeRun(runs / "three", records=2)
+    assert "three" in [run["name"] for run in client.get("/api/runs").json()]
+    assert client.get("/api/history/three").status_code == 200
+
+
+def test_history_of_a_run_with_a_slash_in_its_name(client: TestClient) -> None:
+    columns = client.get("/api/history/seeds/two").json()["agents"]["0"]
+    assert columns["step"] == [0, 250, 500, 750, 1000]
+
+
+def test_history_of_a_range_and_a_resolution(client: TestClient) -> None:
+    t = client.get("/api/history/one").json()["agents"]["1"]["t"]
+    asked = {"since": t[10] - 0.1, "until": t[12] + 0.1}
+    some = client.get("/api/history/one", params=asked).json()
+    assert some["agents"]["1"]["t"] == t[10:13]
+    assert len(client.get("/api/history/one?points=3").json()["agents"]["1"]["t"]) <= 5
+
+
+@pytest.mark.parametrize("query", ["points=many", "since=nan", "until=", "since=inf"])
+def test_bad_questions_are_answered_in_a_line(client: TestClient, query: str) -> None:
+    answer = client.get(f"/api/history/one?{query}")
+    assert answer.status_code == 400 and "must be a number" in answer.text
+
+
+def test_an_unknown_run(client: TestClient) -> None:
+    answer = client.get("/api/history/nine")
+    assert answer.status_code == 404 and answer.text == "no run is named 'nine'"
+
+
+def test_the_page_and_its_parts(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    for name in ("uPlot.js", "page.js", "style.css", "icon.svg"):
+        assert f"static/{name}" in page.text
+        assert client.get(f"/static/{name}").status_code == 200
+    assert client.get("/healthz").text == "ok\n"
+
+
+def follow(address: str, run: str) -> Iterator[tuple[str, Any]]:
+    """Server-sent events of a run: kind and content."""
+    with httpx2.stream("GET", f"{address}api/stream/{run}", timeout=20) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        kind = ""
+        for line in answer.iter_lines():
+            if line.startswith("event: "):
+                kind = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                yield kind, json.loads(line.removeprefix("data: "))
+
+
+def until(stream: Iterator[tuple[str, Any]], wanted: Callable[[str, Any], bool]) -> Any:
+    return next(content for kind, content in stream if wanted(kind, content))
+
+
+def test_the_stream_tells_how_all_stand_and_then_what_is_new(runs: Path, serve: Serve) -> None:
+    made = MadeRun(runs / "live", agents=2, records=10)
+    stream = follow(serve(runs), "live")
+    seen = {}
+    while not {"peers", "events", "distances", "problems"} <= seen.keys():
+        kind, content = next(stream)
+        seen[kind] = content
+    assert seen["peers"]["peers"]["1"]["status"] == "active"
+    assert seen["distances"]["ranks"] == [0, 1] and seen["problems"] == []
+    until(stream, lambda kind, content: kind == "peers")
+    made.append(1, made.line(1, 10), made.event_line(1, made.now, "alarm", "left the ball"))
+    rows = until(stream, lambda kind, content: kind == "rows")
+    assert [row[0] for row in rows] == [1] and rows[0][2] == 2500
+    events = until(stream, lambda kind, content: kind == "events" and "new" in content)
+    assert [e["message"] for e in events["new"]] == ["left the ball"]
+
+
+def test_all_who_watch_are_told(runs: Path, serve: Serve) -> None:
+    made = MadeRun(runs / "live", agents=1, records=3)
+    address = serve(runs)
+    streams = [follow(address, "live") for _ in range(5)]
+    for stream in streams:
+        until(stream, lambda kind, content: kind == "distances")
+    made.append(0, made.line(0, 3))
+    for stream in streams:
+        assert until(stream, lambda kind, content: kind == "rows")[0][2] == 750
+
+
+def test_a_stream_survives_damage_deletion_and_rotation(runs: Path, serve: Serve) -> None:
+    made = MadeRun(runs / "live", agents=1, records=3)
+    stream = follow(serve(runs), "live")
+    until(stream, lambda kind, content: kind == "distances")
+    made.append(0, "nonsense\n", made.line(0, 3)[:-20])
+    problems = until(stream, lambda kind, content: kind == "problems" and content)
+    assert problems == ["rank_00/metrics.jsonl: 1 damaged lines skipped"]
+    made.metrics(0).unlink()
+    until(stream, lambda kind, content: kind == "problems" and "no metrics.jsonl" in str(content))
+    made.append(0, made.line(0, 7))
+    assert until(stream, lambda kind, content: kind == "rows")[0][2] == 1750
