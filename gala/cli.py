@@ -288,6 +288,20 @@ def simulate(arguments: Arguments) -> int:
     return EXIT_OK
 
 
+def watch(arguments: Arguments) -> int:
+    """Show a run in the terminal, live: gala watch runs/NAME"""
+    parser = _Parser(prog="gala watch", description=watch.__doc__)
+    add = parser.add_argument
+    add("run", type=Path, help="run folder")
+    add("--once", action="store_true", help="draw one frame and leave")
+    add("--every", type=_positive, default=1.0, help="seconds between frames (%(default)g)")
+    add("--json", action="store_true", help="print one frame as a JSON object")
+    given = parser.parse_args(arguments)
+    from gala.watch.command import watch as show
+
+    return show(given.run, once=given.once, every=given.every, json=given.json)
+
+
 def report(arguments: Arguments) -> int:
     """Sum up and draw finished runs: gala report runs/NAME ... -o report.html"""
     parser = _Parser(prog="gala report", description=report.__doc__)
@@ -374,6 +388,7 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "topology": topology,
     "simulate": simulate,
     "dashboard": dashboard,
+    "watch": watch,
     "report": report,
     "export": export,
 }

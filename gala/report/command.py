@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import importlib
 import json as encoder
 import os
 import sys
@@ -190,15 +189,10 @@ def _write_pdf(made: Report, path: Path) -> list[Path]:
 
 def _write_html(made: Report, path: Path) -> list[Path]:
     """The page of the dashboard, frozen, with the summary."""
-    try:
-        frozen = importlib.import_module("gala.dashboard.frozen")
-    except ImportError:
-        raise UserError(
-            "html reports are pages of the dashboard, which is not installed",
-            hint="pip install 'gala[dashboard]', or choose md, pdf or png",
-        ) from None
+    from gala.dashboard.frozen import freeze
+
     runs = [entry.run.path for entry in made.entries]
-    page: str = frozen.freeze(runs, summary_html=summary_html(made))
+    page = freeze(runs, summary_html=summary_html(made))
     return [write_atomic(path, page)]
 
 

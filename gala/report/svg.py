@@ -36,8 +36,9 @@ def inline_svg(figure: Figure, name: str, title: str) -> str:
                 parent.remove(child)
     for element in root.iter():
         _rewrite(element, name)
-    for attribute in ("width", "height"):
-        root.attrib.pop(attribute, None)  # the view box keeps the shape, the page sets the size
+    width = float(root.attrib.pop("width").removesuffix("pt"))
+    root.attrib["width"] = f"{width * 96 / 72:.0f}"  # the height follows from the view box
+    del root.attrib["height"]
     root.attrib |= _PRESENTATION | {"role": "img", "aria-label": title}
     text = ElementTree.tostring(root, encoding="unicode")
     # Inside HTML elements have no prefixes, and the namespace is known.
