@@ -81,12 +81,12 @@ def bar(share: float | None, *, ascii_only: bool = False) -> Text:
 
 def _head(shot: Snapshot) -> Text:
     facts = shot.facts
-    text = Text(str(facts["name"]), style="bold")
+    text = Text.assemble((str(facts["name"]), "bold"))
     agents = facts["agents"]
     known = [facts.get("env_id"), f"{agents} agent{'s' * (agents != 1)}", facts.get("coupling")]
     if facts.get("seed") is not None:
         known.append(f"seed {facts['seed']}")
-    text.append("  " + ", ".join(str(each) for each in known if each), style="not bold")
+    text.append("  " + ", ".join(str(each) for each in known if each))
     total, steps, sps = facts.get("total_steps"), shot.steps, shot.sps
     if isinstance(total, int) and total > 0:
         text.append(f"  {min(100 * steps / total, 100):.1f} %  {steps:,}/{total:,} steps")
