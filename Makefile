@@ -32,6 +32,7 @@ train: $(STAMP)
 	$(VENV)/bin/gala train experiments/pong.yaml --agents 4 $(ARGS)
 
 test: $(STAMP)
+	@.ci/packages
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 check: $(STAMP)

@@ -3,7 +3,9 @@
     python experiments/epsilon_ball.py                      everything on CartPole
     python experiments/epsilon_ball.py --parts steering     one part: bound, staleness, steering
     python experiments/epsilon_ball.py --pong runs/pong     also the ball of a finished Pong run
-    python experiments/epsilon_ball.py --pong-steps 40000   also Pong at 8 and 16 agents, that short
+    python experiments/epsilon_ball.py --pong-steps 40000   also Pong at 4, 8, 16 agents, that short
+    python experiments/epsilon_ball.py --pong-from runs/half-way --more 400000
+                                                            also steering on Pong, from that run on
     python experiments/epsilon_ball.py --draw               draw and write again what was measured
 
 Measurements go to experiments/results/epsilon-ball.json, pictures beside it, tables into the page.
@@ -13,8 +15,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -44,13 +49,21 @@ STEERING: dict[str, tuple[object, ...]] = {
     "KL above 0.001": ("--gossip.trigger", "kl", "--gossip.trigger-threshold", 0.001),
     "never (no gossip)": ("--coupling", "none"),
 }
+PONG_STEERING = {
+    name: STEERING[name]
+    for name in ("after every update", "radius 0.01", "radius 0.02", "drift above 0.01",
+                 "KL above 0.001")
+}  # fmt: skip
 
 Row = dict[str, Any]
 
 
-def summary(run: Path) -> Row:
-    """The numbers of one finished run; distances over its second to last measurement."""
-    rows = records(run)
+def summary(run: Path, since: float = 0.0) -> Row:
+    """The numbers of one finished run, or of its records since a time (unix seconds).
+
+    Distances are those from the second to the last measurement.
+    """
+    rows = {rank: [r for r in each if r["t"] >= since] for rank, each in records(run).items()}
     last = [each[-1] for each in rows.values()]
     series = _measurements(rows[0])
     relative = [r["divergence/relative"] for each in rows.values() for r in _measurements(each)
@@ -120,14 +133,38 @@ def measure_bound(steps: int) -> list[Row]:
 
 
 def measure_pong(steps: int) -> list[Row]:
-    """Pong at 8 and 16 agents: too short to learn, long enough to measure the ball."""
+    """Pong with a simulator per agent: too short to learn, long enough to measure the ball."""
     return [
-        {"topology": "ring", "agents": agents, "mode": "null", "steps": steps} | run(
-            f"pong {agents}", "pong", "--agents", agents, "--topology", "ring",
-            "--total-steps", steps, "--env.num-envs", 1, "--divergence.every-s", 4.0,
+        {"topology": topology, "agents": agents, "mode": "null", "steps": steps} | run(
+            f"pong {topology} {agents}", "pong", "--agents", agents, "--topology", topology,
+            "--total-steps", steps, "--env.num-envs", 1, "--divergence.every-s", 2.0,
         )
-        for agents in (8, 16)
+        for agents in (4, 8, 16)
+        for topology in ("ring", "exponential")
     ]  # fmt: skip
+
+
+def measure_pong_steering(half_way: Path, more: int) -> list[Row]:
+    """Ways to publish on Pong, each for ``more`` steps from the same half-trained agents."""
+    before = records(half_way)
+    steps = sum(each[-1]["step"] for each in before.values())
+    began = float(np.mean([each[-1]["charts/episodic_return"] for each in before.values()]))
+    rows = []
+    for name, arguments in PONG_STEERING.items():
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "run"
+            shutil.copytree(half_way, path)
+            since = time.time()
+            command = [
+                "train", "--resume", path, "--agents", len(before), "--total-steps", steps + more,
+                "--log.tensorboard", "false", *arguments,
+            ]  # fmt: skip
+            subprocess.run([sys.executable, "-m", "gala", *map(str, command)], check=True, cwd=ROOT)
+            found = summary(path, since)
+        done = {"name": name, "seed": 1, "more": more, "from": steps, "return_before": began}
+        rows.append(done | found)
+        print(rows[-1], flush=True)
+    return rows
 
 
 def measure_staleness(steps: int) -> list[Row]:
@@ -316,6 +353,30 @@ def steering_table(rows: list[Row]) -> str:
     )  # fmt: skip
 
 
+def pong_steering_table(rows: list[Row]) -> str:
+    """Markdown of steering on Pong."""
+    whole = rows[0]["bytes"]
+    cells = [
+        [
+            r["name"], f"{r['bytes'] / 1e9:.1f}", f"{100 * r['bytes'] / whole:.0f} %",
+            _cell(r["relative"], ".2g"), _cell(r["relative_mean"], ".2g"), f"{r['return']:.1f}",
+            f"{r['lowest']:.1f}",
+        ]
+        for r in rows
+    ]  # fmt: skip
+    header = table(
+        ["publish", "GB sent by all", "of always", "largest relative distance",
+         "mean relative distance", "return at the end", "lowest of the agents"],
+        cells,
+    )  # fmt: skip
+    first = rows[0]
+    return (
+        f"Four agents on Pong that have trained for {first['from']:,} steps (return "
+        f"{first['return_before']:.1f}) go on for {first['more']:,} more, each way from the same "
+        f"checkpoints. Returns are means of the last 100 games of each agent.\n\n{header}"
+    )
+
+
 def write_page(data: dict[str, Any]) -> None:
     """Put the tables into the page, between their marks."""
     text = PAGE.read_text()
@@ -323,6 +384,7 @@ def write_page(data: dict[str, Any]) -> None:
         "bound": lambda: bound_table(data["bound"]["rows"], data.get("pong", {}).get("rows", [])),
         "staleness": lambda: staleness_table(data["staleness"]["rows"]),
         "steering": lambda: steering_table(data["steering"]["rows"]),
+        "pong-steering": lambda: pong_steering_table(data["pong-steering"]["rows"]),
     }
     for name, make in made.items():
         if name not in data:
@@ -343,7 +405,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300_000, help="of all agents, per run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of steering")
     parser.add_argument("--pong", type=Path, help="a finished run of Pong")
-    parser.add_argument("--pong-steps", type=int, help="train Pong for so long, at 8 and 16 agents")
+    parser.add_argument("--pong-steps", type=int, help="train Pong for so long, at 4, 8, 16 agents")
+    parser.add_argument("--pong-from", type=Path, help="a half-trained run of Pong, to steer")
+    parser.add_argument("--more", type=int, default=400_000, help="steps from there on")
     parser.add_argument("--draw", action="store_true", help="measure nothing")
     options = parser.parse_args()
     data = json.loads(DATA.read_text()) if DATA.exists() else {}
@@ -358,12 +422,15 @@ def main() -> None:
     if options.pong is not None:
         meta = json.loads((options.pong / "topology.json").read_text())
         row = {"topology": meta["name"], "agents": meta["agents"], "mode": "null"}
-        pong = [r for r in pong if r["agents"] != meta["agents"]] + [row | summary(options.pong)]
+        pong = [r for r in pong if "steps" in r] + [row | summary(options.pong)]
     if options.pong_steps is not None:
         fresh = measure_pong(options.pong_steps)
-        pong = [r for r in pong if r["agents"] not in (8, 16)] + fresh
+        pong = [r for r in pong if "steps" not in r] + fresh
     if pong:
-        data["pong"] = {"rows": sorted(pong, key=lambda r: r["agents"])}
+        data["pong"] = {"rows": sorted(pong, key=lambda r: (r["agents"], "steps" in r))}
+    if options.pong_from is not None:
+        found = measure_pong_steering(options.pong_from, options.more)
+        data["pong-steering"] = provenance() | {"rows": found}
     RESULTS.mkdir(exist_ok=True)
     DATA.write_text(json.dumps(data, indent=1) + "\n")
     draws = {"bound": draw_bound, "staleness": draw_staleness, "steering": draw_steering}

@@ -223,6 +223,8 @@ class LogConfig:
     """Seconds between two plain progress lines (a terminal is refreshed more often)."""
     tensorboard: bool = True
     """Write TensorBoard event files into the run folder."""
+    wandb: Annotated[str, Field(min_length=1)] | None = None
+    """Project on Weights & Biases to send records to (needs the wandb extra); null: none."""
 
 
 @dataclass(frozen=True, kw_only=True)

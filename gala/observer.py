@@ -20,9 +20,11 @@ from gala.divergence.layers import LayerTracker
 from gala.divergence.tracker import DivergenceTracker, UpdateNorms, exact_total
 from gala.gossip import GossipNode
 from gala.steering import EpsilonPace
+from gala.telemetry.aggregate import AggregateSink
 from gala.telemetry.console import Console
 from gala.telemetry.reader import RunReader, steps_recorded
 from gala.telemetry.tensorboard import TensorBoardSink
+from gala.telemetry.wandb import WandbSink
 from gala.telemetry.writer import MetricsWriter
 
 if TYPE_CHECKING:
@@ -58,6 +60,17 @@ class Observer:
             if self._log.tensorboard
             else None
         )
+        self._wandb = (
+            WandbSink(
+                self._log.wandb,
+                group=setting.run_id,
+                rank=rank,
+                folder=run.path,
+                config={**setting.config.to_dict(), "agents": setting.launch.agents},
+            )
+            if self._log.wandb is not None
+            else None
+        )
         node = self._node
         self._tracker = DivergenceTracker(
             run.path,
@@ -91,6 +104,23 @@ class Observer:
         self._kl: Metrics = {}
         self._began = time.time()
         self._console = console(self._reader) if console is not None else None
+        self._aggregate = (
+            AggregateSink(
+                run.path / "tensorboard" / "aggregate",
+                hyperparameters={
+                    **setting.config.to_dict(),
+                    "topology": setting.topology.name,
+                    "agents": setting.launch.agents,
+                },
+                session=setting.run_id,
+                texts={
+                    "run": self._console.opening if self._console is not None else [],
+                    "topology": setting.topology.draw().splitlines(),
+                },
+            )
+            if self._log.tensorboard and setting.launch.leads
+            else None
+        )
         self._laps = dict.fromkeys(PHASES, 0.0)
         self._lap_start = time.perf_counter()
         self._others: dict[int, int] = {}
@@ -195,6 +225,10 @@ class Observer:
         if self._console is not None:
             self._console.say(f"{kind}: {message}")
 
+    def _tell_of_wandb(self) -> None:
+        if self._wandb is not None and (problem := self._wandb.problem()) is not None:
+            self._tell("error", problem)
+
     def _ends_here(self, wrong: str | None) -> bool:
         """Whether an alarm, of this or another agent, is to end the run."""
         setting = self._agent.setting
@@ -240,9 +274,11 @@ class Observer:
         self._tracker.close()
         if self._layers is not None:
             self._layers.close()
+        for sink in (self._tensorboard, self._aggregate, self._wandb):
+            if sink is not None:
+                sink.close()
+        self._tell_of_wandb()
         self._writer.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
 
     def _record(self, losses: dict[str, Tensor]) -> None:
         agent = self._agent
@@ -256,9 +292,13 @@ class Observer:
         if self._exact is not None:
             metrics["divergence/total_exact"] = self._exact
         self._writer.record(metrics, update=agent.update, step=agent.step)
-        if self._tensorboard is not None:
-            self._tensorboard.record(metrics, step=agent.step)
+        for sink in (self._tensorboard, self._wandb):
+            if sink is not None:
+                sink.record(metrics, step=agent.step)
+        self._tell_of_wandb()
         self._poll()
+        if self._aggregate is not None:
+            self._aggregate.record(self._reader.latest)
         if self._console is not None:
             self._console.show()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ FACTS = (
 NEWEST_BYTES = 64 * 1024
 """Read from the end of each file to know how an agent stands."""
 
-BUDGET = 24_000
+BUDGET = 16_000
 """Records that one answer holds, of all agents."""
 
 SILENT_S = 15.0
@@ -82,7 +83,6 @@ class RunView:
         self._reader.poll()
         self._newest = {e["rank"]: e for e in self._reader.events}
         self._live: deque[Record] = deque(self._reader.events, maxlen=MAX_EVENTS)
-        self._scan = EventScan(sorted(path.glob("rank_*/metrics.jsonl")))
 
     def describe(self) -> dict[str, Any]:
         """Facts that do not change while the run goes on."""
@@ -164,6 +164,11 @@ class RunView:
             (e.get("t"), e.get("rank"), e["event"]): e for e in [*self._scan.found, *self._live]
         }
         return sorted(every.values(), key=_time)[-MAX_EVENTS:]
+
+    @cached_property
+    def _scan(self) -> EventScan:
+        # begun when events are first asked for: after the records, which are wanted at once
+        return EventScan(sorted(self.path.glob("rank_*/metrics.jsonl")))
 
     def scanned(self) -> float:
         """Share of the run's files whose events are known."""

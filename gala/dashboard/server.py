@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -18,8 +19,10 @@ from starlette.routing import Route
 
 from gala.dashboard.page import STATIC, dumps, type_of
 from gala.dashboard.run_index import find_runs
-from gala.dashboard.run_view import RunView
+from gala.dashboard.run_view import NEWEST_BYTES, RunView
 from gala.dashboard.security import Guard
+from gala.telemetry.prometheus import CONTENT_TYPE, exposition
+from gala.telemetry.reader import RunReader
 
 EVERY_S = 0.5
 """Seconds between two looks into the run folder while somebody watches."""
@@ -101,6 +104,8 @@ class Runs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._open: dict[str, tuple[RunView, Broadcast]] = {}
+        self._readers: dict[str, RunReader] = {}
+        self._scraping = threading.Lock()
 
     def names(self) -> dict[str, Path]:
         """Run folders by name, as they are now."""
@@ -119,6 +124,17 @@ class Runs:
             view = RunView(name, path)
             self._open[name] = view, Broadcast(view)
         return self._open[name]
+
+    def exposition(self) -> str:
+        """All runs as they are now, for Prometheus; events count from when it first asked."""
+        with self._scraping:  # readers of their own: a page must not miss what is read here
+            self._readers = {
+                name: self._readers.get(name) or RunReader(path, last_bytes=NEWEST_BYTES)
+                for name, path in self.names().items()
+            }
+            for reader in self._readers.values():
+                reader.poll()
+            return exposition(self._readers, time.time())
 
 
 def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = None) -> Starlette:
@@ -155,6 +171,10 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = Non
         _, broadcast = await run_in_threadpool(runs.view, request.path_params["run"])
         return StreamingResponse(broadcast.watch(), media_type="text/event-stream")
 
+    async def metrics(request: Request) -> Response:
+        text = await run_in_threadpool(runs.exposition)
+        return Response(text, headers={"Content-Type": CONTENT_TYPE})
+
     async def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
@@ -163,6 +183,7 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = Non
             Route("/", page),
             Route("/static/{name}", file),
             Route("/healthz", health),
+            Route("/metrics", metrics),
             Route("/api/runs", listing),
             Route("/api/history/{run:path}", history),
             Route("/api/stream/{run:path}", stream),

@@ -24,6 +24,7 @@ from rich.table import Table
 from gala.envs import make_vector_env
 from gala.errors import UserError, did_you_mean
 from gala.evaluation import video as video_file
+from gala.evaluation.clip import Clip
 from gala.evaluation.episodes import Act, Games, actor, evaluation_env, evaluation_seed, play
 from gala.evaluation.human import human_normalized
 from gala.evaluation.statistics import summarize
@@ -56,7 +57,8 @@ def evaluate(
         agent: mean (the averaged parameters), best (by training returns), all, or a rank.
         policy: greedy (most likely actions), stochastic (drawn actions), or both.
         json: print JSON instead of a table.
-        video: also write an mp4 of one more game of the first result's policy.
+        video: also write an mp4 of one more game of the first result's policy (and a moving picture
+            of it for TensorBoard).
         seed: of simulators and actions; the same seed gives the same games.
 
     Returns:
@@ -98,13 +100,15 @@ def evaluate(
     }
     if video is not None:
         mode = modes[0]
-        shown = Player(trained, snapshots[0], seed).record(mode, Path(video))
+        clip = Clip()
+        shown = Player(trained, snapshots[0], seed).record(mode, Path(video), clip)
         report["video"] = {
             "file": str(video),
             "agent": snapshots[0].agent,
             "policy": mode,
             "return": shown,
         }
+        _show(trained, snapshots[0], mode, clip)
     _keep(trained, report)
     if json:
         print(json_format.dumps(report))
@@ -139,13 +143,13 @@ class Player:
             act = self._act(mode, env.observation_space, env.action_space)
             return play(env, act, episodes, finished=finished)
 
-    def record(self, mode: str, path: Path) -> float:
-        """Write a video of one game; returns its raw return."""
+    def record(self, mode: str, path: Path, clip: Clip) -> float:
+        """Write a video of one game and show it to ``clip``; returns its raw return."""
         config = evaluation_env(self.trained.config.env, episodes=1)
         simulator_seed = evaluation_seed(self.seed)
         with contextlib.closing(make_vector_env(config, seed=simulator_seed)) as env:
             act = self._act(mode, env.observation_space, env.action_space)
-        return video_file.record(self.trained.config.env, act, path, seed=simulator_seed)
+        return video_file.record(self.trained.config.env, act, path, seed=simulator_seed, clip=clip)
 
     def _act(self, mode: str, observation_space: Any, action_space: Any) -> Act:
         config = self.trained.config
@@ -197,6 +201,23 @@ def _keep(trained: TrainedRun, report: dict[str, Any]) -> None:
     except OSError as error:
         reason = error.strerror or error
         print(f"gala: warning: the result is not kept in the run folder: {reason}", file=sys.stderr)
+
+
+def _show(trained: TrainedRun, snapshot: Snapshot, mode: str, clip: Clip) -> None:
+    """Put the game into TensorBoard, where that is used."""
+    from gala.telemetry.tensorboard import TensorBoardSink
+
+    folder = trained.folder.path / "tensorboard"
+    if not trained.config.log.tensorboard:
+        return
+    width, height = clip.size
+    try:
+        with contextlib.closing(TensorBoardSink(folder / "evaluation")) as sink:
+            name = f"evaluation/{_name(snapshot.agent)}/{mode}".replace(" ", "_")
+            sink.image(name, clip.gif(), width=width, height=height, step=snapshot.step)
+    except OSError as error:
+        reason = error.strerror or error
+        print(f"gala: warning: TensorBoard will not show the game: {reason}", file=sys.stderr)
 
 
 def _table(report: dict[str, Any]) -> Table:

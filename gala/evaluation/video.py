@@ -25,6 +25,7 @@ from gala.envs import make_vector_env
 from gala.envs.atari import game_of
 from gala.envs.gym import GymEnv
 from gala.errors import UserError
+from gala.evaluation.clip import Clip
 from gala.evaluation.episodes import Act, evaluation_env
 
 Frame = NDArray[np.uint8]
@@ -53,7 +54,9 @@ def check(config: EnvConfig, path: Path) -> None:
         DrawnEnv(evaluation_env(config, episodes=1), seed=0).close()
 
 
-def record(config: EnvConfig, act: Act, path: Path, *, seed: int) -> float:
+def record(
+    config: EnvConfig, act: Act, path: Path, *, seed: int, clip: Clip | None = None
+) -> float:
     """Play one game and write it to ``path``.
 
     Args:
@@ -61,6 +64,7 @@ def record(config: EnvConfig, act: Act, path: Path, *, seed: int) -> float:
         act: the policy, for a batch of one observation.
         path: the mp4 file; its folder must exist. The game is cut after ten minutes of play.
         seed: of the simulator.
+        clip: shown the pictures, too.
 
     Returns:
         The raw return of what the video shows.
@@ -79,6 +83,8 @@ def record(config: EnvConfig, act: Act, path: Path, *, seed: int) -> float:
     with contextlib.closing(steps), _mp4(path, fps) as append:
         for count, (frame, reward) in enumerate(steps):
             append(frame)
+            if clip is not None:
+                clip.add(frame)
             total += reward
             if count >= MAX_SECONDS * fps:
                 break

@@ -139,6 +139,9 @@ class Console:
         agents: number of agents.
         total_steps: where the run ends.
         every_s: seconds between two plain lines.
+
+    Attributes:
+        opening: as given.
     """
 
     def __init__(
@@ -151,7 +154,7 @@ class Console:
         total_steps: int,
         every_s: float,
     ) -> None:
-        self._reader, self._run_dir, self._opening = reader, run_dir, opening
+        self._reader, self._run_dir, self.opening = reader, run_dir, opening
         self._agents, self._total_steps, self._every_s = agents, total_steps, every_s
         screen = Screen(highlight=False)
         # a log file is not 80 columns wide
@@ -162,7 +165,7 @@ class Console:
 
     def start(self) -> None:
         """Print the opening block."""
-        for line in self._opening:
+        for line in self.opening:
             self._print(line)
         self._since_steps = sum(int(r.get("step") or 0) for r in self._reader.latest.values())
         self._started = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,7 @@ class RunReader:
     Attributes:
         latest: newest value of each metric, by rank, with the stamp of the newest record.
         events: newest events, oldest first.
+        event_counts: events read so far, by rank and kind.
     """
 
     def __init__(self, run_dir: str | Path, *, last_bytes: int | None = None) -> None:
@@ -122,6 +123,7 @@ class RunReader:
         self._last_bytes = last_bytes
         self.latest: dict[int, Record] = {}
         self.events: deque[Record] = deque(maxlen=MAX_EVENTS)
+        self.event_counts: Counter[tuple[int, str]] = Counter()
         self._tails: dict[Path, Tail] = {}
 
     def poll(self) -> list[Record]:
@@ -138,6 +140,7 @@ class RunReader:
                 new.append(record)
                 if "event" in record:
                     self.events.append(record)
+                    self.event_counts[record["rank"], str(record["event"])] += 1
                 merged = self.latest.setdefault(record["rank"], {})
                 merged.update((k, v) for k, v in record.items() if k not in _STAMP)
         return new

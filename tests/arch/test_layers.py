@@ -42,6 +42,7 @@ FORBIDDEN = {
 VIEWERS = {"dashboard", "report", "watch", "export"}
 VIEWED = {
     "gala.telemetry.console",
+    "gala.telemetry.prometheus",
     "gala.telemetry.reader",
     "gala.telemetry.selection",
     "gala.telemetry.sampling",

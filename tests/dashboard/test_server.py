@@ -1,6 +1,7 @@
 """The server over real run folders, as browsers and programs ask it."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ from typing import Any
 import httpx2
 import pytest
 from made_run import MadeRun
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from gala.dashboard.server import create_app
+from gala.telemetry.prometheus import CONTENT_TYPE
 
 Serve = Callable[..., str]
 
@@ -54,6 +57,24 @@ def test_history_of_a_range_and_a_resolution(client: TestClient) -> None:
 def test_bad_questions_are_answered_in_a_line(client: TestClient, query: str) -> None:
     answer = client.get(f"/api/history/one?{query}")
     assert answer.status_code == 400 and "must be a number" in answer.text
+
+
+def test_metrics_for_prometheus(client: TestClient, runs: Path) -> None:
+    def scrape() -> dict[tuple[str, str], float]:
+        answer = client.get("/metrics")
+        assert answer.headers["content-type"] == CONTENT_TYPE
+        families = text_string_to_metric_families(answer.text)
+        steps = [s for f in families for s in f.samples if s.name == "gala_steps_total"]
+        return {(s.labels["run"], s.labels["rank"]): s.value for s in steps}
+
+    first = scrape()
+    assert first.keys() == {("one", "0"), ("one", "1"), ("seeds/two", "0")}
+    assert first["one", "0"] == first["one", "1"] == 7250
+    with open(runs / "one" / "rank_01" / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"rank": 1, "step": 8000}) + "\n")
+    assert scrape()["one", "1"] == 8000
+    shutil.rmtree(runs / "one")
+    assert scrape().keys() == {("seeds/two", "0")}
 
 
 def test_an_unknown_run(client: TestClient) -> None:

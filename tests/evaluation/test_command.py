@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gala import cli
 from gala.config import AtariConfig, Config, EnvConfig, NetworkConfig
@@ -183,6 +184,13 @@ def test_atari_is_scored_raw_against_the_human(
     report = evaluate(run, episodes=4, policy="stochastic", video=run / "game.mp4")
     assert (run / "game.mp4").stat().st_size > 1000
     assert report["video"]["agent"] == "mean"
+    events = EventAccumulator(str(run / "tensorboard" / "evaluation"))
+    events.Reload()
+    (shown,) = events.Images("evaluation/mean/stochastic")
+    assert shown.encoded_image_string.startswith(b"GIF") and (shown.width, shown.height) == (
+        210,
+        210,
+    )
     assert -5 < report["video"]["return"] < 2
     (result,) = report["results"]
     assert -5 < result["mean_return"] < 1  # nobody can win or lose much in four seconds

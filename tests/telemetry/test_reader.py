@@ -97,6 +97,7 @@ def test_a_run_is_merged_by_rank(tmp_path: Path) -> None:
     assert (reader.latest[0]["a"], reader.latest[0]["b"], reader.latest[0]["step"]) == (2, 5, 2)
     assert reader.latest[1]["a"] == 7 and "event" not in reader.latest[0]
     assert [event["event"] for event in reader.events] == ["start"]
+    assert reader.event_counts == {(0, "start"): 1}
     assert reader.problems == []
 
 

@@ -1,0 +1,212 @@
+"""The dashboard under load: a run of 64 agents and a day of records, and 20 who watch it live.
+
+    python experiments/bench/dashboard.py [--agents 64] [--hours 24] [--streams 20] [--seconds 30]
+
+Needs room for about 100 MB an agent and day. Writes experiments/results/dashboard.{json,md}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from recording import table, write
+
+
+def make_run(folder: Path, agents: int, hours: float) -> None:
+    """A ring whose agents have recorded once a second for so long, as agents do."""
+    folder.mkdir()
+    seconds, now = int(3600 * hours), time.time()
+    edges = [
+        {"source": i, "target": (i + step) % agents} for i in range(agents) for step in (1, -1)
+    ]
+    (folder / "topology.json").write_text(json.dumps({"name": "ring", "edges": edges}))
+    meta = {"agents": agents, "started": now - seconds, "env_id": "ALE/Pong-v5", "seed": 1}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    for rank in range(agents):
+        (folder / f"rank_{rank:02d}").mkdir()
+        with open(metrics(folder, rank), "w", buffering=2**22) as file:
+            for k in range(seconds):
+                file.write(record(rank, agents, k, now - seconds + k))
+                if k % 600 == 0:
+                    file.write(event(rank, k, now - seconds + k))
+
+
+def metrics(folder: Path, rank: int) -> Path:
+    """The records of one agent."""
+    return folder / f"rank_{rank:02d}" / "metrics.jsonl"
+
+
+def stamp(rank: int, k: int, t: float) -> str:
+    """How every record begins."""
+    return (
+        f'{{"v": 1, "t": {t:.6f}, "rank": {rank}, "incarnation": 0, "update": {14 * k}, '
+        f'"step": {280 * k}, '
+    )
+
+
+def event(rank: int, k: int, t: float) -> str:
+    """One event."""
+    return stamp(rank, k, t) + f'"event": "checkpoint", "message": "update_{14 * k:09d}.pt"}}\n'
+
+
+def record(rank: int, agents: int, k: int, t: float) -> str:
+    """One record, with the names and the length of those of a run on Pong."""
+    return (
+        stamp(rank, k, t)
+        + f'"charts/SPS": {280.4009363843667 + rank}, "charts/episodic_return": {k % 40 - 20.53}, '
+        f'"gossip/messages_sent": {14 * k}, "gossip/bytes_sent": {48520584 * k}, '
+        f'"divergence/to_mean": {0.3228741710792381 + 0.01 * rank}, '
+        + REST.replace("LEFT", str((rank - 1) % agents)).replace("RIGHT", str((rank + 1) % agents))
+    )
+
+
+REST = (
+    '"charts/episodic_length": 2358.37, "charts/episodes": 615, "charts/lr": 0.0007, '
+    '"time/collect_ms": 33.410149153496604, "time/learn_ms": 25.708325845978553, '
+    '"time/gossip_ms": 1.6738180770167115, "time/log_ms": 0.6413707693494731, '
+    '"time/other_ms": 0.008721461899068136, "losses/policy_loss": -0.0123424, '
+    '"losses/value_loss": 0.0423423, "losses/entropy": 1.5234234, "losses/grad_norm": 0.2342342, '
+    '"losses/explained_variance": 0.61231, "gossip/staleness": 0, "gossip/staleness_max": 1, '
+    '"gossip/mixes": 45124, "gossip/messages_refused": 0, "gossip/bytes_received": 156388773744, '
+    '"gossip/wait_ms": 0.0, "gossip/in/LEFT/age_s": 0.04367661476135254, '
+    '"gossip/in/LEFT/version": 50030, "gossip/in/LEFT/state": 1, '
+    '"gossip/in/RIGHT/age_s": 0.04367661476135254, "gossip/in/RIGHT/version": 50030, '
+    '"gossip/in/RIGHT/state": 1, "divergence/update_norm": 0.7532753944396973, '
+    '"divergence/total": 0.5775504687994274, "divergence/relative": 0.005687987590168663, '
+    '"divergence/sketch_error": 0.044194173824159216, "divergence/epsilon": 24.55668357256859, '
+    '"divergence/expected": 3.934415219349846, "divergence/epsilon_ratio": 0.023519074434162957, '
+    '"divergence/beta": 0.912, "divergence/agents": 64, "divergence/to/LEFT": 0.42342, '
+    '"divergence/to/RIGHT": 0.42342, "divergence/kl/LEFT": 0.00042}\n'
+)
+
+
+class Server:
+    """``gala dashboard`` as a process, and what it uses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.began = time.perf_counter()
+        command = [sys.executable, "-m", "gala", "dashboard", str(folder), "--port", "0"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
+        self.address = self.process.stdout.readline().strip()
+
+    def get(self, path: str) -> bytes:
+        """One answer."""
+        with urllib.request.urlopen(self.address + path) as answer:
+            data: bytes = answer.read()
+        return data
+
+    def cpu_s(self) -> float:
+        """Processor time used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def peak_mb(self) -> float:
+        """Largest resident memory so far."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(each for each in status.splitlines() if each.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+
+    def close(self) -> None:
+        """End it."""
+        self.process.terminate()
+        self.process.wait()
+
+
+def watch(server: Server, name: str, stop: threading.Event, got: list[int]) -> None:
+    """Read one stream until told to stop."""
+    with urllib.request.urlopen(f"{server.address}api/stream/{name}") as answer:
+        while not stop.is_set():
+            got[0] += len(answer.readline())
+
+
+def live(server: Server, folder: Path, agents: int, streams: int, seconds: float) -> dict[str, Any]:
+    """Processor time of the server while all agents record and so many watch."""
+    stop, got = threading.Event(), [0]
+    watchers = [
+        threading.Thread(target=watch, args=(server, folder.name, stop, got), daemon=True)
+        for _ in range(streams)
+    ]
+    for each in watchers:
+        each.start()
+    files = [open(metrics(folder, rank), "a", buffering=1) for rank in range(agents)]
+    time.sleep(3.0)  # until all are connected
+    got[0], used, began = 0, server.cpu_s(), time.perf_counter()
+    k = 10**6
+    while time.perf_counter() - began < seconds:
+        k += 1
+        for rank, file in enumerate(files):
+            file.write(record(rank, agents, k, time.time()))
+        time.sleep(max(0.0, began + (k - 10**6) - time.perf_counter()))
+    spent = time.perf_counter() - began
+    share = (server.cpu_s() - used) / spent
+    stop.set()
+    for file in files:
+        file.close()
+    return {"share_of_a_core": share, "bytes_per_stream_and_s": got[0] / streams / spent}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--agents", type=int, default=64)
+    parser.add_argument("--hours", type=float, default=24.0)
+    parser.add_argument("--streams", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "run"
+        make_run(folder, options.agents, options.hours)
+        size = sum(metrics(folder, rank).stat().st_size for rank in range(options.agents))
+        server = Server(folder)
+        try:
+            server.get("")
+            page = time.perf_counter() - server.began
+            began = time.perf_counter()
+            server.get("api/runs")
+            history = server.get(f"api/history/{folder.name}?points=600")
+            opened = time.perf_counter() - began
+            found: dict[str, Any] = {
+                "agents": options.agents, "hours": options.hours, "gigabytes": size / 1e9,
+                "page_s": page, "open_s": opened, "answer_mb": len(history) / 1e6,
+                "records": sum(len(c["t"]) for c in json.loads(history)["agents"].values()),
+                **live(server, folder, options.agents, options.streams, options.seconds),
+            }  # fmt: skip
+            found["peak_mb"] = server.peak_mb()
+        finally:
+            server.close()
+    rows = [
+        ["from the command to the first page, s", f"{found['page_s']:.2f}"],
+        ["open the run, s", f"{found['open_s']:.2f}"],
+        ["records shown at first, all agents", f"{found['records']:,}"],
+        [
+            f"processor of the server, {options.streams} streams",
+            f"{100 * found['share_of_a_core']:.0f} % of a core",
+        ],
+        ["kB per stream and second", f"{found['bytes_per_stream_and_s'] / 1e3:.1f}"],
+        ["largest memory, MB", f"{found['peak_mb']:.0f}"],
+    ]  # fmt: skip
+    size_text = f"{found['gigabytes']:.1f} GB of files"
+    text = f"""# The dashboard under load
+
+{options.agents} agents, {options.hours:g} h of records, one a second: {size_text}.
+Then all agents go on recording while {options.streams} browsers' streams are read.
+
+{table(["what", "measured"], rows)}
+"""
+    write("dashboard", found, text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,297 @@
+"""Runs in the text format of Prometheus (0.0.4), for whoever serves it under ``/metrics``.
+
+Names carry their unit, counters end in ``_total``. Every sample has the labels ``run`` and, unless
+it is of the run as a whole, ``rank``. What an agent does not know is absent, never 0.
+
+Source: Prometheus, "Exposition formats", section "Text-based format".
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from gala.telemetry.reader import RunReader
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Of the response that carries :func:`exposition`."""
+
+UP_S = 15.0
+"""An agent whose newest record is younger than this is up."""
+
+KINDS = (
+    *("start", "checkpoint", "stop", "done", "error", "alarm", "bound"),
+    *("join", "suspect", "dead", "alive", "leave", "refused"),
+)
+"""Kinds of events that are counted from 0, so that the first one is seen as an increase."""
+
+NEIGHBOUR_STATES = ("joining", "active", "suspect", "down", "left")
+
+MAX_AGENTS = 100_000
+"""More agents than this in ``meta.json`` are not believed."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric family.
+
+    Attributes:
+        name: with unit.
+        kind: ``counter`` or ``gauge``.
+        meaning: the HELP text.
+        source: name in the records; ``<label>`` stands for a part that becomes a label. Empty: it
+            is not one number of a record.
+        scale: times the recorded number.
+    """
+
+    name: str
+    kind: str
+    meaning: str
+    source: str = ""
+    scale: float = 1.0
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Matches the names in records that this metric is made of."""
+        text = re.sub(r"<(\w+)>", r"(?P<\1>.+)", self.source)
+        return re.compile(text, re.DOTALL)
+
+
+UP = Metric("gala_up", "gauge", f"1: the newest record is younger than {UP_S:g} s, or it is done.")
+FINISHED = Metric("gala_finished", "gauge", "1: the agent said that it is done, or that it stops.")
+AGE = Metric("gala_heartbeat_age_seconds", "gauge", "Age of the newest record.")
+EVENTS = Metric("gala_events_total", "counter", "Events, by kind.")
+ALARMS = Metric("gala_alarms_total", "counter", "Alarms: the agents left the epsilon-ball.")
+STATE = Metric(
+    "gala_neighbour_state", "gauge", "1: the neighbour is in this state, as this agent sees it."
+)
+AGENTS = Metric("gala_agents", "gauge", "Agents that the run was started with.")
+TARGET = Metric("gala_target_steps", "gauge", "Environment steps of all agents to train for.")
+
+REFUSED = Metric(
+    "gala_messages_refused_total",
+    "counter",
+    "Messages refused, by reason; other: the record names none.",
+    "gossip/refused/<reason>",
+)
+
+RECORDED = (
+    Metric("gala_steps_total", "counter", "Environment steps of this agent.", "step"),
+    Metric("gala_updates_total", "counter", "Updates of the parameters.", "update"),
+    Metric("gala_restarts_total", "counter", "Earlier lives of this agent.", "incarnation"),
+    Metric("gala_steps_per_second", "gauge", "Environment steps per second.", "charts/SPS"),
+    Metric(
+        "gala_episodic_return",
+        "gauge",
+        "Mean raw return of the last 100 games; absent before the first.",
+        "charts/episodic_return",
+    ),
+    Metric(
+        "gala_episodic_length_steps",
+        "gauge",
+        "Mean length of the last 100 games.",
+        "charts/episodic_length",
+    ),
+    Metric("gala_episodes_total", "counter", "Finished games.", "charts/episodes"),
+    Metric("gala_learning_rate", "gauge", "Learning rate now.", "charts/lr"),
+    Metric("gala_policy_entropy_nats", "gauge", "Entropy of the policy.", "losses/entropy"),
+    Metric("gala_gradient_norm", "gauge", "L2 norm before clipping.", "losses/grad_norm"),
+    Metric(
+        "gala_staleness_updates", "gauge", "Updates since the last mix, now.", "gossip/staleness"
+    ),
+    Metric(
+        "gala_staleness_max_updates",
+        "gauge",
+        "Most updates without a mix since the record before.",
+        "gossip/staleness_max",
+    ),
+    Metric("gala_mixes_total", "counter", "Mixes with messages of neighbours.", "gossip/mixes"),
+    Metric("gala_messages_sent_total", "counter", "Messages sent.", "gossip/messages_sent"),
+    REFUSED,
+    Metric("gala_bytes_sent_total", "counter", "Bytes of messages sent.", "gossip/bytes_sent"),
+    Metric(
+        "gala_bytes_received_total", "counter", "Bytes of messages used.", "gossip/bytes_received"
+    ),
+    Metric(
+        "gala_wait_seconds",
+        "gauge",
+        "Waiting for neighbours, per update; part of the phase gossip.",
+        "gossip/wait_ms",
+        1e-3,
+    ),
+    Metric(
+        "gala_message_age_seconds",
+        "gauge",
+        "Age of the newest message of a neighbour; absent before the first.",
+        "gossip/in/<neighbour>/age_s",
+    ),
+    Metric(
+        "gala_divergence_to_mean",
+        "gauge",
+        "L2 distance of this agent's parameters from the mean of all.",
+        "divergence/to_mean",
+    ),
+    Metric(
+        "gala_divergence_relative_ratio",
+        "gauge",
+        "Distance from the mean over the norm of the mean.",
+        "divergence/relative",
+    ),
+    Metric(
+        "gala_divergence_total",
+        "gauge",
+        "Frobenius distance of all agents from their mean, as this agent measured it.",
+        "divergence/total",
+    ),
+    Metric(
+        "gala_divergence_epsilon",
+        "gauge",
+        "Worst-case bound on gala_divergence_total; absent where no bound applies.",
+        "divergence/epsilon",
+    ),
+    Metric(
+        "gala_divergence_epsilon_ratio",
+        "gauge",
+        "gala_divergence_total over its bound, above 1 outside; absent where no bound applies.",
+        "divergence/epsilon_ratio",
+    ),
+    Metric(
+        "gala_divergence_expected",
+        "gauge",
+        "Expectation of gala_divergence_total for independent updates; absent like the bound.",
+        "divergence/expected",
+    ),
+    Metric(
+        "gala_divergence_to_agent",
+        "gauge",
+        "L2 distance from another agent.",
+        "divergence/to/<agent>",
+    ),
+    Metric(
+        "gala_policy_divergence_nats",
+        "gauge",
+        "KL divergence of this agent's policy from a neighbour's.",
+        "divergence/kl/<neighbour>",
+    ),
+    Metric("gala_phase_seconds", "gauge", "Time per update, by phase.", "time/<phase>_ms", 1e-3),
+)
+
+NEIGHBOUR = re.compile(r"gossip/in/(.+)/state", re.DOTALL)
+
+FAMILIES = (UP, FINISHED, AGE, AGENTS, TARGET, *RECORDED, STATE, EVENTS, ALARMS)
+
+_DIRECT = {metric.source: metric for metric in RECORDED if "<" not in metric.source}
+_PATTERNS = [(metric, metric.pattern) for metric in RECORDED if "<" in metric.source]
+
+Labels = dict[str, str]
+Sample = tuple[Metric, Labels, float]
+
+
+def exposition(runs: Mapping[str, RunReader], now: float) -> str:
+    """Everything known about ``runs``.
+
+    Args:
+        runs: readers by the name of the run; polled by the caller.
+        now: unix time in seconds that ages are measured at.
+
+    Returns:
+        The text format, version 0.0.4; valid whatever the records hold.
+    """
+    found: dict[str, dict[str, float]] = {metric.name: {} for metric in FAMILIES}
+    for name, reader in runs.items():
+        for metric, labels, value in _samples(reader, now):
+            found[metric.name][_series(metric.name, {"run": name, **labels})] = float(value)
+    lines = []
+    for metric in FAMILIES:
+        if samples := found[metric.name]:
+            lines.append(f"# HELP {metric.name} {metric.meaning}")
+            lines.append(f"# TYPE {metric.name} {metric.kind}")
+            lines += [f"{series} {value!r}" for series, value in samples.items()]
+    return "\n".join([*lines, ""])
+
+
+def _samples(reader: RunReader, now: float) -> Iterator[Sample]:
+    meta = reader.meta
+    for metric, value in ((AGENTS, meta.get("agents")), (TARGET, meta.get("total_steps"))):
+        if (number := _number(value)) is not None:
+            yield metric, {}, number
+    last_words = {
+        event["rank"]: event["event"]
+        for event in reader.events
+        if event["event"] in ("start", "stop", "done")
+    }
+    kinds: dict[int, dict[str, int]] = {}
+    for (rank, kind), count in reader.event_counts.items():
+        kinds.setdefault(rank, {})[kind] = count
+    for rank in sorted(set(reader.latest) | set(range(_expected(meta)))):
+        own = {"rank": str(rank)}
+        values = reader.latest.get(rank, {})
+        last, heard = last_words.get(rank), _number(values.get("t"))
+        age = max(now - heard, 0.0) if heard is not None else math.inf
+        yield UP, own, age < UP_S or last == "done"
+        yield FINISHED, own, last in ("stop", "done")
+        counts = dict.fromkeys(KINDS, 0) | kinds.get(rank, {})
+        yield ALARMS, own, counts["alarm"]
+        yield from ((EVENTS, {**own, "kind": kind}, count) for kind, count in counts.items())
+        if heard is not None:
+            yield AGE, own, age
+        yield from ((metric, {**own, **more}, x) for metric, more, x in _recorded(values))
+
+
+def _recorded(values: Mapping[str, Any]) -> Iterator[Sample]:
+    """What the newest values of one agent say."""
+    refused = _number(values.get("gossip/messages_refused"))
+    if refused is not None:  # always there, so that the first refusal is seen as an increase
+        yield REFUSED, {"reason": "other"}, max(refused - _of_a_reason(values), 0.0)
+    for name, given in values.items():
+        value = _number(given)
+        if value is None:
+            continue
+        if (direct := _DIRECT.get(name)) is not None:
+            yield direct, {}, value * direct.scale
+        elif (edge := NEIGHBOUR.fullmatch(name)) is not None:
+            if value in range(len(NEIGHBOUR_STATES)):
+                for number, state in enumerate(NEIGHBOUR_STATES):
+                    yield STATE, {"neighbour": edge[1], "state": state}, number == value
+        else:
+            for metric, pattern in _PATTERNS:
+                if (match := pattern.fullmatch(name)) is not None:
+                    yield metric, match.groupdict(), value * metric.scale
+
+
+def _of_a_reason(values: Mapping[str, Any]) -> float:
+    """Messages refused whose reason is on record."""
+    counts = (_number(each) for name, each in values.items() if REFUSED.pattern.fullmatch(name))
+    return sum(count for count in counts if count is not None)
+
+
+def _expected(meta: Mapping[str, Any]) -> int:
+    """Agents that should be there; 0 when nobody knows."""
+    agents = meta.get("agents")
+    return agents if isinstance(agents, int) and 0 < agents <= MAX_AGENTS else 0
+
+
+def _number(value: object) -> float | None:
+    """A finite number; None for anything else that a file may hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _series(name: str, labels: Labels) -> str:
+    text = ",".join(f'{label}="{_escaped(each)}"' for label, each in labels.items())
+    return f"{name}{{{text}}}"
+
+
+def _escaped(text: str) -> str:
+    """``text`` between the quotes of a label; what is not Unicode is spelt out."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -1,0 +1,54 @@
+"""Every metric that is recorded is explained, and nothing that is not recorded is."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parents[2] / "docs"
+NAME = re.compile(r"(charts|losses|time|gossip|divergence)/[A-Za-z_<>/]+")
+WRITERS = ("gala.observer", "gala.algorithms.a2c", "gala.divergence", "gala.steering")
+
+
+def text_of(node: ast.expr) -> str:
+    """A string, or an f-string with ``<x>`` for what is filled in."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(part) or "<x>" for part in node.values)
+    return ""
+
+
+def general(name: str) -> str:
+    return re.sub(r"<[a-z]+>", "<x>", name)
+
+
+def recorded(modules: list[Any]) -> set[str]:
+    """Metrics named in the modules that write records."""
+    found = set()
+    for module in modules:
+        if module.name.startswith(WRITERS):
+            for node in ast.walk(module.tree):
+                if isinstance(node, ast.Constant | ast.JoinedStr) and NAME.fullmatch(text_of(node)):
+                    found.add(text_of(node))
+    phases = {f"time/{phase}_ms" for phase in ("collect", "learn", "gossip", "log", "other")}
+    assert "time/<x>_ms" in found and len(found) > 25
+    return {name for name in found - {"time/<x>_ms"} if not name.endswith("/")} | phases
+
+
+def test_every_metric_is_explained(modules: list[Any]) -> None:
+    page = (DOCS / "metrics.md").read_text()
+    explained = {
+        general(name) for name in re.findall(r"`([a-z]+/[^`]+)`", page) if NAME.fullmatch(name)
+    }
+    assert recorded(modules) - explained == set(), "say in docs/metrics.md what these mean"
+
+
+def test_every_row_says_what_to_do() -> None:
+    rows = [
+        line for line in (DOCS / "metrics.md").read_text().splitlines() if line.startswith("| `")
+    ]
+    assert len(rows) > 30
+    for row in rows:
+        cells = [cell.strip() for cell in row.replace(r"\|", "").strip("|").split("|")]
+        assert len(cells) == 5 and all(cells), row
