@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
@@ -103,6 +104,10 @@ def test_files_vanish_and_come_back(write_run: Write) -> None:
     shot = watcher.snapshot()
     assert [(peer.state, peer.step) for peer in shot.peers] == [("dead", 5), ("fresh", 7)]
     assert any("damaged" in problem for problem in shot.problems)
+    shutil.rmtree(run)
+    now[0] += 60
+    shot = watcher.snapshot()
+    assert shot.peers == () and "the run folder is gone" in shot.problems
 
 
 @pytest.mark.parametrize(("combine", "expected"), [(mean, [2.0, 5.0]), (max, [3.0, 5.0])])
