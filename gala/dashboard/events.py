@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from gala.telemetry.reader import MAX_EVENTS, Record
 
@@ -34,12 +36,24 @@ def _events_in(lines: bytes) -> Iterator[Record]:
     while place >= 0:
         start, end = lines.rfind(b"\n", 0, place) + 1, lines.find(b"\n", place)
         try:
-            event = json.loads(lines[start:end])
+            event = event_of(json.loads(lines[start:end]))
         except (ValueError, RecursionError):
             event = None
-        if isinstance(event, dict) and isinstance(event.get("event"), str):
+        if event is not None:
             yield event
         place = lines.find(MARK, end)
+
+
+def event_of(record: Any) -> Record | None:
+    """What the page shows of an event; None when it is none of a kind, an agent and a time."""
+    if not isinstance(record, dict):
+        return None
+    kind, rank, t = record.get("event"), record.get("rank"), record.get("t")
+    if not (isinstance(kind, str) and isinstance(rank, int) and isinstance(t, int | float)):
+        return None
+    if not math.isfinite(t):
+        return None
+    return {"t": t, "rank": rank, "event": kind, "message": str(record.get("message", ""))}
 
 
 class EventScan:

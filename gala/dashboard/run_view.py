@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gala.dashboard.events import EventScan
+from gala.dashboard.events import EventScan, event_of
 from gala.telemetry.reader import MAX_EVENTS, Record, RunReader
 from gala.telemetry.sampling import sample
 from gala.telemetry.sketches import read_sketches
@@ -81,8 +82,9 @@ class RunView:
         self.name, self.path = name, path
         self._reader = RunReader(path, last_bytes=NEWEST_BYTES)
         self._reader.poll()
-        self._newest = {e["rank"]: e for e in self._reader.events}
-        self._live: deque[Record] = deque(self._reader.events, maxlen=MAX_EVENTS)
+        self._newest: dict[int, Record] = {}
+        self._live: deque[Record] = deque(maxlen=MAX_EVENTS)
+        self._note(self._reader.events)
 
     def describe(self) -> dict[str, Any]:
         """Facts that do not change while the run goes on."""
@@ -129,10 +131,15 @@ class RunView:
     def poll(self) -> tuple[list[list[Any]], list[Record]]:
         """What is new: rows ``[rank, t, step, update, *METRICS]``, and events."""
         new = self._reader.poll()
-        events = [record for record in new if "event" in record]
+        rows = [[r["rank"], *_row(r)] for r in new if "event" not in r and _time(r)]
+        return rows, self._note(new)
+
+    def _note(self, records: Iterable[Record]) -> list[Record]:
+        """Keep the events among these."""
+        events = [event for record in records if (event := event_of(record)) is not None]
         self._live.extend(events)
-        self._newest |= {e["rank"]: e for e in events}
-        return [[r["rank"], *_row(r)] for r in new if "event" not in r and _timed(r)], events
+        self._newest |= {event["rank"]: event for event in events}
+        return events
 
     def peers(self, now: float | None = None) -> dict[int, dict[str, Any]]:
         """How each agent stands: its newest values, what it says of its neighbours, its status."""
@@ -149,9 +156,9 @@ class RunView:
             rank: {
                 "status": self._status(rank, now, rank in dead),
                 "t": _time(latest.get(rank, {})),
-                "step": latest.get(rank, {}).get("step"),
-                "update": latest.get(rank, {}).get("update"),
-                "incarnation": latest.get(rank, {}).get("incarnation"),
+                "step": _whole(latest.get(rank, {}).get("step")),
+                "update": _whole(latest.get(rank, {}).get("update")),
+                "incarnation": _whole(latest.get(rank, {}).get("incarnation")),
                 "values": dict(zip(METRICS, _values(latest.get(rank, {})), strict=True)),
                 "hears": _hears(latest.get(rank, {})),
             }
@@ -160,9 +167,7 @@ class RunView:
 
     def events(self) -> list[Record]:
         """The newest events of all agents, by time, each once."""
-        every = {
-            (e.get("t"), e.get("rank"), e["event"]): e for e in [*self._scan.found, *self._live]
-        }
+        every = {(e["t"], e["rank"], e["event"]): e for e in [*self._scan.found, *self._live]}
         return sorted(every.values(), key=_time)[-MAX_EVENTS:]
 
     @cached_property
@@ -267,8 +272,8 @@ def _hears(record: Record) -> dict[int, list[float | None]]:
 
 
 def _row(record: Record) -> list[Any]:
-    t, step, update = round(_time(record), 3), record.get("step"), record.get("update")
-    return [t, step, update, *_values(record)]
+    numbers = (_whole(record.get("step")), _whole(record.get("update")))
+    return [round(_time(record), 3), *numbers, *_values(record)]
 
 
 def _values(record: Record) -> list[float | int | None]:
@@ -288,11 +293,11 @@ def _short(value: Any) -> float | int | None:
 
 def _time(record: Record) -> float:
     t = record.get("t")
-    return float(t) if isinstance(t, int | float) else 0.0
+    return float(t) if isinstance(t, int | float) and math.isfinite(t) else 0.0
 
 
-def _timed(record: Record) -> bool:
-    return isinstance(record.get("t"), int | float)
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _size(records: Any) -> int:

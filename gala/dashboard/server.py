@@ -36,6 +36,12 @@ POINTS = 600
 MOST_POINTS = 5_000
 
 
+QUEUED = 32
+"""Messages that a watcher may lag behind."""
+
+Queue = asyncio.Queue[bytes | None]
+
+
 class Broadcast:
     """One look into the run folder for all who watch it.
 
@@ -45,14 +51,14 @@ class Broadcast:
 
     def __init__(self, view: RunView) -> None:
         self._view = view
-        self._watchers: set[asyncio.Queue[bytes]] = set()
+        self._watchers: set[Queue] = set()
         self._task: asyncio.Task[None] | None = None
         self._slow_at = -math.inf
         self._scanned = -1.0
 
     async def watch(self) -> AsyncIterator[bytes]:
         """Server-sent events, until the watcher leaves."""
-        queue: asyncio.Queue[bytes] = asyncio.Queue(maxsize=16)
+        queue: Queue = asyncio.Queue()
         self._watchers.add(queue)
         self._slow_at = -math.inf  # a new watcher wants everything soon
         self._scanned = -1.0
@@ -60,20 +66,29 @@ class Broadcast:
             self._task = asyncio.create_task(self._look())
         try:
             yield b"retry: 1000\n\n"
-            while True:
-                yield await queue.get()
+            while (message := await queue.get()) is not None:
+                yield message
         finally:
             self._watchers.discard(queue)
 
     async def _look(self) -> None:
         while self._watchers:
-            for kind, content in await run_in_threadpool(self._news):
+            try:
+                news = await run_in_threadpool(self._news)
+            except OSError as error:  # no permission, a broken disk: said, and tried again
+                news = [("problems", [str(error)])]
+            for kind, content in news:
                 message = f"event: {kind}\ndata: {dumps(content)}\n\n".encode()
                 for queue in list(self._watchers):
-                    if queue.full():  # a watcher that does not read misses the oldest
-                        queue.get_nowait()
-                    queue.put_nowait(message)
+                    self._tell(queue, message)
             await asyncio.sleep(EVERY_S)
+
+    def _tell(self, queue: Queue, message: bytes) -> None:
+        if queue.qsize() < QUEUED:
+            queue.put_nowait(message)
+        else:  # does not read: it may come again, and then reads what it missed from the files
+            self._watchers.discard(queue)
+            queue.put_nowait(None)
 
     def _news(self) -> list[tuple[str, Any]]:
         now = time.time()

@@ -272,7 +272,7 @@ def next_commands(run_dir: Path, agents: int, *, unfinished: bool) -> list[str]:
     return [
         f"evaluate:  gala eval {run_dir} --episodes 30",
         f"go on:     gala train --resume {run_dir}{count}{more}",
-        f"look:      tensorboard --logdir {run_dir / 'tensorboard'}",
+        f"look:      gala dashboard {run_dir}",
     ]
 
 

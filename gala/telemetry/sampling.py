@@ -150,6 +150,7 @@ def _parse(line: bytes) -> Record | None:
     valid = (
         isinstance(record, dict)
         and isinstance(record.get("t"), int | float)
+        and math.isfinite(record["t"])
         and isinstance(record.get("rank"), int)
     )
     return record if valid else None

@@ -12,9 +12,11 @@ from gala.dashboard import events
 from gala.dashboard.events import EventScan, events_of
 
 LINES = st.one_of(
-    st.builds(lambda k: {"rank": 0, "event": "dead", "message": f"agent {k}"}, st.integers(0, 99)),
+    st.builds(
+        lambda k: {"t": k, "rank": 0, "event": "dead", "message": f"agent {k}"}, st.integers(0, 99)
+    ),
     st.builds(lambda k: {"rank": 0, "t": k, "charts/SPS": 1.5}, st.integers(0, 99)),
-    st.just({"rank": 0, "t": 5, "event": "error", "message": 'said "event" and "event"'}),
+    st.just({"t": 5, "rank": 0, "event": "error", "message": 'said "event" and "event"'}),
 )  # fmt: skip
 
 
@@ -31,16 +33,20 @@ def test_all_events_and_nothing_else(
 
 def test_damage_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
+    good = {"t": 1.5, "rank": 0, "event": "stop", "message": "stop"}
     path.write_bytes(
-        b'{"event": \n[{"event": 1}]\n{"event": 3}\n\xff"event"\n{"event": "stop"}\n{"event"'
+        b'{"event": \n[{"event": 1}]\n{"event": 3}\n\xff"event"\n{"event": "stop"}\n'
+        b'{"t": NaN, "rank": 0, "event": "stop"}\n{"t": 1, "rank": [], "event": "stop"}\n'
+        + json.dumps(good | {"v": 1, "step": 3}).encode()
+        + b'\n{"event"'
     )
-    assert list(events_of(path)) == [{"event": "stop"}]
+    assert list(events_of(path)) == [good]
 
 
 def test_the_scan_goes_through_all_files_and_survives_a_lost_one(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("a", "gone", "b")]
-    paths[0].write_text('{"event": "start"}\n')
-    paths[2].write_text('{"event": "stop"}\n')
+    for path, kind in zip(paths[::2], ("start", "stop"), strict=True):
+        path.write_text(json.dumps({"t": 1, "rank": 0, "event": kind}) + "\n")
     scan = EventScan(paths)
     scan.join()
     assert [e["event"] for e in scan.found] == ["start", "stop"]

@@ -141,3 +141,17 @@ def test_values_that_are_no_numbers_are_null(run: MadeRun) -> None:
     peer = view_of(run).peers(run.now)[0]
     assert peer["values"]["charts/SPS"] is None and peer["values"]["gossip/staleness_max"] is None
     assert peer["step"] == 7
+
+
+def test_nothing_in_a_record_can_break_the_stream(run: MadeRun) -> None:
+    view = view_of(run)
+    odd = ('{"rank": 0, "t": NaN, "step": NaN}', '{"rank": 0, "t": Infinity, "event": "x"}',
+           '{"rank": 1, "t": 1e400}', '{"rank": 1, "t": 3, "step": "x", "update": [], "a": {}}',
+           '{"rank": 2, "t": 3, "event": ["x"]}', '{"rank": 2, "t": [], "event": "x"}',
+           '{"rank": 1e9, "t": 5}', '{"rank": -7, "t": 5}',
+           '{"rank": 0, "t": 6, "event": "x", "message": {"a": NaN}}')  # fmt: skip
+    run.append(0, *(line + "\n" for line in odd))
+    rows, events = view.poll()
+    said = [rows, events, view.peers(run.now), view.events(), view.history(9), view.problems]
+    assert json.loads(json.dumps(said, allow_nan=False))
+    assert [e["message"] for e in events] == ["{'a': nan}"]

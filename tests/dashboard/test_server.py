@@ -1,10 +1,12 @@
 """The server over real run folders, as browsers and programs ask it."""
 
+import asyncio
 import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx2
 import pytest
@@ -12,7 +14,9 @@ from made_run import MadeRun
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from gala.dashboard.server import create_app
+from gala.dashboard import server
+from gala.dashboard.run_view import RunView
+from gala.dashboard.server import QUEUED, Broadcast, create_app
 from gala.telemetry.prometheus import CONTENT_TYPE
 
 Serve = Callable[..., str]
@@ -146,3 +150,22 @@ def test_a_stream_survives_damage_deletion_and_rotation(runs: Path, serve: Serve
     until(stream, lambda kind, content: kind == "problems" and "no metrics.jsonl" in str(content))
     made.append(0, made.line(0, 7))
     assert until(stream, lambda kind, content: kind == "rows")[0][2] == 1750
+
+
+def test_a_watcher_that_does_not_read_is_let_go_and_others_stay(runs: Path) -> None:
+    view = RunView("one", runs / "one")
+
+    async def watch() -> tuple[int, int]:
+        broadcast = Broadcast(view)
+        lazy, keen = broadcast.watch(), broadcast.watch()
+        await anext(lazy), await anext(keen)
+        seen = 0
+        while seen < QUEUED + 5:
+            await asyncio.wait_for(anext(keen), 60)
+            seen += 1
+        got = [message async for message in lazy]  # ends, with what was waiting for it
+        await anext(keen)
+        return seen, len(got)
+
+    with mock.patch.object(server, "EVERY_S", 0.001):
+        assert asyncio.run(watch()) == (QUEUED + 5, QUEUED)

@@ -72,7 +72,10 @@ Gala.Page = class {
   }
 
   hear(kind, content) {
-    if (kind === "connection") this.connected = content;
+    if (kind === "connection") {
+      if (content && this.connected === false) this.load().then(() => this.redrawSoon()); // what was missed
+      this.connected = content;
+    }
     else if (kind === "peers") { this.peers = content.peers; this.serverNow = content.now; if (!this.state.paused) this.now = content.now; }
     else if (kind === "rows") {
       if (this.state.paused || this.state.from !== null) this.held.push(...content);
