@@ -46,6 +46,11 @@ def _positive(text: str) -> float:
     return _number(text, "a number above 0", lambda value: value > 0)
 
 
+def _any_number(text: str) -> float:
+    """The type of an option that is a number, whatever its sign."""
+    return _number(text, "a number", lambda value: True)
+
+
 def _not_negative(text: str) -> float:
     """The type of an option that is a number of at least 0."""
     return _number(text, "a number of at least 0", lambda value: value >= 0)
@@ -283,6 +288,57 @@ def simulate(arguments: Arguments) -> int:
     return EXIT_OK
 
 
+def watch(arguments: Arguments) -> int:
+    """Show a run in the terminal, live: gala watch runs/NAME"""
+    parser = _Parser(prog="gala watch", description=watch.__doc__)
+    add = parser.add_argument
+    add("run", type=Path, help="run folder")
+    add("--once", action="store_true", help="draw one frame and leave")
+    add("--every", type=_positive, default=1.0, help="seconds between frames (%(default)g)")
+    add("--json", action="store_true", help="print one frame as a JSON object")
+    given = parser.parse_args(arguments)
+    from gala.watch.command import watch as show
+
+    return show(given.run, once=given.once, every=given.every, json=given.json)
+
+
+def report(arguments: Arguments) -> int:
+    """Sum up and draw finished runs: gala report runs/NAME ... -o report.html"""
+    parser = _Parser(prog="gala report", description=report.__doc__)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="run", help="run folder")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="file, or folder of pictures; without it tables are shown"
+    )
+    parser.add_argument("--format", help="md, pdf, png or html (as the output says)")
+    parser.add_argument("--threshold", type=_any_number, help="return to reach (475 in CartPole)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args(arguments)
+    from gala.report import command
+
+    command.report(
+        given.runs, output=given.output, form=given.format, threshold=given.threshold,
+        json=given.json,
+    )  # fmt: skip
+    return EXIT_OK
+
+
+def export(arguments: Arguments) -> int:
+    """Write the records of runs as tables: gala export runs/NAME --format parquet"""
+    parser = _Parser(prog="gala export", description=export.__doc__)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="run", help="run folder")
+    parser.add_argument("--format", help="csv or parquet (as the output says, else csv)")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="folder, or file of the metrics (./export)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args(arguments)
+    from gala import export as exporting
+
+    written = exporting.export(given.runs, form=given.format, output=given.output)
+    exporting.tell(written, json=given.json)
+    return EXIT_OK
+
+
 def dashboard(arguments: Arguments) -> int:
     """Show runs in the browser, live: gala dashboard runs"""
     parser = _Parser(prog="gala dashboard", description=dashboard.__doc__)
@@ -345,5 +401,8 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "topology": topology,
     "simulate": simulate,
     "dashboard": dashboard,
+    "watch": watch,
+    "report": report,
+    "export": export,
     "bench": bench,
 }

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 # On a busy machine spinning OpenMP threads make small tests ten times slower; as in `gala train`.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -12,3 +18,38 @@ from hypothesis import settings
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("gala", deadline=None)
 settings.load_profile("gala")
+
+WriteRun = Callable[..., Path]
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> WriteRun:
+    """Write a run folder: ``write_run(name, {rank: [record, ...]}, env_id=...)``.
+
+    A record is stamped with what it lacks: its number as time, update and (times ten) step.
+    """
+
+    def write(name: str, agents: Mapping[int, list[dict[str, Any]]], **meta: Any) -> Path:
+        run = tmp_path / name
+        for rank, records in agents.items():
+            folder = run / f"rank_{rank:02d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            lines = [
+                json.dumps(
+                    {"v": 1, "t": 1000.0 + i, "rank": rank, "incarnation": 0, "update": i}
+                    | {"step": 10 * i, **record}
+                )
+                for i, record in enumerate(records)
+            ]
+            (folder / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
+        topology = {"name": meta.pop("topology", "ring"), "edges": []}
+        topology["edges"] = [
+            {"source": rank, "target": (rank + 1) % len(agents)} for rank in range(len(agents))
+        ]
+        (run / "topology.json").write_text(json.dumps(topology))
+        facts = {"env_id": "CartPole-v1", "agents": len(agents), "coupling": "gossip", "seed": 1}
+        facts |= {"total_steps": 1000, "started": 1000.0, "frames_per_step": 1}
+        (run / "meta.json").write_text(json.dumps(facts | meta))
+        return run
+
+    return write

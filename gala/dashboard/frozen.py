@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gala.dashboard.page import STATIC, dumps
-from gala.dashboard.run_index import name_runs
 from gala.dashboard.run_view import RunView
+from gala.telemetry.selection import name_runs
 
 RECORDS = 3_000
 """Records in one file, of all agents of all runs; about 400 bytes each."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from gala.errors import UserError
@@ -48,16 +48,6 @@ def require_runs(folder: Path) -> Mapping[str, Path]:
             "holds no run", file=folder, hint="a run folder has a meta.json, e.g. runs/NAME"
         )
     return runs
-
-
-def name_runs(run_dirs: Sequence[Path]) -> dict[str, Path]:
-    """Run folders by the last part of their path, or by as many parts as tell them apart."""
-    resolved = [path.resolve() for path in run_dirs]
-    for parts in range(1, max((len(path.parts) for path in resolved), default=0) + 1):
-        names = ["/".join(path.parts[-parts:]) for path in resolved]
-        if len(set(names)) == len(set(resolved)):
-            break
-    return dict(zip(names, run_dirs, strict=True)) if run_dirs else {}
 
 
 def _is_run(folder: Path) -> bool:

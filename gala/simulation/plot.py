@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gala import pictures
 from gala.simulation.prediction import Prediction
 from gala.topology import plot
 
@@ -16,9 +17,9 @@ def save(prediction: Prediction, path: str | Path) -> Path:
     """Draw ``prediction`` into ``path`` (.png, .pdf, .svg).
 
     Raises:
-        UserError: as :func:`gala.topology.plot.save_figure`.
+        UserError: as :func:`gala.pictures.save_figure`.
     """
-    figure = plot.new_figure(10.5, 4.0)
+    figure = pictures.new_figure(10.5, 4.0)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     tally, topology = prediction.tally, prediction.topology
     left.plot(tally.times, tally.divergence, color=plot.BLUE, linewidth=1.4, label="predicted")
@@ -60,4 +61,4 @@ def save(prediction: Prediction, path: str | Path) -> Path:
     facts += [f"loss {scenario.loss:g}"] if scenario.loss else []
     facts += [f"churn {scenario.churn:g}"] if scenario.churn else []
     figure.suptitle(", ".join(facts), fontsize=11, color=plot.DARK)
-    return plot.save_figure(figure, path)
+    return pictures.save_figure(figure, path)

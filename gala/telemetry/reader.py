@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ Record = dict[str, Any]
 
 MAX_EVENTS = 10_000
 """Newest events kept by a :class:`RunReader`."""
+
+STREAM_BYTES = 4 * 1024 * 1024
+"""What :meth:`Tail.stream` holds of a file at a time."""
 
 _STAMP = frozenset({"v", "event", "message"})
 
@@ -40,8 +44,12 @@ class Tail:
         self._rest = b""
         self._midway = False
 
-    def read(self) -> list[Record]:
-        """Records that were completed since the last call; cheap when nothing changed."""
+    def read(self, at_most: int | None = None) -> list[Record]:
+        """Records that were completed since the last call; cheap when nothing changed.
+
+        Args:
+            at_most: bytes to read; the next call goes on there.
+        """
         try:
             stat = os.stat(self.path)
         except OSError:
@@ -54,7 +62,8 @@ class Tail:
         try:
             with open(self.path, "rb") as file:
                 file.seek(self.offset)
-                data = file.read(stat.st_size - self.offset)
+                new = stat.st_size - self.offset
+                data = file.read(new if at_most is None else min(new, at_most))
         except OSError:
             return []
         self.offset += len(data)
@@ -63,6 +72,14 @@ class Tail:
             self._midway = not newline
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [record for line in lines if (record := self._parse(line)) is not None]
+
+    def stream(self) -> Iterator[Record]:
+        """The same one by one, in little memory however long the file is."""
+        while True:
+            before = self.offset
+            yield from self.read(STREAM_BYTES)
+            if self.offset == before:
+                return
 
     def _parse(self, line: bytes) -> Record | None:
         if not line.strip():

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gala import pictures
 from gala.errors import UserError
 from gala.topology import plot, spectrum
 from gala.topology.building import build
@@ -120,14 +121,14 @@ def draw(rows: Sequence[Row], path: str | Path) -> Path:
     """Plot the table: how fast topologies agree, and what that costs, against their size.
 
     Raises:
-        UserError: as :func:`gala.topology.plot.save_figure`.
+        UserError: as :func:`gala.pictures.save_figure`.
     """
     panels = (
         ("factor", "factor of the bound (lower is tighter)"),
         ("rounds_to_consensus", "mixes until disagreement is 1/1000"),
         ("messages_per_update", "messages per agent and update"),
     )
-    figure = plot.new_figure(13.5, 4.2)
+    figure = pictures.new_figure(13.5, 4.2)
     from matplotlib.ticker import FuncFormatter, LogLocator
 
     names = list(dict.fromkeys(row.name for row in rows))
@@ -166,7 +167,7 @@ def draw(rows: Sequence[Row], path: str | Path) -> Path:
         fontsize=9,
         frameon=False,
     )
-    return plot.save_figure(figure, path)
+    return pictures.save_figure(figure, path)
 
 
 def suggest(agents: int, degree: int) -> dict[str, Any]:

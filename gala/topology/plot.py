@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gala.atomic_file import open_atomic
 from gala.errors import UserError
+from gala.pictures import new_figure, save_figure
 from gala.topology import spectrum
 from gala.topology.mixing import Mixing
 from gala.topology.topology import Topology
@@ -65,40 +65,6 @@ def layout(topology: Topology) -> NDArray[np.float64]:
         return np.asarray(positions / max(float(np.abs(positions).max()), 1e-9))
     angle = 2 * np.pi * np.arange(topology.agents) / topology.agents
     return np.stack([np.sin(angle), np.cos(angle)], axis=1)
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that many inches, without any global state.
-
-    Raises:
-        UserError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError("plots need matplotlib", hint="pip install 'gala[plots]'") from None
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
-
-
-def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write ``figure`` in the format of the suffix.
-
-    Raises:
-        UserError: the suffix is no picture format or the file cannot be written.
-    """
-    path = Path(path)
-    known = figure.canvas.get_supported_filetypes()
-    suffix = path.suffix.lower().lstrip(".")
-    if suffix not in known:
-        raise UserError(
-            f"{path.suffix or 'no suffix'} is no picture format", file=path, hint="png, pdf or svg"
-        )
-    try:
-        with open_atomic(path) as file:
-            figure.savefig(file, format=suffix, dpi=150)
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", file=path) from None
-    return path
 
 
 def _network(ax: Axes, mixing: Mixing, positions: NDArray[np.float64]) -> None:

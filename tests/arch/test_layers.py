@@ -11,12 +11,12 @@ import pytest
 # Each room or module on its floor; it may import its own floor and the floors below.
 FLOORS = [
     {"errors", "signals", "launch_environment", "supervisor", "meeting"},
-    {"yaml_file", "atomic_file", "presets"},
+    {"yaml_file", "atomic_file", "presets", "pictures"},
     {"topology", "config", "launch", "torchrun"},
     {"flat", "run_folder", "networks", "envs", "divergence", "telemetry"},
     {"gossip", "rollouts", "algorithms", "checkpoint", "evaluation", "coupling", "steering"},
     {"simulation", "actor_learner", "observer", "request"},
-    {"dashboard", "report", "watch", "train", "training", "bench"},
+    {"dashboard", "report", "watch", "export", "train", "training", "bench"},
     {"cli"},
     {"__main__"},
 ]
@@ -39,10 +39,12 @@ FORBIDDEN = {
 }
 
 # What only looks at runs reads run folders, and nothing of what trains.
-VIEWERS = {"dashboard", "report", "watch"}
+VIEWERS = {"dashboard", "report", "watch", "export"}
 VIEWED = {
+    "gala.telemetry.console",
     "gala.telemetry.prometheus",
     "gala.telemetry.reader",
+    "gala.telemetry.selection",
     "gala.telemetry.sampling",
     "gala.telemetry.sketches",
     "gala.evaluation.statistics",
@@ -50,6 +52,7 @@ VIEWED = {
     "gala.errors",
     "gala.yaml_file",
     "gala.atomic_file",
+    "gala.pictures",
     "gala.run_folder",
     "gala.presets",
 }

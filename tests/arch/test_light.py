@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 
 HEAVY = ("torch", "gymnasium", "ale_py", "tensorboard", "matplotlib", "scipy", "wandb")
+HEAVY += ("pyarrow",)  # an extra of gala export
 
-TORCH_FREE_ROOMS = {"dashboard", "report", "watch", "topology", "errors", "yaml_file", "presets"}
-TORCH_FREE_ROOMS |= {"atomic_file", "config", "train", "cli", "__main__"}
+TORCH_FREE_ROOMS = {"dashboard", "report", "watch", "export", "topology", "errors", "yaml_file"}
+TORCH_FREE_ROOMS |= {"presets", "atomic_file", "pictures", "config", "train", "cli", "__main__"}
 TORCH_FREE_MODULES = {
     "gala",
     "gala.telemetry",
+    "gala.telemetry.console",
     "gala.telemetry.prometheus",
     "gala.telemetry.reader",
+    "gala.telemetry.selection",
     "gala.telemetry.sketches",
     "gala.evaluation",
     "gala.evaluation.human",

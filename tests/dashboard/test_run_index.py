@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from made_run import MadeRun
 
-from gala.dashboard.run_index import DEPTH, find_runs, name_runs, require_runs
+from gala.dashboard.run_index import DEPTH, find_runs, require_runs
 from gala.errors import UserError
 
 
@@ -51,10 +51,3 @@ def test_no_folder_and_no_run_are_mistakes(tmp_path: Path) -> None:
         require_runs(tmp_path / "nowhere")
     with pytest.raises(UserError, match="holds no run"):
         require_runs(tmp_path)
-
-
-def test_names_are_as_long_as_needed(tmp_path: Path) -> None:
-    assert name_runs([]) == {}
-    paths = [tmp_path / "a" / "run", tmp_path / "b" / "run"]
-    assert name_runs(paths) == {"a/run": paths[0], "b/run": paths[1]}
-    assert list(name_runs([tmp_path / "x", tmp_path / "y"])) == ["x", "y"]

@@ -4,9 +4,11 @@ import json
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gala.telemetry import reader
 from gala.telemetry.reader import RunReader, Tail
 
 
@@ -108,6 +110,21 @@ def test_problems_are_told(tmp_path: Path) -> None:
     assert reader.meta == {} and reader.topology == {}
     (tmp_path / "meta.json").write_text('{"agents": 4}')
     assert reader.meta == {"agents": 4}
+
+
+def test_a_stream_gives_the_same_in_small_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "STREAM_BYTES", 7)
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"rank": 0, "step": 1}\nnot json\n\n{"rank": 0, "step": 2}\n{"half')
+    tail = Tail(path)
+    assert [record["step"] for record in tail.stream()] == [1, 2]
+    assert tail.corrupt == 1
+    with open(path, "a") as file:
+        file.write('": 3}\n')
+    assert list(tail.stream()) == [{"half": 3}] and list(tail.stream()) == []
+    assert list(Tail(tmp_path / "missing").stream()) == []
 
 
 def test_only_the_end_of_a_long_file_is_read(tmp_path: Path) -> None:

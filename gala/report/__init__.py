@@ -1,0 +1,1 @@
+"""Finished runs summed up and drawn: ``gala report``. Reads run folders; knows no torch."""

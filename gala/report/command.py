@@ -1,0 +1,204 @@
+"""What ``gala report`` does: read runs, sum them up, draw them, write the report."""
+
+from __future__ import annotations
+
+import html
+import json as encoder
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from gala.atomic_file import open_atomic, write_atomic
+from gala.errors import UserError
+from gala.pictures import new_figure, save_figure
+from gala.report.curves import learning_curve
+from gala.report.figures import Drawing, Entry, draw
+from gala.report.pages import captioned, table_page
+from gala.report.run_data import read_run
+from gala.report.summary import Method, RunSet, grouped, methods_of, sets_of, summarize_run
+from gala.report.svg import inline_svg
+from gala.report.tables import Table, tables_of
+from gala.telemetry.selection import choose_format, select_runs
+
+FORMATS = ("md", "pdf", "png", "html")
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything that a report shows.
+
+    Attributes:
+        entries: the runs.
+        sets: of runs that differ in their seeds.
+        methods: over environments.
+    """
+
+    entries: tuple[Entry, ...]
+    sets: tuple[RunSet, ...]
+    methods: tuple[Method, ...]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The numbers."""
+        return tables_of([entry.summary for entry in self.entries], self.sets, self.methods)
+
+    @property
+    def title(self) -> str:
+        """A heading."""
+        names = [entry.run.name for entry in self.entries]
+        return names[0] if len(names) == 1 else f"{len(names)} runs"
+
+    def drawings(self) -> list[Drawing]:
+        """The figures.
+
+        Raises:
+            UserError: matplotlib is not installed.
+        """
+        by_name = {entry.summary.name: entry for entry in self.entries}
+        groups = grouped(entry.summary for entry in self.entries)
+        return list(draw([[by_name[each.name] for each in group] for group in groups]))
+
+    def to_json(self) -> dict[str, Any]:
+        """``runs``, ``sets`` and ``methods`` as plain data, with the names of the summaries."""
+        return {
+            "runs": [asdict(entry.summary) for entry in self.entries],
+            "sets": [asdict(each) for each in self.sets],
+            "methods": [asdict(each) for each in self.methods],
+        }
+
+
+def report(
+    runs: Sequence[str | Path],
+    *,
+    output: str | Path | None = None,
+    form: str | None = None,
+    threshold: float | None = None,
+    json: bool = False,
+) -> Report:
+    """Sum up ``runs``: ``gala report RUN ... -o report.html``.
+
+    Args:
+        runs: run folders.
+        output: file, or folder for png; None writes ``report.FORMAT`` if a format is given, and
+            else only prints the tables.
+        form: md, pdf, png or html; None takes it from the suffix of ``output``.
+        threshold: return to reach, instead of what is known of the environment.
+        json: print one JSON object instead of tables.
+
+    Raises:
+        UserError: a run is not there or holds nothing, the format is unknown, an extra is
+            missing, or a file cannot be written.
+    """
+    folders = select_runs(runs)
+    form, path = _destination(form, output)
+    if form is not None:
+        new_figure(1, 1)  # without matplotlib nothing needs to be read
+    made = read_report(folders, threshold)
+    if form is not None and path is not None:
+        try:
+            written = _WRITERS[form](made, path)
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise UserError(f"cannot be written: {reason}", file=path) from None
+        print(f"written: {', '.join(map(str, written))}", file=sys.stderr)
+    if json:
+        print(encoder.dumps(made.to_json(), allow_nan=False))
+    elif form is None:
+        console = Console()
+        for table in made.tables:
+            console.print(table.rich(), "")
+    return made
+
+
+def read_report(folders: dict[str, Path], threshold: float | None = None) -> Report:
+    """Read runs and sum them up.
+
+    Raises:
+        UserError: a run has no readable record.
+    """
+    entries = []
+    for name, folder in folders.items():
+        run = read_run(name, folder)
+        if not any(agent.t.size for agent in run.agents):
+            raise UserError("has no readable record", file=folder)
+        curve = learning_curve(run)
+        entries.append(Entry(run, summarize_run(run, curve, threshold), curve))
+    summaries = [entry.summary for entry in entries]
+    return Report(tuple(entries), tuple(sets_of(summaries)), tuple(methods_of(summaries)))
+
+
+def summary_html(made: Report) -> str:
+    """Tables and figures as HTML: no scripts, no styles, everything from outside escaped."""
+    parts = [table.html() for table in made.tables]
+    for drawing in made.drawings():
+        svg = inline_svg(drawing.figure, f"figure-{drawing.name}", drawing.title)
+        caption = f"<strong>{html.escape(drawing.title)}.</strong> {html.escape(drawing.caption)}"
+        parts.append(f"<figure>{svg}<figcaption>{caption}</figcaption></figure>")
+    return "\n".join(parts)
+
+
+def _destination(form: str | None, output: str | Path | None) -> tuple[str | None, Path | None]:
+    """Format and place of the report; None, None to write none."""
+    if output is None:
+        if form is None:
+            return None, None
+        path = Path("report" if form == "png" else f"report.{form}")
+    else:
+        path = Path(output)
+    return choose_format(form, path, FORMATS, default="png", folders=("png",)), path
+
+
+def _write_markdown(made: Report, path: Path) -> list[Path]:
+    """The report, and its figures in a folder beside it."""
+    parts = [f"# {made.title}", *(table.markdown() for table in made.tables)]
+    written = []
+    for drawing in made.drawings():
+        folder = path.with_name(f"{path.stem}_figures")
+        for suffix in ("png", "svg"):
+            written.append(save_figure(drawing.figure, folder / f"{drawing.name}.{suffix}"))
+        place = f"{folder.name}/{drawing.name}"
+        parts.append(
+            f"## {drawing.title}\n\n[![{drawing.title}](<{place}.png>)](<{place}.svg>)\n\n"
+            f"{drawing.caption}"
+        )
+    return [write_atomic(path, "\n\n".join(parts) + "\n"), *written]
+
+
+def _write_png(made: Report, path: Path) -> list[Path]:
+    """A folder of figures."""
+    folder = path.with_suffix("") if path.suffix.lower() == ".png" else path
+    return [save_figure(each.figure, folder / f"{each.name}.png") for each in made.drawings()]
+
+
+def _write_pdf(made: Report, path: Path) -> list[Path]:
+    """One page of tables and one a figure, as vectors."""
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    drawings = made.drawings()
+    with open_atomic(path) as file, PdfPages(file) as pages:
+        pages.savefig(table_page(made.title, made.tables))
+        for drawing in drawings:
+            pages.savefig(captioned(drawing))
+    return [path]
+
+
+def _write_html(made: Report, path: Path) -> list[Path]:
+    """The page of the dashboard, frozen, with the summary."""
+    from gala.dashboard.frozen import freeze
+
+    runs = [entry.run.path for entry in made.entries]
+    page = freeze(runs, summary_html=summary_html(made))
+    return [write_atomic(path, page)]
+
+
+_WRITERS: dict[str, Callable[[Report, Path], list[Path]]] = {
+    "md": _write_markdown,
+    "pdf": _write_pdf,
+    "png": _write_png,
+    "html": _write_html,
+}
