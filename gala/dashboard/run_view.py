@@ -14,7 +14,7 @@ import numpy as np
 
 from gala.dashboard.events import EventScan, event_of
 from gala.telemetry.reader import MAX_EVENTS, Record, RunReader
-from gala.telemetry.sampling import sample
+from gala.telemetry.sampling import newest, sample
 from gala.telemetry.sketches import read_sketches
 
 METRICS = (
@@ -85,6 +85,11 @@ class RunView:
         self._newest: dict[int, Record] = {}
         self._live: deque[Record] = deque(maxlen=MAX_EVENTS)
         self._note(self._reader.events)
+        for rank in self.ranks():  # what stands before a flood of events, or a long last line
+            record = newest(self._metrics(rank))
+            if record is not None:
+                known_since = self._reader.latest.get(rank, {})
+                self._reader.latest[rank] = record | known_since
 
     def describe(self) -> dict[str, Any]:
         """Facts that do not change while the run goes on."""

@@ -59,6 +59,21 @@ def sample(
         return Sample()
 
 
+def newest(path: str | Path) -> Record | None:
+    """The last record of a file that is no event; None when there is none."""
+    try:
+        with closing(_File(path)) as file:
+            begin = file.size
+            while begin > 0:
+                end, begin = begin, max(0, begin - 16 * BLOCK)
+                found = deque(file.records(begin, end), maxlen=1)
+                if found:
+                    return found[0]
+    except OSError:
+        pass
+    return None
+
+
 def _sample(file: _File, points: int, since: float, until: float) -> Sample:
     begin = file.first_at(since) if since > -math.inf else 0
     end = file.first_at(math.nextafter(until, math.inf)) if until < math.inf else file.size

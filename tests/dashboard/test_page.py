@@ -443,3 +443,52 @@ def test_the_page_says_when_the_server_is_gone(
     wait(page, "document.getElementById('state').textContent.includes('server gone')")
     assert json.loads(json.dumps(page.locator("#state").get_attribute("class"))) == "bad"
     visit.context.close()
+
+
+def test_a_pause_of_hours_is_a_gap_not_a_line(tmp_path: Path, serve: Serve, visit: Visit) -> None:
+    made = MadeRun(tmp_path / "run", agents=1, records=60, now=time.time() - 7 * 3600)
+    made.append(0, *(made.line(0, k, t=time.time() - 120 + k) for k in range(60, 120)))
+    page = visit.open(serve(tmp_path))
+    visit.settle()
+    assert len(page.evaluate("Gala.page.breaks")) == 1
+    gaps = "Gala.page.charts[0].plot.series[1]._paths.gaps.map(([a, b]) => b - a)"
+    (width,) = page.evaluate(gaps)
+    assert width > 0.9 * page.evaluate("Gala.page.charts[0].plot.bbox.width")
+
+
+def test_a_flood_of_events_leaves_the_values_visible(
+    tmp_path: Path, serve: Serve, visit: Visit
+) -> None:
+    made = MadeRun(tmp_path / "run", agents=2, records=60)
+    made.append(0, *(made.event_line(0, made.start + k / 50, "suspect", "x") for k in range(3_000)))
+    page = visit.open(serve(tmp_path))
+    wait(page, "Gala.page.events.length > 3000")
+    visit.settle()
+    ink = page.evaluate("Gala.ink('warn')")
+    pixels = """ink => {
+        const { ctx, bbox } = Gala.page.charts.find((c) => c.spec.id === 'speed').plot;
+        const [top, height] = [bbox.top + bbox.height / 2, 3];
+        const data = ctx.getImageData(bbox.left, top, bbox.width, height).data;
+        const want = [1, 3, 5].map((k) => parseInt(ink.slice(k, k + 2), 16));
+        let found = 0;
+        for (let k = 0; k < data.length; k += 4)
+            if (data[k + 3] > 100 && want.every((v, i) => Math.abs(data[k + i] - v) < 40)) found++;
+        return found / (data.length / 4);
+    }"""
+    assert page.evaluate(pixels, ink) < 0.2
+
+
+def test_what_the_dead_heard_last_is_old(tmp_path: Path, serve: Serve, visit: Visit) -> None:
+    MadeRun(tmp_path / "run", agents=2, records=60, now=time.time() - 60)
+    page = visit.open(serve(tmp_path))
+    page.wait_for_selector('.node[data-status="dead"]')
+    assert page.locator('.edge[data-kind="old"]').count() == 2
+    assert "nothing heard for 1:0" in page.locator("#verdict").inner_text()
+
+
+def test_a_run_that_has_not_begun(tmp_path: Path, serve: Serve, visit: Visit) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "meta.json").write_text('{"agents": 2, "env_id": "CartPole-v1"}')
+    page = visit.open(serve(tmp_path))
+    wait(page, "document.getElementById('state').textContent === 'waiting for agents'")
+    assert page.locator('.node[data-status="absent"]').count() == 2

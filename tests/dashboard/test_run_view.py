@@ -155,3 +155,9 @@ def test_nothing_in_a_record_can_break_the_stream(run: MadeRun) -> None:
     said = [rows, events, view.peers(run.now), view.events(), view.history(9), view.problems]
     assert json.loads(json.dumps(said, allow_nan=False))
     assert [e["message"] for e in events] == ["{'a': nan}"]
+
+
+def test_values_before_a_flood_of_events_are_known(run: MadeRun) -> None:
+    run.append(0, *(run.event_line(0, run.now, "suspect", f"agent {k}") for k in range(2_000)))
+    peer = view_of(run).peers(run.now)[0]
+    assert peer["values"]["charts/SPS"] == 1000.0 and peer["hears"] == {1: [0.05, 1], 3: [0.05, 1]}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gala.telemetry.reader import Record
-from gala.telemetry.sampling import BLOCK, sample
+from gala.telemetry.sampling import BLOCK, newest, sample
 
 
 def record(t: float, width: int = 10) -> Record:
@@ -91,3 +91,14 @@ def test_no_file_no_records(tmp_path: Path) -> None:
     assert sample(tmp_path / "none", 10).records == []
     assert sample(write(tmp_path / "empty", []), 10).records == []
     assert sample(tmp_path, 10).records == []
+
+
+def test_the_newest_record_stands_before_any_flood_of_events(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    event = json.dumps(record(9) | {"event": "suspect"}) + "\n"
+    path.write_text("".join(json.dumps(record(t)) + "\n" for t in range(5)) + 5_000 * event)
+    assert path.stat().st_size > 32 * BLOCK
+    found = newest(path)
+    assert found is not None and found["t"] == 4
+    path.write_text(event)
+    assert newest(path) is None and newest(tmp_path / "none") is None

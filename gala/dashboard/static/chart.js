@@ -108,7 +108,9 @@ Gala.Chart = class {
       ],
       series: [{}, ...built.series.map((s) => ({
         label: s.label, stroke: s.colour, width: s.width ?? 1.3, dash: s.dash, fill: s.fill,
-        spanGaps: true, points: { show: built.xs.length < 3 },
+        points: { show: built.xs.length < 3 },
+        // what one agent did not record is spanned, the rest of a run that paused is not
+        spanGaps: false, gaps: (plot) => (this.built.breaks ?? []).map((k) => [k, k + 1].map((i) => plot.valToPos(this.built.xs[i], "x", true))),
       }))],
       bands: built.bands,
       hooks: {
@@ -135,8 +137,10 @@ Gala.Chart = class {
     ctx.font = `${11 * ratio}px system-ui, sans-serif`;
     ctx.textAlign = "center";
     let before = -Infinity;
-    for (const event of shown) {
-      const at = Gala.Series.place(event.t, grid, this.built.xs);
+    const low = plot.scales.x.min, high = plot.scales.x.max;
+    const inside = shown.map((event) => [event, Gala.Series.place(event.t, grid, this.built.xs)]).filter(([, at]) => at >= low && at <= high);
+    const crowded = inside.filter(([event]) => event.event !== "checkpoint").length > 60; // short ticks: values first
+    for (const [event, at] of inside) {
       const x = plot.valToPos(at, "x", true);
       if (!(x >= bbox.left && x <= bbox.left + bbox.width)) continue;
       this.marks.push([x / ratio - plot.bbox.left / ratio, event]);
@@ -148,7 +152,7 @@ Gala.Chart = class {
       ctx.setLineDash(small ? [] : [2 * ratio, 3 * ratio]);
       ctx.beginPath();
       ctx.moveTo(x, small ? bbox.top + bbox.height - 6 * ratio : bbox.top);
-      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.lineTo(x, crowded && !small ? bbox.top + 8 * ratio : bbox.top + bbox.height);
       ctx.stroke();
       if (!small && x - before > 9 * ratio) {
         ctx.globalAlpha = 1;

@@ -1,7 +1,7 @@
 // The agents as the topology's graph: who hears whom, who is near the mean, who is silent.
 "use strict";
 
-Gala.FRESH_S = 2;   // a message so young is as good as new
+Gala.FRESH_S = 5;   // a message so young is as good as new: agents tell of it once a second
 Gala.SILENT_S = 15; // a heartbeat so old: the agent counts as dead
 Gala.STATES = ["joining", "active", "suspect", "down", "left"];
 
@@ -15,7 +15,7 @@ Gala.Graph = class {
   draw() {
     const { series, peers, now, state } = this.page;
     const count = Math.max(series.info.agents || 0, ...Object.keys(peers).map((r) => Number(r) + 1), 0);
-    const [cx, cy] = [200, 144], far = count > 1 ? 108 : 0;
+    const [cx, cy] = [200, 134], far = count > 1 ? 98 : 0;
     const radius = count > 40 ? 5.5 : count > 20 ? 8 : count > 10 ? 12 : 17;
     const at = (rank) => [cx + far * 1.35 * Math.sin((2 * Math.PI * rank) / count), cy - far * Math.cos((2 * Math.PI * rank) / count)];
     this.svg.replaceChildren(this.arrowheads(radius));
@@ -24,7 +24,9 @@ Gala.Graph = class {
     const chosen = (rank) => !state.agents.size || state.agents.has(rank);
     for (const [source, target] of series.info.edges) {
       if (source === target || source >= count || target >= count) continue;
-      const [age, code] = peers[target]?.hears?.[source] ?? [null, null];
+      const [told, code] = peers[target]?.hears?.[source] ?? [null, null];
+      const since = ["done", "stopped"].includes(peers[target]?.status) ? 0 : Math.max(0, now - (peers[target]?.t || now));
+      const age = told === null ? null : told + since;
       this.svg.append(this.edge(source, target, at, radius, age, Gala.STATES[code], both.has(`${target},${source}`), many, chosen(source) || chosen(target)));
     }
     for (let rank = 0; rank < count; rank++) this.svg.append(this.node(rank, at(rank), radius, peers[rank], now, chosen(rank)));

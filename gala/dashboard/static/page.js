@@ -112,6 +112,7 @@ Gala.Page = class {
     const [since, until] = this.state.from === null ? this.bounds() : [-Infinity, Infinity];
     this.grid = this.series.grid(since, until);
     this.xs = this.series.axis(this.grid.t, this.state.x);
+    this.breaks = Gala.Series.breaks(this.grid.t);
     this.chips();
     this.graph.draw();
     this.heat.draw();
@@ -288,7 +289,7 @@ Gala.Page = class {
     const ended = all.length && all.every((p) => p.status === "done" || p.status === "stopped");
     const dead = with_("dead");
     const state = this.$("state");
-    state.textContent = Gala.source.frozen ? "frozen" : !this.connected ? "server gone: trying again" : this.state.paused ? "paused" : ended ? "ended" : dead.length === all.length && all.length ? "silent" : "live";
+    state.textContent = Gala.source.frozen ? "frozen" : !this.connected ? "server gone: trying again" : this.state.paused ? "paused" : !all.length ? "waiting for agents" : ended ? "ended" : dead.length === all.length && all.length ? "silent" : "live";
     state.className = !this.connected || state.textContent === "silent" ? "bad" : state.textContent === "live" ? "good" : "";
     this.$("pause").setAttribute("aria-pressed", String(this.state.paused));
     this.$("pause").textContent = this.state.paused ? "follow" : "pause";

@@ -153,6 +153,12 @@ Gala.Series = class {
     return this.end;
   }
 
+  // Where a run rested: after which of these times nothing was recorded for unusually long.
+  static breaks(times) {
+    const gaps = times.slice(1).map((t, k) => t - times[k]), usual = [...gaps].sort((a, b) => a - b)[gaps.length >> 1] ?? 0;
+    return gaps.flatMap((gap, k) => (gap > Math.max(120, 30 * usual) ? [k] : []));
+  }
+
   // Place of times on an axis of which a chart shows `xs` at `grid.t`.
   static place(t, grid, xs) {
     const times = grid.t;

@@ -8,7 +8,7 @@ Gala.views = (page) => {
     width: count() > 16 ? 0.8 : 1.3, values: page.series[how](page.grid, r, metric),
   }));
   const all = (metric, how = "binned") => Gala.columns(page.chosen(), (r) => page.series[how](page.grid, r, metric));
-  const chart = (series, bands) => ({ xs: page.xs, grid: page.grid, series, bands });
+  const chart = (series, bands) => ({ xs: page.xs, grid: page.grid, breaks: page.state.x === "time" ? page.breaks : [], series, bands });
   // The same number is known to all agents: the largest that any of them had on file.
   const shared = (metric) => Gala.columns(page.series.ranks, (r) => page.series.binned(page.grid, r, metric)).high;
   const phases = [["collect", "#0072b2"], ["learn", "#009e73"], ["gossip", "#e69f00"], ["wait", "#d55e00"], ["log", "#cc79a7"], ["other", "#999999"]];
