@@ -150,10 +150,10 @@ def test_a_record_is_shown_within_two_seconds(tmp_path: Path, serve: Serve, visi
 
 
 def test_a_death_and_the_next_life_are_shown(tmp_path: Path, serve: Serve, visit: Visit) -> None:
-    made = MadeRun(tmp_path / "run", agents=4, records=10)
+    made = MadeRun(tmp_path / "run", agents=4, records=10, now=time.time() + 60)
     page = visit.open(serve(tmp_path))
     page.wait_for_selector('.node[data-rank="1"][data-status="active"]')
-    now = time.time()
+    now = made.now
     made.append(2, made.event_line(2, now, "dead", "agent 1 is dead"))
     made.append(2, made.line(2, 10, t=now + 0.1, **{"gossip/in/1/state": 3}))
     page.wait_for_selector('.node[data-rank="1"][data-status="dead"]')
@@ -222,7 +222,7 @@ def test_a_click_shows_one_agent_alone(tmp_path: Path, serve: Serve, visit: Visi
 
 
 def test_hovering_an_agent_tells_all(tmp_path: Path, serve: Serve, visit: Visit) -> None:
-    MadeRun(tmp_path / "run", agents=4, records=20)
+    MadeRun(tmp_path / "run", agents=4, records=20, now=time.time() + 60)
     page = visit.open(serve(tmp_path))
     page.wait_for_selector('.node[data-status="active"]')
     page.locator('.node[data-rank="3"]').focus()  # by keyboard, too
@@ -397,7 +397,7 @@ def test_narrow_screens(tmp_path: Path, serve: Serve, browser: Browser, width: i
 
 
 def test_no_bound_is_said_not_drawn(tmp_path: Path, serve: Serve, visit: Visit) -> None:
-    MadeRun(tmp_path / "run", agents=2, records=10, ratio=None)
+    MadeRun(tmp_path / "run", agents=2, records=10, ratio=None, now=time.time() + 60)
     page = visit.open(serve(tmp_path))
     page.wait_for_selector('.node[data-status="active"]')
     visit.settle()
