@@ -27,7 +27,7 @@ class Recorder(FakeTransport):
         super().__init__(Network(2), 0)
         self.delivered: list[tuple[float, Header, torch.Tensor]] = []
 
-    def publish(self, header: Header, payload: torch.Tensor) -> None:
+    def publish(self, header: Header, payload: torch.Tensor, to: object = None) -> None:
         self.delivered.append((time.monotonic(), header, payload.clone()))
 
 
@@ -112,7 +112,7 @@ def test_a_freeze_stops_the_agent_itself() -> None:
 class Bare(FakeTransport):
     """Carries whatever it is given, also what is broken, and checks when it is read."""
 
-    def publish(self, header: Header, payload: torch.Tensor) -> None:
+    def publish(self, header: Header, payload: torch.Tensor, to: object = None) -> None:
         self.network.messages[self.rank] = (header, payload.clone())
 
     def latest(self, peer: int) -> tuple[Header, torch.Tensor] | None:
