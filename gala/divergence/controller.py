@@ -15,7 +15,7 @@ The less often agents send, the fewer bytes they need and the further they drift
 mix: at most in proportion to the updates between two messages to the same neighbour. The
 controller of each agent therefore scales this interval by target over estimate. What an interval
 allows is sent at once, to the next neighbours in turn, not saved up until there is enough for all:
-at equal bytes agents stay closer together (``experiments/degree.py``). So a longer interval first
+at equal bytes agents stay closer together (``docs/epsilon-ball.md``). So a longer interval first
 means fewer neighbours per message, and more updates between messages only when one is left.
 
 Agents agree on a common interval without talking about it: nobody waits much longer than the most
@@ -32,7 +32,7 @@ from gala.topology import Topology, spectrum
 
 DENSE = 256
 """Agents up to which the expected spread is computed."""
-MARGIN = 0.6
+MARGIN = 0.65
 """Share of the target that is aimed at: distances scatter from mix to mix."""
 GROWTH = 1.25
 """Largest factor on the interval while every neighbour is heard once."""
@@ -106,7 +106,8 @@ class EpsilonController:
         self.estimate = 0.0
         self._target, self._spread, self._most = target, spread, max(most, spread)
         self._wish = 1.0
-        self._credit = 0.0
+        self._since = 0.0
+        self._copies = 1
         self._correction = 1.0
 
     def due(self, copies: int, moved: float = 0.0) -> int:
@@ -117,13 +118,16 @@ class EpsilonController:
             moved: ``||x_i - y_i|| / ||x_i||`` with y_i as sent last. What moved as far as the
                 distance that is aimed at is sent before its time, to the next in turn.
         """
-        self._credit += copies / self.interval
+        self._copies = copies
+        # in updates, so that an interval that becomes shorter makes due at once what is late then
+        self._since = min(self._since, self.interval) + 1.0
+        earned = int(self._since * copies / self.interval + 1e-9)
         early = moved >= MARGIN * self._target
-        return min(max(int(self._credit + 1e-9), int(early)), copies)
+        return min(max(earned, int(early)), copies)
 
     def sent(self, copies: int) -> None:
         """So many copies were sent."""
-        self._credit = max(self._credit - copies, 0.0)
+        self._since = max(self._since - copies * self.interval / self._copies, 0.0)
 
     def heard(
         self, distance: float, norm: float, gaps: Collection[float], share: float = 1.0
