@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gala.topology import Topology, spectrum
 
@@ -71,7 +72,7 @@ def spread(topology: Topology) -> float:
     return float(np.sqrt(xi / apart))
 
 
-def _apart(matrix: np.ndarray, rows: np.ndarray) -> float:
+def _apart(matrix: NDArray[np.float64], rows: NDArray[np.float64]) -> float:
     """Mean of d_i^2 over the agents that hear somebody in a round, Float64[N, N] each."""
     weights = matrix - np.diag(np.diag(matrix))
     heard = weights.sum(axis=1)
