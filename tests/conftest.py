@@ -53,3 +53,43 @@ def write_run(tmp_path: Path) -> WriteRun:
         return run
 
     return write
+
+
+@pytest.fixture
+def train_here(tmp_path: Path) -> Callable[..., Any]:
+    """``train_here(config, name="run")``: one agent, in this process, to the end."""
+    import torch
+
+    from gala.actor_learner import ActorLearner, Setting
+    from gala.launch import Launch
+    from gala.run_folder import prepare
+    from gala.signals import StopRequest
+    from gala.topology import load_topology
+    from gala.training import make_learner
+
+    def train(config: Any, name: str = "run") -> ActorLearner:
+        topology = load_topology("ring", 1)
+        run = prepare(
+            tmp_path / name,
+            config=config,
+            agents=1,
+            topology=topology.to_json(),
+            facts={"torch": torch.__version__, "parameters": 0, "frames_per_step": 1},
+            resume=False,
+        )
+        setting = Setting(
+            config=config,
+            launch=Launch(),
+            run=run,
+            run_id="00" * 8,
+            topology=topology,
+            device=torch.device("cpu"),
+            threads=1,
+        )
+        env, policy = make_learner(config, setting.launch, 1)
+        agent = ActorLearner(setting, env, policy, StopRequest())
+        agent.run()
+        agent.close()
+        return agent
+
+    return train

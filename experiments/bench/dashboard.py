@@ -133,16 +133,18 @@ def watch(server: Server, name: str, stop: threading.Event, got: list[int]) -> N
 
 def live(server: Server, folder: Path, agents: int, streams: int, seconds: float) -> dict[str, Any]:
     """Processor time of the server while all agents record and so many watch."""
-    stop, got = threading.Event(), [0]
+    stop = threading.Event()
+    got = [[0] for _ in range(streams)]
     watchers = [
-        threading.Thread(target=watch, args=(server, folder.name, stop, got), daemon=True)
-        for _ in range(streams)
+        threading.Thread(target=watch, args=(server, folder.name, stop, mine), daemon=True)
+        for mine in got
     ]
     for each in watchers:
         each.start()
     files = [open(metrics(folder, rank), "a", buffering=1) for rank in range(agents)]
     time.sleep(3.0)  # until all are connected
-    got[0], used, began = 0, server.cpu_s(), time.perf_counter()
+    before = sum(each[0] for each in got)
+    used, began = server.cpu_s(), time.perf_counter()
     k = 10**6
     while time.perf_counter() - began < seconds:
         k += 1
@@ -151,10 +153,11 @@ def live(server: Server, folder: Path, agents: int, streams: int, seconds: float
         time.sleep(max(0.0, began + (k - 10**6) - time.perf_counter()))
     spent = time.perf_counter() - began
     share = (server.cpu_s() - used) / spent
+    received = sum(each[0] for each in got) - before
     stop.set()
     for file in files:
         file.close()
-    return {"share_of_a_core": share, "bytes_per_stream_and_s": got[0] / streams / spent}
+    return {"share_of_a_core": share, "bytes_per_stream_and_s": received / streams / spent}
 
 
 def main() -> None:

@@ -1,47 +1,18 @@
 """A working learner solves the identity environment in seconds; a sign error anywhere fails."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from gala.actor_learner import ActorLearner, Setting
+from gala.actor_learner import ActorLearner
 from gala.config import A2CConfig, Config, EnvConfig, LogConfig, NetworkConfig
-from gala.launch import Launch
-from gala.run_folder import prepare
-from gala.signals import StopRequest
-from gala.topology import load_topology
-from gala.training import make_learner
 
 SOLVED = 18.5  # of 20; chance is 5
 
 
-def train(tmp_path: Path, config: Config) -> ActorLearner:
-    """One agent, in this process, to the end."""
-    topology = load_topology("ring", 1)
-    facts = {"torch": torch.__version__, "parameters": 0, "frames_per_step": 1}
-    run = prepare(
-        tmp_path / "run",
-        config=config,
-        agents=1,
-        topology=topology.to_json(),
-        facts=facts,
-        resume=False,
-    )
-    setting = Setting(
-        config=config,
-        launch=Launch(),
-        run=run,
-        run_id="00" * 8,
-        topology=topology,
-        device=torch.device("cpu"),
-        threads=1,
-    )
-    env, policy = make_learner(config, setting.launch, 1)
-    agent = ActorLearner(setting, env, policy, StopRequest())
-    agent.run()
-    agent.close()
-    return agent
+Train = Callable[..., ActorLearner]
 
 
 def identity(**a2c: object) -> Config:
@@ -64,8 +35,8 @@ def identity(**a2c: object) -> Config:
         {"normalize_advantage": True, "lr_schedule": "linear"},
     ],
 )
-def test_identity_is_solved(tmp_path: Path, changes: dict[str, object]) -> None:
-    agent = train(tmp_path, identity(**changes))
+def test_identity_is_solved(train_here: Train, changes: dict[str, object]) -> None:
+    agent = train_here(identity(**changes))
     returns = agent.collector.returns
     assert sum(returns) / len(returns) > SOLVED
 
@@ -73,7 +44,7 @@ def test_identity_is_solved(tmp_path: Path, changes: dict[str, object]) -> None:
 @pytest.mark.parametrize("autoreset", ["next-step", "same-step"])
 @pytest.mark.parametrize("limit", [None, 10])
 def test_identity_is_solved_in_every_autoreset_mode(
-    tmp_path: Path, autoreset: str, limit: int | None
+    train_here: Train, autoreset: str, limit: int | None
 ) -> None:
     config = identity()
     env = EnvConfig(
@@ -82,20 +53,20 @@ def test_identity_is_solved_in_every_autoreset_mode(
         autoreset=autoreset,  # type: ignore[arg-type]
         max_episode_steps=limit,
     )
-    agent = train(tmp_path, Config(**{**vars(config), "env": env}))
+    agent = train_here(Config(**{**vars(config), "env": env}))
     returns = agent.collector.returns
     assert sum(returns) / len(returns) > SOLVED * (limit or 20) / 20
 
 
-def test_training_twice_gives_the_same_bits(tmp_path: Path) -> None:
-    first = train(tmp_path / "a", identity())
-    second = train(tmp_path / "b", identity())
+def test_training_twice_gives_the_same_bits(train_here: Train) -> None:
+    first = train_here(identity(), "a")
+    second = train_here(identity(), "b")
     assert torch.equal(first.flat.data, second.flat.data)
-    other = train(tmp_path / "c", Config(**{**vars(identity()), "seed": 4}))
+    other = train_here(Config(**{**vars(identity()), "seed": 4}), "c")
     assert not torch.equal(first.flat.data, other.flat.data)
 
 
-def test_a_gaussian_policy_learns_pendulum_values(tmp_path: Path) -> None:
+def test_a_gaussian_policy_learns_pendulum_values(train_here: Train, tmp_path: Path) -> None:
     """Box actions: the swing-up is too long for a test; its value function is not."""
     config = Config(
         env=EnvConfig(id="Pendulum-v1", num_envs=8),
@@ -106,7 +77,7 @@ def test_a_gaussian_policy_learns_pendulum_values(tmp_path: Path) -> None:
         total_steps=40_000,
         seed=1,
     )
-    train(tmp_path, config)
+    train_here(config)
     import json
 
     lines = (tmp_path / "run" / "rank_00" / "metrics.jsonl").read_text().splitlines()

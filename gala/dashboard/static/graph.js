@@ -33,13 +33,13 @@ Gala.Graph = class {
   }
 
   arrowheads(radius) {
-    const heads = ["fresh", "old", "down"].map((kind) => Gala.svg("marker",
+    const heads = ["fresh", "old", "down", "left"].map((kind) => Gala.svg("marker",
       { id: `head-${kind}`, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: radius > 10 ? 6 : 4, markerHeight: radius > 10 ? 6 : 4, orient: "auto-start-reverse", markerUnits: "userSpaceOnUse" },
       Gala.svg("path", { d: "M0 0L8 4L0 8z", fill: this.tone(kind) })));
     return Gala.svg("defs", {}, ...heads);
   }
 
-  tone(kind) { return Gala.ink({ fresh: "accent", old: "expected", down: "warn" }[kind]); }
+  tone(kind) { return Gala.ink({ fresh: "accent", old: "expected", down: "warn", left: "soft" }[kind]); }
 
   edge(source, target, at, radius, age, state, bent, many, chosen) {
     const [x1, y1] = at(source), [x2, y2] = at(target);
@@ -47,7 +47,7 @@ Gala.Graph = class {
     const bow = bent ? Math.min(14, length * 0.08) : 0, gap = radius + 5;
     const [sx, sy, tx, ty] = [x1 + dx * gap - dy * bow * 0.4, y1 + dy * gap + dx * bow * 0.4, x2 - dx * gap - dy * bow * 0.4, y2 - dy * gap + dx * bow * 0.4];
     const [mx, my] = [(sx + tx) / 2 - dy * bow, (sy + ty) / 2 + dx * bow];
-    const kind = state === "down" || state === "left" ? "down" : age === null || age > Gala.FRESH_S ? "old" : "fresh";
+    const kind = state === "down" || state === "left" ? state : age === null || age > Gala.FRESH_S ? "old" : "fresh";
     const path = Gala.svg("path", {
       d: `M${sx.toFixed(1)} ${sy.toFixed(1)}Q${mx.toFixed(1)} ${my.toFixed(1)} ${tx.toFixed(1)} ${ty.toFixed(1)}`,
       class: `edge ${chosen ? "" : "out"}`, stroke: this.tone(kind), "stroke-width": many ? 0.5 : 1.6, "data-edge": `${source}-${target}`, "data-kind": kind,
