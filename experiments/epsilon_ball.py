@@ -1,7 +1,8 @@
 """The figures and tables of docs/epsilon-ball.md, from runs of a few seconds each.
 
     python experiments/epsilon_ball.py                      everything on CartPole
-    python experiments/epsilon_ball.py --parts steering     one part: bound, staleness, steering
+    python experiments/epsilon_ball.py --parts steering     one part: bound, staleness, steering,
+                                                            degree (no training, half a minute)
     python experiments/epsilon_ball.py --pong runs/pong     also the ball of a finished Pong run
     python experiments/epsilon_ball.py --pong-steps 40000   also Pong at 4, 8, 16 agents, that short
     python experiments/epsilon_ball.py --pong-from runs/half-way --more 400000
@@ -28,11 +29,12 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
+from degree import degree_table, measure_degree
 from recording import RESULTS, ROOT, provenance, records, table, train
 
 PAGE = ROOT / "docs" / "epsilon-ball.md"
 DATA = RESULTS / "epsilon-ball.json"
-PARTS = ("bound", "staleness", "steering")
+PARTS = ("bound", "staleness", "steering", "degree")
 BLUE, ORANGE, YELLOW, GREEN = "#0072B2", "#D55E00", "#E69F00", "#009E73"
 
 DELAYS_MS = (0, 50, 150, 500)
@@ -384,6 +386,7 @@ def write_page(data: dict[str, Any]) -> None:
         "bound": lambda: bound_table(data["bound"]["rows"], data.get("pong", {}).get("rows", [])),
         "staleness": lambda: staleness_table(data["staleness"]["rows"]),
         "steering": lambda: steering_table(data["steering"]["rows"]),
+        "degree": lambda: degree_table(data["degree"]["rows"]),
         "pong-steering": lambda: pong_steering_table(data["pong-steering"]["rows"]),
     }
     for name, make in made.items():
@@ -415,6 +418,7 @@ def main() -> None:
         "bound": measure_bound,
         "staleness": measure_staleness,
         "steering": partial(measure_steering, seeds=options.seeds),
+        "degree": measure_degree,
     }
     for part in options.parts if not options.draw else ():
         data[part] = provenance() | {"rows": measures[part](options.steps)}

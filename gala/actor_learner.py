@@ -21,7 +21,7 @@ from gala.flat import FlatParameters
 from gala.gossip import GossipNode, Identity, shared_memory
 from gala.gossip.connecting import Connection, connect, with_faults
 from gala.gossip.in_process import Crowd
-from gala.gossip.mixing import mixer_of
+from gala.gossip.mixing import among_present, mixer_of, without_missing
 from gala.gossip.wire import wire_format
 from gala.launch import Launch
 from gala.networks import Policy
@@ -321,6 +321,9 @@ def build_coupling(
     transport = with_faults(
         transport, config.faults, rank=launch.rank, seed=agent_seed(config.seed, launch.rank, 2)
     )
+    # neighbours that need a copy each are sent to in turns: their messages come one by one
+    copies = transport.copies(topology.in_neighbours(launch.rank))
+    in_turns = config.gossip.epsilon_target is not None and len(copies) > 1
     node = GossipNode(
         rank=launch.rank,
         topology=topology,
@@ -328,16 +331,21 @@ def build_coupling(
         transport=transport,
         identity=identity,
         wire=wire,
-        mixer=mixer_of(topology, flat.data, newcomer=launch.life > 0),
+        mixer=mixer_of(
+            topology,
+            flat.data,
+            newcomer=launch.life > 0,
+            weigh=among_present if in_turns else without_missing,
+        ),
         max_staleness=config.gossip.max_staleness,
         policy=config.gossip.staleness_policy,
         timeout_s=config.gossip.timeout_s,
-        partial=config.gossip.trigger != "none",
+        partial=in_turns or config.gossip.trigger != "none",
         trust_factor=config.gossip.trust_radius,
         incarnation=launch.life,
         aborted=lambda: stop.urgent,
     )
-    pace = pace_of(config, topology, flat.data, behaviour)
+    pace = pace_of(config, topology, launch.rank, flat.data, behaviour)
     if isinstance(pace, EpsilonPace):
         node.before_mix = pace.hear
     return Gossip(node, on_first=lambda: launch.announce("running"), pace=pace)

@@ -80,7 +80,7 @@ class Gossip:
     Args:
         node: does it.
         on_first: called once, when the first update is published.
-        pace: decides which updates are published; None: all.
+        pace: decides which updates are published, and to how many; None: all, to all.
     """
 
     def __init__(
@@ -103,9 +103,9 @@ class Gossip:
             self._on_first = None
         if self.pace is None:
             self.node.publish(update=update, step=step)
-        elif self.pace.due():
-            self.node.publish(update=update, step=step)
-            self.pace.sent()
+        elif copies := self.pace.due(len(self.node.copies)):
+            self.node.publish(update=update, step=step, copies=copies)
+            self.pace.sent(copies)
         else:
             self.node.rest()
         return self.node.mix()

@@ -82,8 +82,8 @@ class Observer:
             topology=setting.topology if node is not None else None,
             lock_step=agent.coupling.lock_step,
             unbound=(
-                "messages are sent when there is news, and mixed one by one"
-                if setting.config.gossip.trigger != "none"
+                "messages are mixed one by one, as they come"
+                if node is not None and node.partial
                 else None
             ),
             incarnation=life,
@@ -333,7 +333,7 @@ class Observer:
             "gossip/messages_sent": counters.sent,
             "gossip/messages_refused": sum(node.refused.values()),
             **{f"gossip/refused/{r.name.lower()}": n for r, n in node.refused.items()},
-            "gossip/bytes_sent": counters.bytes_sent,
+            "gossip/bytes_sent": node.bytes_sent,
             "gossip/bytes_received": counters.bytes_received,
             "gossip/wait_ms": 1e3 * (counters.waited_s - self._waited_s) / self._updates_since,
         }
@@ -344,7 +344,8 @@ class Observer:
             metrics[f"gossip/in/{j}/state"] = int(node.peer_state(j))
         coupling = self._agent.coupling
         if isinstance(coupling, Gossip) and isinstance(coupling.pace, EpsilonPace):
-            metrics["gossip/period"] = coupling.pace.controller.period
+            metrics["gossip/period"] = coupling.pace.period
+            metrics["gossip/degree"] = coupling.pace.degree
         self._staleness_max, self._waited_s = 0, counters.waited_s
         return metrics
 

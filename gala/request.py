@@ -113,7 +113,8 @@ def _require_steerable(config: Config, topology: Topology) -> None:
         )
     if config.coupling != "gossip":
         raise UserError(f"needs gossip, the coupling is {config.coupling}", field=name)
-    if gossip.max_staleness is not None and gossip.staleness_policy == "wait":
+    waits = gossip.max_staleness == 0 or gossip.staleness_policy == "wait"
+    if gossip.max_staleness is not None and waits:
         raise UserError(
             "agents would wait for messages that are not sent",
             field=name,

@@ -9,21 +9,21 @@ import torch
 from torch import Tensor
 
 from gala.config import Config
-from gala.divergence.controller import EpsilonController, spread
+from gala.divergence.controller import SMOOTHING, EpsilonController, farthest, spread
 from gala.divergence.policy import PolicyDivergence
 from gala.divergence.trigger import Trigger, drift
-from gala.topology import Topology, spectrum
+from gala.topology import Topology
 
 
 class Pace(Protocol):
-    """Decides which updates are published."""
+    """Decides which updates are published, and to how many neighbours."""
 
-    def due(self) -> bool:
-        """After an update: whether to publish it."""
+    def due(self, copies: int) -> int:
+        """After an update: how many of the ``copies`` that reach all to send; 0: none."""
         ...
 
-    def sent(self) -> None:
-        """It was."""
+    def sent(self, copies: int) -> None:
+        """They were."""
         ...
 
 
@@ -33,22 +33,39 @@ class EpsilonPace:
     Args:
         vector: Float[P], the parameters; read, never changed.
         controller: decides.
+        neighbours: number of neighbours that hear this agent.
     """
 
-    def __init__(self, vector: Tensor, controller: EpsilonController) -> None:
+    def __init__(self, vector: Tensor, controller: EpsilonController, neighbours: int) -> None:
         self.controller = controller
-        self._vector = vector
+        self._vector, self._neighbours = vector, neighbours
         self._sent = vector.clone()
+        self._copies = 1
+        self._update = 0
         self._updates: dict[int, int] = {}
+        self._heard: dict[int, int] = {}
+        self._gaps: dict[int, float] = {}
 
-    def due(self) -> bool:
-        """See :class:`Pace`."""
-        return self.controller.due(drift(self._sent, self._vector))
+    @property
+    def period(self) -> float:
+        """Updates between two messages."""
+        return max(self.controller.interval / self._copies, 1.0)
 
-    def sent(self) -> None:
+    @property
+    def degree(self) -> float:
+        """Neighbours that a message is sent to, in the mean."""
+        return self._neighbours / min(self.controller.interval, self._copies)
+
+    def due(self, copies: int) -> int:
         """See :class:`Pace`."""
+        self._copies = copies
+        self._update += 1
+        return self.controller.due(copies, drift(self._sent, self._vector))
+
+    def sent(self, copies: int) -> None:
+        """See :class:`Pace`."""
+        self.controller.sent(copies)
         self._sent.copy_(self._vector)
-        self.controller.sent()
 
     def hear(
         self,
@@ -64,29 +81,36 @@ class EpsilonPace:
             updates: local updates of the neighbours, as their messages say.
         """
         own = self._vector.detach().cpu()
-        gap = torch.zeros_like(own)
+        squares = heard = 0.0
         for j, vector in received.items():
-            gap.add_(vector.to(own.dtype) - own, alpha=weights[j])
-        gaps = [
-            updates[j] - self._updates[j]
-            for j in received
-            if j in self._updates and updates[j] > self._updates[j]
-        ]
-        self._updates.update({j: updates[j] for j in received})
-        self.controller.heard(float(gap.norm()), float(own.norm()), gaps)
+            squares += weights[j] * float(torch.dist(vector.to(own.dtype), own)) ** 2
+            heard += weights[j]
+            self._note(j, updates[j])
+        # whoever fell silent holds nobody back for ever
+        gaps = [max(gap, self._update - self._heard[j]) for j, gap in self._gaps.items()]
+        self.controller.heard(
+            (squares / heard) ** 0.5, float(own.norm()), gaps, heard / sum(weights.values())
+        )
+
+    def _note(self, peer: int, update: int) -> None:
+        """How many updates ``peer`` does between its messages."""
+        gap = update - self._updates.get(peer, update)
+        if gap > 0:
+            known = self._gaps.get(peer, float(gap))
+            self._gaps[peer] = known + SMOOTHING * (gap - known)
+        self._updates[peer], self._heard[peer] = update, self._update
 
 
 def pace_of(
-    config: Config, topology: Topology, vector: Tensor, behaviour: PolicyDivergence
+    config: Config, topology: Topology, rank: int, vector: Tensor, behaviour: PolicyDivergence
 ) -> Pace | None:
-    """What decides when to publish; None: after every update."""
+    """What decides when to publish; None: after every update, to all."""
     gossip = config.gossip
     if gossip.epsilon_target is not None:
-        beta = spectrum.beta(topology) or 0.0
         controller = EpsilonController(
-            gossip.epsilon_target, spread=spread(topology), most=1 / max(1 - beta, 1e-3)
+            gossip.epsilon_target, spread=spread(topology), most=farthest(topology)
         )
-        return EpsilonPace(vector, controller)
+        return EpsilonPace(vector, controller, len(topology.out_neighbours(rank)))
     if gossip.trigger == "drift":
         return Trigger(vector, drift, gossip.trigger_threshold)
     if gossip.trigger == "kl":

@@ -16,6 +16,8 @@ from gala.meeting import Meeting
 class Node:
     """What :class:`Gossip` needs of a node."""
 
+    copies = ((1,), (2,), (3,))
+
     def __init__(self, lock_step: bool, agents: int = 5) -> None:
         self.lock_step, self.stop_at, self.calls = lock_step, NEVER, []
         self.topology = type("T", (), {"agents": agents})
@@ -46,23 +48,24 @@ def test_gossip_publishes_then_mixes_and_leaves_gradients_alone() -> None:
 
 
 def test_what_is_not_due_is_not_published_but_mixing_goes_on() -> None:
-    class EverySecond:
+    class TwoEverySecond:
         def __init__(self) -> None:
             self.asked = self.told = 0
 
-        def due(self) -> bool:
+        def due(self, copies: int) -> int:
+            assert copies == 3
             self.asked += 1
-            return self.asked % 2 == 0
+            return 2 * (self.asked % 2 == 0)
 
-        def sent(self) -> None:
-            self.told += 1
+        def sent(self, copies: int) -> None:
+            self.told += copies
 
-    node, pace = Node(lock_step=False), EverySecond()
+    node, pace = Node(lock_step=False), TwoEverySecond()
     gossip = Gossip(node, pace=pace)  # type: ignore[arg-type]
     for k in range(4):
         gossip.exchange(k + 1, 0)
     assert [name for name, _ in node.calls] == ["rest", "mix", "publish", "mix"] * 2
-    assert node.calls[2][1] == {"update": 2, "step": 0} and pace.told == 2
+    assert node.calls[2][1] == {"update": 2, "step": 0, "copies": 2} and pace.told == 4
 
 
 @pytest.mark.parametrize(("lock_step", "stop"), [(False, 10), (True, 15)])

@@ -1,5 +1,6 @@
 """From options to what decides when to publish, and what contradicts itself."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ NOBODY = PolicyDivergence(lambda: None, lambda vector, obs: obs, lambda p, q: p)
 
 def pace(**options: object) -> object:
     config = Config(gossip=GossipConfig(**options))
-    return pace_of(config, load_topology("ring", 4), torch.ones(3), NOBODY)
+    return pace_of(config, load_topology("ring", 4), 1, torch.ones(3), NOBODY)
 
 
 def test_each_option_has_its_pace() -> None:
@@ -30,29 +31,72 @@ def test_each_option_has_its_pace() -> None:
     assert isinstance(pace(epsilon_target=0.1), EpsilonPace)
 
 
+class Listener(EpsilonController):
+    """Notes what it hears."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0, spread=1.0, most=1.0)
+        self.heard_of: list[tuple[float, float, list[float], float]] = []
+
+    def heard(
+        self, distance: float, norm: float, gaps: Collection[float], share: float = 1.0
+    ) -> None:
+        self.heard_of.append((distance, norm, list(gaps), share))
+
+
 def test_the_controller_hears_distances_and_gaps() -> None:
-    x = torch.tensor([3.0, 4.0])
-    heard = []
-    controller = EpsilonController(1.0, spread=1.0, most=1.0)
-    controller.heard = lambda theta, norm, gaps: heard.append((theta, norm, list(gaps)))  # type: ignore[method-assign]
-    epsilon = EpsilonPace(x, controller)
+    listener = Listener()
+    epsilon = EpsilonPace(torch.tensor([3.0, 4.0]), listener, 2)
     others = {1: torch.tensor([3.0, 7.0]), 2: torch.tensor([3.0, 10.0])}
-    epsilon.hear({1: 0.25, 2: 0.5, 9: 0.1}, others, {1: 10, 2: 40})
+    epsilon.hear({1: 0.25, 2: 0.5, 9: 0.25}, others, {1: 10, 2: 40})
     epsilon.hear({1: 0.25, 2: 0.5}, others, {1: 13, 2: 40})
-    # 0.25 * 3 + 0.5 * 6 along the second axis; agent 2 sent nothing new
-    assert heard == [(3.75, 5.0, []), (3.75, 5.0, [3])]
+    # sqrt((0.25 * 3^2 + 0.5 * 6^2) / 0.75); agent 2 sent nothing new
+    rms = pytest.approx(27**0.5)
+    assert listener.heard_of == [(rms, 5.0, [], 0.75), (rms, 5.0, [3], 1.0)]
+    epsilon.hear({1: 0.25, 2: 0.5}, {1: others[1]}, {1: 20})
+    # a quarter of the way from 3 to 7
+    assert listener.heard_of[-1] == (pytest.approx(3), 5.0, [4], pytest.approx(1 / 3))
+
+
+def test_whoever_falls_silent_holds_nobody_back() -> None:
+    listener, x = Listener(), torch.ones(2)
+    epsilon = EpsilonPace(x, listener, 2)
+    weights, both = {1: 0.3, 2: 0.3}, {1: x, 2: x}
+    for k in range(2, 20, 2):
+        for _ in range(2):
+            epsilon.due(1)
+        epsilon.hear(weights, both, {1: k, 2: k})
+    assert listener.heard_of[-1][2] == [2, 2]
+    for k in range(20, 60, 2):  # agent 1 died
+        for _ in range(2):
+            epsilon.due(1)
+        epsilon.hear(weights, {2: x}, {2: k})
+    assert listener.heard_of[-1][2] == [40, 2]
+
+
+def test_the_degree_and_period_that_are_shown() -> None:
+    controller = EpsilonController(1.0, spread=1.0, most=1.0)
+    epsilon = EpsilonPace(torch.ones(2), controller, 6)
+    for copies, interval, degree, period in (
+        (6, 1.0, 6, 1), (6, 2.0, 3, 1), (6, 6.0, 1, 1), (6, 18.0, 1, 3),
+        (1, 1.0, 6, 1), (1, 18.0, 6, 18),  # one copy serves all
+        (2, 4.0, 3, 2),  # one for those nearby, one for somebody far
+    ):  # fmt: skip
+        controller.interval = interval
+        epsilon.due(copies)
+        assert (epsilon.degree, epsilon.period) == (degree, period)
 
 
 def test_the_controller_is_told_how_far_one_moved_since_the_last_message() -> None:
     x = torch.tensor([3.0, 4.0])
     controller = EpsilonController(0.5, spread=1.0, most=1.0)
-    controller.period = 100
-    epsilon = EpsilonPace(x, controller)
-    assert not epsilon.due()
+    controller.interval = 100.0
+    epsilon = EpsilonPace(x, controller, 3)
+    assert not epsilon.due(3)
     x += torch.tensor([3.0, 4.0])  # 5 of 10
-    assert epsilon.due()
-    epsilon.sent()
-    assert not epsilon.due()
+    assert epsilon.due(3) == 1
+    epsilon.sent(1)
+    assert not epsilon.due(3)
 
 
 def test_spread_of_the_run_is_that_of_its_topology() -> None:
@@ -67,6 +111,17 @@ def test_spread_of_the_run_is_that_of_its_topology() -> None:
         (["--gossip.epsilon-target", "0.1", "--gossip.trigger", "drift"], "take one"),
         (["--gossip.epsilon-target", "0.1", "--gossip.max-staleness", "3"], "not sent"),
         (["--gossip.trigger", "kl", "--gossip.max-staleness", "0"], "max-staleness null"),
+        (
+            [
+                "--gossip.epsilon-target",
+                "0.1",
+                "--gossip.max-staleness",
+                "0",
+                "--gossip.staleness-policy",
+                "skip",
+            ],
+            "max-staleness null",
+        ),
         (["--gossip.trigger", "kl", "--coupling", "none"], "needs gossip"),
         (["--gossip.epsilon-target", "0"], "--gossip.epsilon-target"),
         (["--gossip.trigger", "drfit"], "--gossip.trigger"),

@@ -32,15 +32,15 @@ class Trigger:
         self._sent: Tensor | None = None
         self.moved = 0.0
 
-    def due(self) -> bool:
-        """Whether there is news: the first message is, and what cannot be compared is."""
+    def due(self, copies: int) -> int:
+        """All ``copies`` if there is news: the first message is, and what cannot be compared is."""
         found = None if self._sent is None else self._distance(self._sent, self._vector)
         if found is None:
-            return True
+            return copies
         self.moved = found
-        return found > self._threshold
+        return copies if found > self._threshold else 0
 
-    def sent(self) -> None:
+    def sent(self, copies: int) -> None:
         """The parameters as they are now were published."""
         if self._sent is None:
             self._sent = torch.empty_like(self._vector)

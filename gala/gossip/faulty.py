@@ -12,6 +12,7 @@ import itertools
 import random
 import threading
 import time
+from collections.abc import Collection, Sequence
 
 from torch import Tensor
 
@@ -19,6 +20,8 @@ from gala.config import FaultsConfig
 from gala.gossip.membership import PeerState
 from gala.gossip.message import Header
 from gala.gossip.transport import Transport
+
+_Message = tuple[Header, Tensor, Collection[int] | None]
 
 
 class FaultyTransport:
@@ -33,7 +36,7 @@ class FaultyTransport:
     def __init__(self, inner: Transport, faults: FaultsConfig, *, seed: int) -> None:
         self._inner, self._faults = inner, faults
         self._dice = random.Random(seed)
-        self._under_way: list[tuple[float, int, Header, Tensor]] = []
+        self._under_way: list[tuple[float, int, _Message]] = []
         self._order = itertools.count()
         self._changed = threading.Condition()
         self._closed = False
@@ -41,7 +44,12 @@ class FaultyTransport:
         self._courier = threading.Thread(target=self._deliver, name="faults", daemon=True)
         self._courier.start()
 
-    def publish(self, header: Header, payload: Tensor) -> None:
+    @property
+    def copies_sent(self) -> int:
+        """See :class:`~gala.gossip.transport.Transport`; what is lost was not sent."""
+        return self._inner.copies_sent
+
+    def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
         """See :class:`~gala.gossip.transport.Transport`."""
         faults, dice = self._faults, self._dice
         now = time.monotonic()
@@ -56,9 +64,13 @@ class FaultyTransport:
         delay = faults.delay_ms / 1e3
         if dice.random() < faults.reorder:
             delay = max(2 * delay, 0.01)
-        self._send(now + delay, header, payload)
+        self._send(now + delay, (header, payload, to))
         if dice.random() < faults.duplicate:
-            self._send(now + delay + max(faults.delay_ms / 1e3, 0.01), header, payload)
+            self._send(now + delay + max(faults.delay_ms / 1e3, 0.01), (header, payload, to))
+
+    def copies(self, peers: Sequence[int]) -> list[tuple[int, ...]]:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        return self._inner.copies(peers)
 
     def version(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`."""
@@ -92,9 +104,9 @@ class FaultyTransport:
         self._courier.join()
         self._inner.close()
 
-    def _send(self, due: float, header: Header, payload: Tensor) -> None:
+    def _send(self, due: float, message: _Message) -> None:
         with self._changed:
-            heapq.heappush(self._under_way, (due, next(self._order), header, payload))
+            heapq.heappush(self._under_way, (due, next(self._order), message))
             self._changed.notify()
 
     def _deliver(self) -> None:
@@ -107,5 +119,5 @@ class FaultyTransport:
                     self._changed.wait(wait)
                 if self._closed:
                     return
-                _, _, header, payload = heapq.heappop(self._under_way)
-            self._inner.publish(header, payload)
+                _, _, message = heapq.heappop(self._under_way)
+            self._inner.publish(*message)

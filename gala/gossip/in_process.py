@@ -6,7 +6,7 @@ that a reader sees the old message or the new one and nothing in between.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from torch import Tensor
 
@@ -40,10 +40,16 @@ class InProcessTransport:
 
     def __init__(self, *, rank: int, crowd: Crowd, identity: Identity) -> None:
         self._rank, self._crowd, self._identity = rank, crowd, identity
+        self.copies_sent = 0
 
-    def publish(self, header: Header, payload: Tensor) -> None:
+    def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
         """See :class:`~gala.gossip.transport.Transport`; one copy of the payload."""
         self._crowd.messages[self._rank] = (header, payload.clone())
+        self.copies_sent += 1
+
+    def copies(self, peers: Sequence[int]) -> list[tuple[int, ...]]:
+        """See :class:`~gala.gossip.transport.Transport`; one serves all."""
+        return [tuple(peers)] if peers else []
 
     def version(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`."""

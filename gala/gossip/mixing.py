@@ -78,18 +78,48 @@ class Staging:
         return self.host
 
 
+Weigh = Callable[[float, Mapping[int, float], set[int]], tuple[float, dict[int, float]]]
+"""What becomes of a row - self weight, weights of all, who is there - when some are missing."""
+
+
+def without_missing(
+    self_weight: float, weights: Mapping[int, float], present: set[int]
+) -> tuple[float, dict[int, float]]:
+    """Weights when only ``present`` neighbours sent: the weight of the missing stays with self."""
+    kept = {j: weight for j, weight in weights.items() if j in present}
+    missing = sum(weight for j, weight in weights.items() if j not in present)
+    return self_weight + missing, kept
+
+
+def among_present(
+    self_weight: float, weights: Mapping[int, float], present: set[int]
+) -> tuple[float, dict[int, float]]:
+    """Weights when the others send at other times: the row of those who are there, scaled to one.
+
+    Of neighbours with equal weights that are heard one at a time, each counts a half, not one part
+    in the number of all. Self is never less than any of them: that would be no average.
+    """
+    kept = {j: weight for j, weight in weights.items() if j in present}
+    own = max(self_weight, *kept.values(), 0.0)
+    total = own + sum(kept.values())
+    return own / total, {j: weight / total for j, weight in kept.items()}
+
+
 class Averaging:
-    """``x_i <- P_ii x_i + sum_j P_ij x_j``; the weight of the missing stays with self.
+    """``x_i <- P_ii x_i + sum_j P_ij x_j``.
 
     Args:
         vector: Float32[P], on any device.
         discount: factor on the weight of a message per update of its age.
+        weigh: who gets the weight of the missing.
     """
 
     needs_all = True
 
-    def __init__(self, vector: Tensor, discount: float = 1.0) -> None:
-        self._vector, self._discount = vector, discount
+    def __init__(
+        self, vector: Tensor, discount: float = 1.0, weigh: Weigh = without_missing
+    ) -> None:
+        self._vector, self._discount, self._weigh = vector, discount, weigh
         self._staging = Staging(vector)
         self.host = self._staging.host
 
@@ -105,7 +135,7 @@ class Averaging:
         ages: Mapping[int, int],
     ) -> None:
         """See :class:`Mixer`."""
-        self_weight, kept = without_missing(self_weight, weights, set(received))
+        self_weight, kept = self._weigh(self_weight, weights, set(received))
         if self._discount < 1.0:
             self_weight, kept = discount_by_age(self_weight, kept, ages, self._discount)
         device = self._vector.device
@@ -170,8 +200,16 @@ class PushSumMixing:
         self._gone.add(peer)
 
 
-def mixer_of(topology: Topology, vector: Tensor, *, newcomer: bool = False) -> Mixer:
+def mixer_of(
+    topology: Topology, vector: Tensor, *, newcomer: bool = False, weigh: Weigh = without_missing
+) -> Mixer:
     """The rule that the weights of ``topology`` ask for.
+
+    Args:
+        topology: of the run.
+        vector: Float32[P].
+        newcomer: see :class:`PushSumMixing`.
+        weigh: see :class:`Averaging`.
 
     Raises:
         UserError: see :func:`require_mixable`.
@@ -179,7 +217,7 @@ def mixer_of(topology: Topology, vector: Tensor, *, newcomer: bool = False) -> M
     require_mixable(topology)
     if topology.push_sum:
         return PushSumMixing(vector, newcomer=newcomer)
-    return Averaging(vector, topology.discount)
+    return Averaging(vector, topology.discount, weigh)
 
 
 def require_mixable(topology: Topology) -> None:
@@ -215,12 +253,3 @@ def mix_(x: Tensor, self_weight: float, received: Mapping[int, tuple[float, Tens
         weight, vector = received[j]
         x.add_(vector, alpha=weight)
     return x
-
-
-def without_missing(
-    self_weight: float, weights: Mapping[int, float], present: set[int]
-) -> tuple[float, dict[int, float]]:
-    """Weights when only ``present`` neighbours sent: the weight of the missing stays with self."""
-    kept = {j: weight for j, weight in weights.items() if j in present}
-    missing = sum(weight for j, weight in weights.items() if j not in present)
-    return self_weight + missing, kept

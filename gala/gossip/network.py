@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -119,14 +119,26 @@ class NetworkTransport:
         for edge in (*self._in.values(), *self._out.values()):
             edge.thread.start()
 
-    def publish(self, header: Header, payload: Tensor) -> None:
-        """See :class:`~gala.gossip.transport.Transport`; one copy for all edges."""
+    @property
+    def copies_sent(self) -> int:
+        """See :class:`~gala.gossip.transport.Transport`; those that were replaced by newer ones
+        before they were sent, or whose edge does not stand, do not count.
+        """
+        return sum(edge.copies_sent for edge in self._out.values())
+
+    def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
+        """See :class:`~gala.gossip.transport.Transport`; edges of others carry the steps alone."""
         self._steps[self._place.rank] = header.step
-        far = [edge for peer, edge in self._out.items() if peer not in self.local]
+        wanted = self._out.keys() if to is None else to
+        far = [edge for i, edge in self._out.items() if i in wanted and i not in self.local]
         if far:
             snapshot = header, payload.clone()
             for edge in far:
                 edge.offer(snapshot)
+
+    def copies(self, peers: Sequence[int]) -> list[tuple[int, ...]]:
+        """See :class:`~gala.gossip.transport.Transport`; one for each edge."""
+        return [(peer,) for peer in peers]
 
     def version(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`."""
@@ -336,6 +348,7 @@ class _OutEdge(_Edge):
     def __init__(self, shared: _Shared, peer: int) -> None:
         super().__init__(shared, peer, shared.place.rank, peer)
         self.taken = 0
+        self.copies_sent = 0
         self._snapshot: tuple[Header, Tensor] | None = None
         self._sent = 0
         self._joined = ""
@@ -377,6 +390,7 @@ class _OutEdge(_Edge):
             self._send_head(group, Kind.DATA, header)
             payload_work.wait(timedelta(seconds=SEND_S))
             self._sent = header.version
+            self.copies_sent += 1
             if self.shared.answers:
                 group.recv([answer], _RECEIVER, _HEAD).wait(timedelta(days=1))
                 self.taken = int(answer[0])

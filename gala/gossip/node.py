@@ -41,7 +41,6 @@ class GossipCounters:
 
     mixes: int = 0
     sent: int = 0
-    bytes_sent: int = 0
     bytes_received: int = 0
     waited_s: float = 0.0
 
@@ -64,7 +63,7 @@ class GossipNode:
             with self for this mix), or ``never`` do either.
         timeout_s: longest wait; then the missing neighbour's weight stays with self for this mix.
         partial: mix with whoever is fresh, instead of when all that live are; for agents that
-            publish only when they have news.
+            publish only when they have news, or not to all at once.
         trust_factor: messages further away than so many times the median distance are refused;
             None: any finite message is believed.
         incarnation: earlier lives of this agent.
@@ -79,6 +78,7 @@ class GossipNode:
         before_mix: called with the weights of the row, the received parameters, and the local
             updates that their senders had done.
         news: (kind, text) of what happened to neighbours; whoever logs takes them.
+        partial: as given.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class GossipNode:
         self._wire = wire if wire is not None else Exact(vector.numel(), torch.float32)
         self._max_staleness, self._policy = max_staleness, policy
         self._timeout_s, self._aborted = timeout_s, aborted
-        self._partial = partial
+        self.partial = partial
         self.before_mix: BeforeMix | None = None
         self._trust = TrustRadius(trust_factor) if trust_factor is not None else None
         self._quarantine = Quarantine()
@@ -120,6 +120,11 @@ class GossipNode:
         self.stop_at = NEVER
         self._version = incarnation * LIFE
         self._round = 0
+        # beginning with the next rank, so that agents in step do not all send to the same one
+        self._hearers = sorted(
+            topology.out_neighbours(rank), key=lambda i: (i - rank) % topology.agents
+        )
+        self._turn = 0
         self._known: set[int] = set()
         self._seen: dict[int, int] = {}
         self._used: dict[int, int] = {}
@@ -150,8 +155,24 @@ class GossipNode:
         """Largest recent age of a message when it was mixed, in own updates; 0 in lock-step."""
         return max(self._recent_delay, default=0)
 
-    def publish(self, *, update: int, step: int) -> None:
-        """Put the parameters into the mailbox (Algorithm 1, line 7). Waits in lock-step only."""
+    @property
+    def copies(self) -> list[tuple[int, ...]]:
+        """All out-neighbours, by the copy of a message that serves them, in turns."""
+        return self.transport.copies(self._hearers)
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of parameters that were really put on the way."""
+        return self.transport.copies_sent * self._wire.payload_bytes
+
+    def publish(self, *, update: int, step: int, copies: int | None = None) -> None:
+        """Put the parameters into the mailbox (Algorithm 1, line 7). Waits in lock-step only.
+
+        Args:
+            update: local updates done.
+            step: environment steps done.
+            copies: how many of :attr:`copies` to send, the next in turn; None: all.
+        """
         if self.lock_step and self._updated_at is not None:
             self._await_taken()
         self.rest()
@@ -168,9 +189,8 @@ class GossipNode:
             stop_at=self.stop_at,
             time=time.time(),
         )
-        self.transport.publish(message.sealed(header, payload), payload)
+        self.transport.publish(message.sealed(header, payload), payload, self._next(copies))
         self.counters.sent += 1
-        self.counters.bytes_sent += payload.numel()
 
     def rest(self) -> None:
         """One more update that is not published."""
@@ -196,7 +216,7 @@ class GossipNode:
         fresh = {j for j in weights if self._is_fresh(j)}
         for j in weights.keys() - fresh:
             self.members.look(j, now)
-        patient = self._mixer.needs_all and not self._partial
+        patient = self._mixer.needs_all and not self.partial
         if patient and any(self._is_needed(j) for j in weights.keys() - fresh):
             impatient = self._max_staleness is not None and self.staleness > self._max_staleness
             if self.lock_step or (impatient and self._policy == "wait"):
@@ -300,6 +320,14 @@ class GossipNode:
     def close(self) -> None:
         """Leave; the neighbours see it and go on without."""
         self.transport.close()
+
+    def _next(self, count: int | None) -> frozenset[int] | None:
+        """Whom the next ``count`` copies serve; None: everybody."""
+        if count is None or count >= len(copies := self.copies):
+            return None
+        turns = range(self._turn, self._turn + count)
+        self._turn += count
+        return frozenset().union(*(copies[turn % len(copies)] for turn in turns))
 
     def _is_fresh(self, peer: int) -> bool:
         version = self.transport.version(peer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from torch import Tensor
 
@@ -24,10 +24,25 @@ class Routes:
     ) -> None:
         self._transports, self._route = transports, route
 
-    def publish(self, header: Header, payload: Tensor) -> None:
-        """See :class:`~gala.gossip.transport.Transport`; a copy for each transport."""
+    @property
+    def copies_sent(self) -> int:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        return sum(transport.copies_sent for transport in self._transports)
+
+    def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
+        """See :class:`~gala.gossip.transport.Transport`; on each that reaches somebody of them."""
         for transport in self._transports:
-            transport.publish(header, payload)
+            mine = None if to is None else self._reached_by(transport, to)
+            if mine is None or mine:
+                transport.publish(header, payload, mine)
+
+    def copies(self, peers: Sequence[int]) -> list[tuple[int, ...]]:
+        """See :class:`~gala.gossip.transport.Transport`."""
+        return [
+            copy
+            for transport in self._transports
+            for copy in transport.copies(self._reached_by(transport, peers))
+        ]
 
     def version(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`."""
@@ -63,3 +78,6 @@ class Routes:
         """See :class:`~gala.gossip.transport.Transport`."""
         for transport in self._transports:
             transport.close()
+
+    def _reached_by(self, transport: Transport, peers: Collection[int]) -> list[int]:
+        return [peer for peer in peers if self._route(peer) is transport]

@@ -29,6 +29,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,7 @@ class SharedMemoryTransport:
     ) -> None:
         self._rank, self._agents, self._payload_bytes = rank, agents, payload_bytes
         self._identity = identity
+        self.copies_sent = 0
         self._folder = folder_of(identity.run, root)
         self._bytes = mailbox_bytes(payload_bytes, agents)
         self._peers: dict[int, _Mapped] = {}
@@ -151,7 +153,7 @@ class SharedMemoryTransport:
             ) from None
         self._own.words[_STATE] = PeerState.JOINING
 
-    def publish(self, header: Header, payload: Tensor) -> None:
+    def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
         """See :class:`~gala.gossip.transport.Transport`; one copy of the payload."""
         own, version = self._own, header.version
         slot = version % SLOTS
@@ -162,6 +164,11 @@ class SharedMemoryTransport:
         own.words[_STEP] = header.step
         own.words[_NEWEST] = version
         own.words[_STATE] = PeerState.ACTIVE
+        self.copies_sent += 1
+
+    def copies(self, peers: Sequence[int]) -> list[tuple[int, ...]]:
+        """See :class:`~gala.gossip.transport.Transport`; one serves all."""
+        return [tuple(peers)] if peers else []
 
     def version(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -18,8 +19,25 @@ class Transport(Protocol):
     The newest message wins; none of these calls waits for another agent.
     """
 
-    def publish(self, header: Header, payload: Tensor) -> None:
-        """Put ``payload`` (Uint8[B] on the CPU, sealed by ``header``) where the others see it."""
+    @property
+    def copies_sent(self) -> int:
+        """Copies of payloads that were really put on the way."""
+        ...
+
+    def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
+        """Put ``payload`` (Uint8[B] on the CPU, sealed by ``header``) where the others see it.
+
+        Args:
+            header: of the message.
+            payload: of the message.
+            to: whom it is for, a union of what :meth:`copies` returned; None: everybody.
+        """
+        ...
+
+    def copies(self, peers: Sequence[int]) -> list[tuple[int, ...]]:
+        """``peers`` by the copy of a message that serves them: leaving some out saves bytes only
+        where the others do not need the same copy.
+        """
         ...
 
     def version(self, peer: int) -> int:

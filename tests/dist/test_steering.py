@@ -43,6 +43,30 @@ def test_bytes_are_saved_and_agents_stay_together(tmp_path: Path, options: tuple
     assert bounds == {"--gossip.trigger" in options}, "no bound applies to triggers"
 
 
+def test_fewer_neighbours_where_each_costs_a_copy(tmp_path: Path) -> None:
+    """CartPole over sockets, everybody a neighbour of everybody."""
+    run, target = tmp_path / "run", 0.02
+    output = gala(
+        "train", "cartpole", "--agents", 4, "--topology", "complete", "--run-dir", run,
+        "--total-steps", 60_000, "--gossip.transport", "gloo", "--gossip.epsilon-target", target,
+        "--divergence.every-s", 0.25, "--log.every-s", 0.1, "--log.tensorboard", "false",
+    )  # fmt: skip
+    assert "Traceback" not in output
+    payload = 4 * json.loads((run / "meta.json").read_text())["parameters"]
+    for rank in range(4):
+        rows = [r for r in records(run, rank) if "event" not in r]
+        record = rows[-1]
+        copies, rest = divmod(record["gossip/bytes_sent"], payload)
+        assert rest == 0 and 0 < copies < 0.6 * 3 * record["update"]
+        assert copies < 2 * record["gossip/messages_sent"], "most messages are for one neighbour"
+        assert max(row["gossip/degree"] for row in rows) > 1 and record["gossip/degree"] == 1
+        assert record["gossip/period"] > 1 and record["gossip/mixes"] > 0
+        measured = [r["divergence/relative"] for r in rows if r.get("divergence/relative")]
+        late = measured[len(measured) // 2 :]
+        assert late and max(late) <= target
+        assert record["divergence/epsilon"] is None, "no bound is proven for this"
+
+
 def test_policies_and_layers_are_compared(tmp_path: Path) -> None:
     record = last(run_with(tmp_path, "--divergence.per-layer", steps=9000), 1)
     assert record["divergence/kl/0"] >= 0 and "divergence/kl/2" not in record  # 1 hears 0 alone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -26,11 +27,15 @@ class FakeTransport:
     """The view of one agent on a :class:`Network`."""
 
     def __init__(self, network: Network, rank: int) -> None:
-        self.network, self.rank = network, rank
+        self.network, self.rank, self.copies_sent = network, rank, 0
 
-    def publish(self, header: Header, payload: Tensor) -> None:
+    def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
         message.verify(header, payload)
         self.network.messages[self.rank] = (header, payload.clone())
+        self.copies_sent += 1
+
+    def copies(self, peers: Sequence[int]) -> list[tuple[int, ...]]:
+        return [tuple(peers)]
 
     def steps(self, peer: int) -> int:
         found = self.network.messages.get(peer)
@@ -56,6 +61,34 @@ class FakeTransport:
 
     def close(self) -> None:
         self.network.states[self.rank] = PeerState.LEFT
+
+
+class FakeEdges(FakeTransport):
+    """Delivers along edges, a copy each, to those alone whom a message is for."""
+
+    def __init__(self, network: Network, rank: int, hearers: Sequence[int]) -> None:
+        super().__init__(network, rank)
+        self.hearers = hearers
+        self.edges: dict[tuple[int, int], tuple[Header, Tensor]] = network.__dict__.setdefault(
+            "edges", {}
+        )
+
+    def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
+        message.verify(header, payload)
+        copy = header, payload.clone()
+        for peer in self.hearers if to is None else to:
+            self.edges[self.rank, peer] = copy
+            self.copies_sent += 1
+
+    def copies(self, peers: Sequence[int]) -> list[tuple[int, ...]]:
+        return [(peer,) for peer in peers]
+
+    def version(self, peer: int) -> int:
+        found = self.edges.get((peer, self.rank))
+        return found[0].version if found else 0
+
+    def latest(self, peer: int) -> tuple[Header, Tensor] | None:
+        return self.edges.get((peer, self.rank))
 
 
 def identity(**changes: object) -> Identity:

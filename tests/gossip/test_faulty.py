@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import pytest
 import torch
@@ -26,15 +26,18 @@ class Recorder(FakeTransport):
     def __init__(self) -> None:
         super().__init__(Network(2), 0)
         self.delivered: list[tuple[float, Header, torch.Tensor]] = []
+        self.addressed: list[object] = []
 
-    def publish(self, header: Header, payload: torch.Tensor) -> None:
+    def publish(self, header: Header, payload: torch.Tensor, to: object = None) -> None:
         self.delivered.append((time.monotonic(), header, payload.clone()))
+        self.addressed.append(to)
+        self.copies_sent += 1
 
 
-def send(transport: FaultyTransport, version: int) -> None:
+def send(transport: FaultyTransport, version: int, to: Collection[int] | None = None) -> None:
     payload = torch.full((16,), version % 256, dtype=torch.uint8)
     header = Header(identity=identity(), rank=0, version=version, update=1, step=1, time=1.0)
-    transport.publish(message.sealed(header, payload), payload)
+    transport.publish(message.sealed(header, payload), payload, to)
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -80,6 +83,21 @@ def test_about_as_many_as_promised(fault: str, low: int, high: int) -> None:
     assert low <= len(recorder.delivered) <= high
 
 
+def test_whom_a_message_is_for_stays_with_it_and_what_is_lost_is_not_counted() -> None:
+    transport, recorder = faulty(delay_ms=5.0, duplicate=1.0)
+    assert transport.copies([1, 2]) == recorder.copies([1, 2])
+    send(transport, 1, to=[1])
+    send(transport, 2)
+    eventually(lambda: len(recorder.delivered) == 4)
+    assert sorted(map(str, recorder.addressed)) == ["None", "None", "[1]", "[1]"]
+    assert transport.copies_sent == 4
+    transport.close()
+    transport, _ = faulty(drop=1.0)
+    send(transport, 1)
+    transport.close()
+    assert transport.copies_sent == 0
+
+
 def test_some_are_overtaken() -> None:
     transport, recorder = faulty(reorder=0.3)
     for version in range(100):
@@ -112,7 +130,7 @@ def test_a_freeze_stops_the_agent_itself() -> None:
 class Bare(FakeTransport):
     """Carries whatever it is given, also what is broken, and checks when it is read."""
 
-    def publish(self, header: Header, payload: torch.Tensor) -> None:
+    def publish(self, header: Header, payload: torch.Tensor, to: object = None) -> None:
         self.network.messages[self.rank] = (header, payload.clone())
 
     def latest(self, peer: int) -> tuple[Header, torch.Tensor] | None:

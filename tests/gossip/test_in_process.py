@@ -45,6 +45,7 @@ def test_a_message_is_a_copy_and_the_newest_wins() -> None:
     assert found[1].view(torch.float32).tolist() == [3.0] * 5
     publish(a, 0, 4, 4.0)
     assert found[1].view(torch.float32).tolist() == [3.0] * 5, "what was read stays"
+    assert a.copies([1, 2]) == [(1, 2)] and a.copies([]) == [] and a.copies_sent == 4
     b.acknowledge(0, 3)
     assert a.acknowledged(1) == 3
     a.close()
@@ -119,7 +120,22 @@ def test_threads_of_one_host_use_both() -> None:
     assert isinstance(transport, Routes)
     assert isinstance(transport._route(1), InProcessTransport)
     assert isinstance(transport._route(3), SharedMemoryTransport)
+    assert transport.copies([3, 1, 2]) == [(1,), (3, 2)], "one in the process, one in the memory"
     transport.close()
+
+
+def test_a_message_to_some_leaves_the_other_transports_alone() -> None:
+    crowds = Crowd((0, 1)), Crowd((0, 2))
+    near, far = (box(0, crowd) for crowd in crowds)
+    both = Routes([near, far], lambda peer: near if peer == 1 else far)
+    header = Header(identity=identity(), rank=0, version=1, update=1, step=1, time=1.0)
+    payload = torch.zeros(8, dtype=torch.uint8)
+    for number, to in enumerate(([2], [1], [1, 2], None), start=1):
+        header = replace(header, version=number)
+        both.publish(message.sealed(header, payload), payload, to)
+        versions = [box(i, crowd).version(0) for i, crowd in ((1, crowds[0]), (2, crowds[1]))]
+        assert versions == [[0, 1], [2, 1], [3, 3], [4, 4]][number - 1]
+    assert both.copies_sent == 6
 
 
 def test_agents_started_alone_find_out_who_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,4 +156,5 @@ def test_agents_started_alone_find_out_who_is_near(monkeypatch: pytest.MonkeyPat
         deadline.wait(0.02)
     assert isinstance(transport._route(1), SharedMemoryTransport)
     assert transport._route(2) is network and transport.state(2) is PeerState.JOINING
+    assert transport.copies([1, 2]) == [(1,), (2,)]
     transport.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 import pytest
@@ -36,13 +36,14 @@ def open_transport(
         connect = lambda: dist.TCPStore("127.0.0.1", store.port, None, False)  # noqa: E731
         meeting = Meeting(connect(), connect)
         settings = {"host": "here", "life": 0, "answers": False, "nearby": False} | options
+        peers = settings.pop("peers", [1 - rank])
         place = Place(
-            rank=rank, agents=2, life=settings.pop("life"), host=settings.pop("host"),
+            rank=rank, agents=1 + len(peers), life=settings.pop("life"), host=settings.pop("host"),
             meeting=meeting,
         )  # fmt: skip
         size = settings.pop("payload_bytes", P * 4)
         transport = NetworkTransport(
-            place=place, heard=[1 - rank], hearers=[1 - rank], payload_bytes=size,
+            place=place, heard=peers, hearers=peers, payload_bytes=size,
             identity=who or identity(), **settings,
         )  # fmt: skip
         opened.append(transport)
@@ -54,14 +55,19 @@ def open_transport(
 
 
 def publish(
-    box: NetworkTransport, rank: int, version: int, value: float, who: Identity | None = None
+    box: NetworkTransport,
+    rank: int,
+    version: int,
+    value: float,
+    who: Identity | None = None,
+    to: Collection[int] | None = None,
 ) -> None:
     payload = torch.full((P,), value).view(torch.uint8)
     header = Header(
         identity=who or identity(), rank=rank, version=version, update=version,
         step=8 * version, time=1.0,
     )  # fmt: skip
-    box.publish(message.sealed(header, payload), payload)
+    box.publish(message.sealed(header, payload), payload, to)
 
 
 def eventually(condition: Callable[[], bool], box: NetworkTransport) -> None:
@@ -135,3 +141,32 @@ def test_a_new_life_is_heard_again(open_transport: Callable[..., NetworkTranspor
     eventually(lambda: b.version(0) == message.LIFE + 1, b)
     publish(b, 1, 1, 3.0)
     eventually(lambda: again.version(1) == 1, again)
+
+
+def test_copies_go_to_those_alone_whom_they_are_for_and_each_is_counted(
+    open_transport: Callable[..., NetworkTransport],
+) -> None:
+    a, b, c = (open_transport(i, peers=[j for j in range(3) if j != i]) for i in range(3))
+    assert a.copies([2, 1]) == [(2,), (1,)] and a.copies([]) == []
+    publish(a, 0, 1, 1.0)
+    eventually(lambda: b.version(0) == c.version(0) == 1, a)
+    publish(a, 0, 2, 2.0, to=[2])
+    eventually(lambda: c.version(0) == 2, c)
+    publish(a, 0, 3, 3.0, to=[1])
+    eventually(lambda: b.version(0) == 3, b)
+    assert c.version(0) == 2, "version 3 was not for agent 2"
+    received = c.latest(0)
+    assert received is not None and received[1].view(torch.float32)[0] == 2.0
+    eventually(lambda: a.copies_sent == 4, a)  # counted once they have left
+
+
+def test_what_does_not_leave_is_not_counted(
+    open_transport: Callable[..., NetworkTransport],
+) -> None:
+    a = open_transport(0, peers=[1, 2])  # agent 2 is not there
+    for version in range(1, 30):
+        publish(a, 0, version, float(version))
+    assert a.copies_sent == 0
+    b = open_transport(1, peers=[0, 2])
+    eventually(lambda: b.version(0) == 29, b)
+    eventually(lambda: a.copies_sent == 1, a)  # the newest alone, and to agent 1 alone

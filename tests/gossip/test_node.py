@@ -257,7 +257,7 @@ def test_counters_name_what_was_moved() -> None:
         node.publish(update=1, step=8)
     nodes[0].mix()
     counters = nodes[0].counters
-    assert (counters.sent, counters.bytes_sent, counters.bytes_received) == (1, 40, 80)
+    assert (counters.sent, nodes[0].bytes_sent, counters.bytes_received) == (1, 40, 80)
     assert sorted(nodes[0].messages) == [1, 2] == list(nodes[0].neighbours)
     nodes[1].close()
     assert nodes[0].peer_state(1) is PeerState.LEFT
@@ -399,7 +399,7 @@ def test_a_smaller_wire_format_still_agrees(name: str) -> None:
         for node in nodes:
             node.mix()
     assert float((vectors - mean).abs().max()) < 0.02
-    assert nodes[0].counters.bytes_sent == 5 * wire_format(name, 500).payload_bytes
+    assert nodes[0].bytes_sent == 5 * wire_format(name, 500).payload_bytes
     assert set(nodes[0].snapshot()) == {0, 1, 2}
 
 
@@ -439,7 +439,7 @@ class Raw(FakeTransport):
         super().__init__(network, rank)
         self.files = files
 
-    def publish(self, header: Header, payload: torch.Tensor) -> None:
+    def publish(self, header: Header, payload: torch.Tensor, to: object = None) -> None:
         self.files[self.rank] = (bytearray(header.pack()), payload.clone())
         self.network.messages[self.rank] = (header, payload)
 

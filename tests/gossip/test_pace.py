@@ -30,7 +30,7 @@ def test_an_update_that_rests_counts_and_sends_nothing() -> None:
     nodes[0].rest()
     nodes[0].publish(update=3, step=0)
     assert nodes[0].staleness == 3 and nodes[0].mix_every == 3
-    assert nodes[0].counters.sent == 1 and nodes[0].counters.bytes_sent == 4
+    assert nodes[0].counters.sent == 1 and nodes[0].bytes_sent == 4
     assert nodes[1].transport.version(0) == 1
 
 

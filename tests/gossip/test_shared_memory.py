@@ -83,6 +83,7 @@ def test_the_newest_message_wins(tmp_path: Path) -> None:
     received = b.latest(0)
     assert received is not None
     assert received[0].version == 5 and b.version(0) == 5
+    assert a.copies_sent == 5 and a.copies([1, 0]) == [(1, 0)] and a.copies([]) == []
     assert torch.equal(values(received), torch.full((P,), 5.0))
 
 

@@ -74,7 +74,7 @@ class VirtualTransport:
     def __init__(self, network: VirtualNetwork, rank: int) -> None:
         self._network, self._rank = network, rank
 
-    def publish(self, header: Header, payload: Tensor) -> None:
+    def publish(self, header: Header, payload: Tensor, to: object = None) -> None:
         self._network.publish(self._rank, header, payload)
 
     def version(self, peer: int) -> int:
