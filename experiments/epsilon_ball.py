@@ -208,12 +208,17 @@ def _axes(width: float, count: int = 1) -> tuple[Any, Any]:
     return figure, axes
 
 
-def draw_bound(rows: list[Row], path: Path) -> None:
+def draw_bound(rows: list[Row], pong: list[Row], path: Path) -> None:
     """Measured, expected and promised distance, for each graph and size."""
-    figure, axes = _axes(9.5, 2)
-    titles = {"0": "lock-step (proof)", "null": "never waiting (model of delays)"}
-    for axis, (mode, title) in zip(axes, titles.items(), strict=True):
-        mine = [r for r in rows if r["mode"] == mode and r["epsilon"] is not None]
+    panels = {
+        "CartPole, lock-step (proof)": [r for r in rows if r["mode"] == "0"],
+        "CartPole, never waiting (model of delays)": [r for r in rows if r["mode"] == "null"],
+        "Pong, never waiting (model of delays)": [r for r in pong if "steps" in r],
+    }
+    panels = {title: part for title, part in panels.items() if part}
+    figure, axes = _axes(4.4 * len(panels), len(panels))
+    for axis, (title, part) in zip(np.atleast_1d(axes), panels.items(), strict=True):
+        mine = [r for r in part if r["epsilon"] is not None]
         x = np.arange(len(mine))
         for key, colour, marker, label in (
             ("epsilon", ORANGE, "_", "bound: worst case"),
@@ -227,13 +232,13 @@ def draw_bound(rows: list[Row], path: Path) -> None:
         names = [f"{r['topology'].replace('exponential', 'expon.')}\n{r['agents']}" for r in mine]
         axis.set_xticks(x, names, fontsize=8)
         axis.set_title(title, fontsize=10, loc="left")
-    low = min(axis.get_ylim()[0] for axis in axes)
-    high = max(axis.get_ylim()[1] for axis in axes)
-    for axis in axes:
+    low = min(axis.get_ylim()[0] for axis in np.atleast_1d(axes))
+    high = max(axis.get_ylim()[1] for axis in np.atleast_1d(axes))
+    for axis in np.atleast_1d(axes):
         axis.set_ylim(low, high)
-    axes[0].set_ylabel("distance of all agents from consensus, L2")
-    axes[0].legend(frameon=False, fontsize=8)
-    figure.suptitle("CartPole: mean over each run", fontsize=11)
+    np.atleast_1d(axes)[0].set_ylabel("distance of all agents from consensus, L2")
+    np.atleast_1d(axes)[0].legend(frameon=False, fontsize=8)
+    figure.suptitle("Ring and exponential graph, mean over each run", fontsize=11)
     figure.savefig(path, dpi=130)
 
 
@@ -396,7 +401,10 @@ def write_page(data: dict[str, Any]) -> None:
         head, _, rest = text.partition(begin)
         _, _, tail = rest.partition(end)
         facts = data[name]
-        source = f"\nMeasured on {facts['date']} on {facts['machine']}, commit {facts['commit']}.\n"
+        source = f"\nMeasured on {facts['date']} on {facts['machine']}, commit {facts['commit']}"
+        if name == "bound" and "commit" in data.get("pong", {}):
+            source += f"; Pong: commit {data['pong']['commit']}"
+        source += ".\n"
         text = f"{head}{begin}{make()}\n{source}{end}{tail}"
     PAGE.write_text(text)
 
@@ -431,16 +439,22 @@ def main() -> None:
         fresh = measure_pong(options.pong_steps)
         pong = [r for r in pong if "steps" not in r] + fresh
     if pong:
-        data["pong"] = {"rows": sorted(pong, key=lambda r: (r["agents"], "steps" in r))}
+        measured = options.pong is not None or options.pong_steps is not None
+        facts = provenance() if measured else {k: v for k, v in data["pong"].items() if k != "rows"}
+        data["pong"] = facts | {"rows": sorted(pong, key=lambda r: (r["agents"], "steps" in r))}
     if options.pong_from is not None:
         found = measure_pong_steering(options.pong_from, options.more)
         data["pong-steering"] = provenance() | {"rows": found}
     RESULTS.mkdir(exist_ok=True)
     DATA.write_text(json.dumps(data, indent=1) + "\n")
-    draws = {"bound": draw_bound, "staleness": draw_staleness, "steering": draw_steering}
+    draws = {
+        "bound": partial(draw_bound, pong=data.get("pong", {}).get("rows", [])),
+        "staleness": draw_staleness,
+        "steering": draw_steering,
+    }
     for name, draw in draws.items():
         if name in data:
-            draw(data[name]["rows"], RESULTS / f"epsilon-ball-{name}.png")
+            draw(data[name]["rows"], path=RESULTS / f"epsilon-ball-{name}.png")
     write_page(data)
     print(f"wrote {DATA}, pictures beside it, and the tables of {PAGE}")
 
