@@ -334,54 +334,42 @@ def staleness_table(rows: list[Row]) -> str:
     return table(["held up", "staleness", "measured", "expected", "bound", "return"], cells)
 
 
-def steering_table(rows: list[Row]) -> str:
-    """Markdown of the third part."""
+def steering_table(rows: list[Row], pong: list[Row]) -> str:
+    """Markdown of the third part: bytes against returns on both games."""
     cells = []
-    for name in STEERING:
-        mine = [r for r in rows if r["name"] == name]
-        if not mine:
+    for game, part in (("CartPole", rows), ("Pong", pong)):
+        groups = [[r for r in part if r["name"] == name] for name in STEERING]
+        groups = [group for group in groups if group]
+        if not groups:
             continue
-        bytes_each = np.mean([r["bytes"] for r in mine]) / 1e6
-        share = np.mean([r["messages_per_update"] for r in mine])
-        relative = [r["relative"] for r in mine if r["relative"] is not None]
-        returns = [r["return"] for r in mine]
-        cells.append(
-            [
-                name, f"{bytes_each:.1f}", f"{100 * share:.1f} %",
-                f"{max(relative):.2g}" if relative else "-",
-                f"{np.mean([r['relative_mean'] for r in mine if r['relative_mean']]):.2g}",
-                f"{np.mean(returns):.0f} ({min(returns):.0f} to {max(returns):.0f})",
-            ]
-        )  # fmt: skip
-    return table(
-        ["publish", "MB sent by all", "messages per update", "largest relative distance",
+        whole = np.mean([r["bytes"] for r in groups[0]])
+        for group in groups:
+            sent = np.mean([r["bytes"] for r in group])
+            relative = [r["relative"] for r in group if r["relative"] is not None]
+            typical = [r["relative_mean"] for r in group if r["relative_mean"]]
+            returns = [r["return"] for r in group]
+            spread = f" ({min(returns):.0f} to {max(returns):.0f})" if len(returns) > 1 else ""
+            cells.append(
+                [
+                    game, group[0]["name"], f"{sent / 1e6:,.0f}", f"{100 * sent / whole:.0f} %",
+                    f"{max(relative):.2g}" if relative else "-", f"{np.mean(typical):.2g}",
+                    f"{np.mean(returns):.{0 if game == 'CartPole' else 1}f}{spread}",
+                ]
+            )  # fmt: skip
+    made = table(
+        ["game", "publish", "MB sent by all", "of always", "largest relative distance",
          "mean relative distance", "return: mean (range of seeds)"],
         cells,
     )  # fmt: skip
-
-
-def pong_steering_table(rows: list[Row]) -> str:
-    """Markdown of steering on Pong."""
-    whole = rows[0]["bytes"]
-    cells = [
-        [
-            r["name"], f"{r['bytes'] / 1e9:.1f}", f"{100 * r['bytes'] / whole:.0f} %",
-            _cell(r["relative"], ".2g"), _cell(r["relative_mean"], ".2g"), f"{r['return']:.1f}",
-            f"{r['lowest']:.1f}",
-        ]
-        for r in rows
-    ]  # fmt: skip
-    header = table(
-        ["publish", "GB sent by all", "of always", "largest relative distance",
-         "mean relative distance", "return at the end", "lowest of the agents"],
-        cells,
-    )  # fmt: skip
-    first = rows[0]
-    return (
-        f"Four agents on Pong that have trained for {first['from']:,} steps (return "
-        f"{first['return_before']:.1f}) go on for {first['more']:,} more, each way from the same "
-        f"checkpoints. Returns are means of the last 100 games of each agent.\n\n{header}"
-    )
+    if pong:
+        first = pong[0]
+        made += (
+            f"\n\nPong: four agents that have trained for {first['from']:,} steps (return "
+            f"{first['return_before']:.1f}) go on for {first['more']:,} more, each way from the "
+            "same checkpoints. Returns are means of the last 100 games of each agent: they still "
+            "hold games from before."
+        )
+    return made
 
 
 def write_page(data: dict[str, Any]) -> None:
@@ -390,9 +378,10 @@ def write_page(data: dict[str, Any]) -> None:
     made = {
         "bound": lambda: bound_table(data["bound"]["rows"], data.get("pong", {}).get("rows", [])),
         "staleness": lambda: staleness_table(data["staleness"]["rows"]),
-        "steering": lambda: steering_table(data["steering"]["rows"]),
+        "steering": lambda: steering_table(
+            data["steering"]["rows"], data.get("pong-steering", {}).get("rows", [])
+        ),
         "degree": lambda: degree_table(data["degree"]["rows"]),
-        "pong-steering": lambda: pong_steering_table(data["pong-steering"]["rows"]),
     }
     for name, make in made.items():
         if name not in data:
@@ -402,8 +391,9 @@ def write_page(data: dict[str, Any]) -> None:
         _, _, tail = rest.partition(end)
         facts = data[name]
         source = f"\nMeasured on {facts['date']} on {facts['machine']}, commit {facts['commit']}"
-        if name == "bound" and "commit" in data.get("pong", {}):
-            source += f"; Pong: commit {data['pong']['commit']}"
+        other = data.get({"bound": "pong", "steering": "pong-steering"}.get(name, ""), {})
+        if "commit" in other:
+            source += f"; Pong: commit {other['commit']}"
         source += ".\n"
         text = f"{head}{begin}{make()}\n{source}{end}{tail}"
     PAGE.write_text(text)
