@@ -53,6 +53,7 @@ class Setting:
         device: where the network computes.
         threads: for simulators and torch.
         crowd: the agents of this process.
+        started: unix seconds of the launch, the same for all agents.
     """
 
     config: Config
@@ -63,6 +64,7 @@ class Setting:
     device: torch.device
     threads: int
     crowd: Crowd = field(default_factory=lambda: Crowd((0,)))
+    started: float = field(default_factory=time.time)
 
     @property
     def steps_per_update(self) -> int:

@@ -322,6 +322,20 @@ def report(arguments: Arguments) -> int:
     return EXIT_OK
 
 
+def profile(arguments: Arguments) -> int:
+    """Show what each agent did when, after --profile: gala profile runs/NAME -o gantt.png"""
+    parser = _Parser(prog="gala profile", description=profile.__doc__)
+    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("-o", "--output", type=Path, help="picture of all agents (png, pdf, svg)")
+    parser.add_argument("--seconds", type=_positive, help="length of what it shows (12 updates)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args(arguments)
+    from gala.report import profile as showing
+
+    showing.profile(given.run, output=given.output, seconds=given.seconds, json=given.json)
+    return EXIT_OK
+
+
 def export(arguments: Arguments) -> int:
     """Write the records of runs as tables: gala export runs/NAME --format parquet"""
     parser = _Parser(prog="gala export", description=export.__doc__)
@@ -403,6 +417,7 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "dashboard": dashboard,
     "watch": watch,
     "report": report,
+    "profile": profile,
     "export": export,
     "bench": bench,
 }

@@ -225,6 +225,10 @@ class LogConfig:
     """Write TensorBoard event files into the run folder."""
     wandb: Annotated[str, Field(min_length=1)] | None = None
     """Project on Weights & Biases to send records to (needs the wandb extra); null: none."""
+    profile_updates: Positive = 50
+    """Updates of each agent that --profile looks at."""
+    profile_after_s: NonNegativeFloat = 10.0
+    """Seconds from the launch until --profile looks, at all agents at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,6 +271,8 @@ class Config:
     """gossip; allreduce: gradients averaged at each update (synchronous A2C); none: independent."""
     exit_on_alarm: bool = False
     """Stop with a checkpoint and exit code 3 when the agents leave the epsilon-ball."""
+    profile: bool = False
+    """Trace some updates of each agent, for a picture of all of them (gala profile)."""
     total_steps: Positive = 1_000_000
     """Environment steps, counted over all agents."""
     seed: NonNegative = 1

@@ -19,6 +19,7 @@ from gala.divergence.alarm import Alarm
 from gala.divergence.layers import LayerTracker
 from gala.divergence.tracker import DivergenceTracker, UpdateNorms, exact_total
 from gala.gossip import GossipNode
+from gala.laps import Laps
 from gala.steering import EpsilonPace
 from gala.telemetry.aggregate import AggregateSink
 from gala.telemetry.console import Console
@@ -29,8 +30,7 @@ from gala.telemetry.writer import MetricsWriter
 
 if TYPE_CHECKING:
     from gala.actor_learner import ActorLearner
-
-PHASES = ("collect", "learn", "gossip", "log", "other")
+    from gala.profiling import Profile
 
 Metrics = dict[str, float | None]
 
@@ -40,6 +40,7 @@ class Observer:
 
     Attributes:
         norms: norms of the local updates.
+        lap: says what the time since the last call was spent on.
         steps_before: environment steps that earlier lives of this agent recorded.
     """
 
@@ -121,8 +122,9 @@ class Observer:
             if self._log.tensorboard and setting.launch.leads
             else None
         )
-        self._laps = dict.fromkeys(PHASES, 0.0)
-        self._lap_start = time.perf_counter()
+        self._laps = Laps()
+        self.lap: Callable[[str], None] = self._laps.lap
+        self._profile = self._profiled() if setting.config.profile and life == 0 else None
         self._others: dict[int, int] = {}
         self._exact: float | None = None
         self._staleness_max = 0
@@ -154,17 +156,12 @@ class Observer:
     def start(self) -> None:
         """Note the start; call right before the first update."""
         self._last_update, self._last_step = self._agent.update, self._agent.step
-        self._last_time = self._lap_start = time.perf_counter()
+        self._last_time = time.perf_counter()
+        self._laps.start()
         self._poll()
         self.event("start", f"update {self._agent.update}, step {self._agent.step}")
         if self._console is not None:
             self._console.start()
-
-    def lap(self, phase: str) -> None:
-        """The time since the last call was spent on ``phase``."""
-        now = time.perf_counter()
-        self._laps[phase] += now - self._lap_start
-        self._lap_start = now
 
     def observe(self, losses: dict[str, Tensor]) -> bool:
         """After each update: sketch when a tick is due, record when ``log.every_s`` have passed.
@@ -263,6 +260,8 @@ class Observer:
 
     def finish(self, kind: str) -> None:
         """The last record and the summary."""
+        if self._profile is not None:
+            self._profile.close()
         if self._agent.update > self._last_update:
             self._record({})
         self.event("done" if kind == "done" else "stop", kind)
@@ -271,6 +270,8 @@ class Observer:
 
     def close(self) -> None:
         """Close all files."""
+        if self._profile is not None:
+            self._profile.close()
         self._tracker.close()
         if self._layers is not None:
             self._layers.close()
@@ -279,6 +280,35 @@ class Observer:
                 sink.close()
         self._tell_of_wandb()
         self._writer.close()
+
+    def _profiled(self) -> Profile:
+        """Let the laps be followed through the window; from its end on they are as ever."""
+        from gala.profiling import Profile, Window
+
+        agent, setting = self._agent, self._agent.setting
+        rank = setting.launch.rank
+
+        def finished(kind: str, message: str) -> None:
+            self.lap = self._laps.lap
+            self._tell(kind, message)
+
+        profile = Profile(
+            self._laps,
+            Window(
+                folder=setting.run.rank(rank) / "profile",
+                rank=rank,
+                updates=self._log.profile_updates,
+                begins=setting.started + self._log.profile_after_s,
+            ),
+            device=setting.device,
+            count=lambda: (
+                agent.update,
+                agent.coupling.node.counters.mixes if isinstance(agent.coupling, Gossip) else 0,
+            ),
+            finished=finished,
+        )
+        self.lap = profile.lap
+        return profile
 
     def _record(self, losses: dict[str, Tensor]) -> None:
         agent = self._agent
@@ -314,9 +344,8 @@ class Observer:
             "charts/lr": agent.algorithm.optimizer.lr,
         }
         metrics |= {
-            f"time/{phase}_ms": 1e3 * spent / updates for phase, spent in self._laps.items()
+            f"time/{phase}_ms": 1e3 * spent / updates for phase, spent in self._laps.take().items()
         }
-        self._laps = dict.fromkeys(PHASES, 0.0)
         self._updates_since = updates
         self._last_time, self._last_update, self._last_step = now, agent.update, agent.step
         return metrics

@@ -77,6 +77,7 @@ def train(request: Request) -> int:
                 device=device,
                 threads=threads,
                 crowd=crowd,
+                started=plan["meta"]["started"],
             )
             console = None
             if setting.launch.leads:
@@ -208,6 +209,11 @@ def opening_block(setting: Setting, parameters: int, frames_per_step: int) -> li
         lines.append(f"  bound      {describe_bound(topology, lock_step=patience == 0)}")
     else:
         lines.append(f"  coupling   {config.coupling}: no bound applies")
+    if config.profile:
+        lines.append(
+            f"  profile    {config.log.profile_updates} updates of each agent, "
+            f"{config.log.profile_after_s:g} s after the launch; then: gala profile RUN"
+        )
     lines.append(f"  run        {setting.run.path}")
     return lines
 

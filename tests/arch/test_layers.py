@@ -11,9 +11,9 @@ import pytest
 # Each room or module on its floor; it may import its own floor and the floors below.
 FLOORS = [
     {"errors", "signals", "launch_environment", "supervisor", "meeting"},
-    {"yaml_file", "atomic_file", "presets", "pictures"},
+    {"yaml_file", "atomic_file", "presets", "pictures", "laps"},
     {"topology", "config", "launch", "torchrun"},
-    {"flat", "run_folder", "networks", "envs", "divergence", "telemetry"},
+    {"flat", "run_folder", "networks", "envs", "divergence", "telemetry", "profiling"},
     {"gossip", "rollouts", "algorithms", "checkpoint", "evaluation", "coupling", "steering"},
     {"simulation", "actor_learner", "observer", "request"},
     {"dashboard", "report", "watch", "export", "train", "training", "bench"},
@@ -53,6 +53,7 @@ VIEWED = {
     "gala.yaml_file",
     "gala.atomic_file",
     "gala.pictures",
+    "gala.laps",
     "gala.run_folder",
     "gala.presets",
 }

@@ -14,7 +14,16 @@ HEAVY = ("torch", "gymnasium", "ale_py", "tensorboard", "matplotlib", "scipy", "
 HEAVY += ("pyarrow",)  # an extra of gala export
 
 TORCH_FREE_ROOMS = {"dashboard", "report", "watch", "export", "topology", "errors", "yaml_file"}
-TORCH_FREE_ROOMS |= {"presets", "atomic_file", "pictures", "config", "train", "cli", "__main__"}
+TORCH_FREE_ROOMS |= {
+    "presets",
+    "atomic_file",
+    "pictures",
+    "laps",
+    "config",
+    "train",
+    "cli",
+    "__main__",
+}
 TORCH_FREE_MODULES = {
     "gala",
     "gala.telemetry",

@@ -6,8 +6,9 @@ from unittest import mock
 import pytest
 
 from gala.bench import measurement
-from gala.bench.measurement import CASES, PHASES, QUICK, Case, measure, peak_mb
+from gala.bench.measurement import CASES, QUICK, Case, measure, peak_mb
 from gala.errors import UserError
+from gala.laps import PHASES
 
 
 def test_a_run_is_measured_and_leaves_nothing_running() -> None:

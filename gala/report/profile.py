@@ -1,0 +1,194 @@
+"""What ``gala profile`` does: read the phases of profiled updates, sum them up, draw them."""
+
+from __future__ import annotations
+
+import json as encoder
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from gala.errors import UserError
+from gala.laps import PHASES
+from gala.pictures import new_figure, save_figure
+from gala.report import gantt
+from gala.report.tables import Table, cell
+from gala.telemetry.reader import Record, RunReader, Tail
+
+
+@dataclass(frozen=True)
+class Span:
+    """One phase of one update.
+
+    Attributes:
+        update: number of the update.
+        phase: one of :data:`gala.laps.PHASES`.
+        begin: unix seconds.
+        end: unix seconds.
+        mixed: whether the agent averaged in what neighbours had sent.
+    """
+
+    update: int
+    phase: str
+    begin: float
+    end: float
+    mixed: bool
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The profiled updates of one agent, oldest first.
+
+    Attributes:
+        rank: index of the agent.
+        spans: at least one.
+    """
+
+    rank: int
+    spans: tuple[Span, ...]
+
+    @property
+    def begin(self) -> float:
+        """Unix seconds."""
+        return self.spans[0].begin
+
+    @property
+    def end(self) -> float:
+        """Unix seconds."""
+        return self.spans[-1].end
+
+    @property
+    def updates(self) -> int:
+        """How many of them are whole or begun."""
+        return len({span.update for span in self.spans})
+
+    def summary(self) -> dict[str, Any]:
+        """Milliseconds per update, in all and by phase, and mixes per update."""
+        per_update = 1e3 / self.updates
+        return {
+            "agent": self.rank,
+            "first_update": self.spans[0].update,
+            "updates": self.updates,
+            "begin": self.begin,
+            "end": self.end,
+            "update_ms": (self.end - self.begin) * per_update,
+            "phases_ms": {
+                phase: per_update * sum(s.end - s.begin for s in self.spans if s.phase == phase)
+                for phase in PHASES
+            },
+            "mixes_per_update": sum(span.mixed for span in self.spans) / self.updates,
+        }
+
+
+def profile(
+    run: Path, *, output: Path | None = None, seconds: float | None = None, json: bool = False
+) -> list[Lane]:
+    """Show where the time of profiled updates went: ``gala profile RUN -o gantt.png``.
+
+    Args:
+        run: run folder.
+        output: picture of all agents to draw.
+        seconds: length of what the picture shows; None: some updates.
+        json: print one JSON object instead of a table.
+
+    Raises:
+        UserError: nothing was profiled, an extra is missing, or the picture cannot be written.
+    """
+    if output is not None:
+        new_figure(1, 1)  # without matplotlib nothing needs to be read
+    lanes, damaged = read_lanes(run)
+    if output is not None:
+        save_figure(gantt.draw(lanes, title(run, len(lanes)), seconds), output)
+    if json:
+        said = {
+            "run": str(run),
+            "agents": [lane.summary() for lane in lanes],
+            "damaged_lines": damaged,
+            "picture": str(output) if output is not None else None,
+        }
+        print(encoder.dumps(said, allow_nan=False))
+    else:
+        console = Console(highlight=False)
+        console.print(table(lanes).rich())
+        if damaged:
+            console.print(f"{damaged} damaged lines skipped")
+        if output is not None:
+            console.print(f"written: {output}", soft_wrap=True)
+    return lanes
+
+
+def read_lanes(run: Path) -> tuple[list[Lane], int]:
+    """The lanes of all agents that were profiled, by rank, and how many lines were damaged.
+
+    Raises:
+        UserError: there are none.
+    """
+    if not run.is_dir():
+        raise UserError("no such run folder", file=run)
+    lanes: dict[int, list[Span]] = {}
+    damaged = 0
+    for path in sorted(run.glob("rank_*/profile/phases.jsonl")):
+        tail = Tail(path)
+        for record in tail.read():
+            span = _span(record)
+            if span is None:
+                damaged += 1
+            else:
+                lanes.setdefault(int(record["rank"]), []).append(span)
+        damaged += tail.corrupt
+    if not lanes:
+        raise UserError(
+            "holds no profile", file=run, hint="gala train ... --profile writes one while it runs"
+        )
+    return [
+        Lane(rank, tuple(sorted(spans, key=lambda span: span.begin)))
+        for rank, spans in sorted(lanes.items())
+    ], damaged
+
+
+def _span(record: Record) -> Span | None:
+    rank, update, phase = record.get("rank"), record.get("update"), record.get("phase")
+    times = record.get("begin"), record.get("end")
+    if not (isinstance(rank, int) and isinstance(update, int) and phase in PHASES):
+        return None
+    if not all(isinstance(each, int | float) and math.isfinite(each) for each in times):
+        return None
+    begin, end = float(record["begin"]), float(record["end"])
+    return (
+        Span(update, str(phase), begin, end, record.get("mixed") is True) if begin <= end else None
+    )
+
+
+def title(run: Path, agents: int) -> str:
+    """What the picture is about, in a line."""
+    reader = RunReader(run)
+    meta, graph = reader.meta, reader.topology
+    parts = [run.resolve().name, str(meta.get("env_id", "")), f"{agents} agents"]
+    if meta.get("coupling") == "gossip":
+        parts.append(str(graph.get("name", "")))
+    else:
+        parts.append(str(meta.get("coupling", "")))
+    return ", ".join(part for part in parts if part)
+
+
+def table(lanes: list[Lane]) -> Table:
+    """One row an agent."""
+    rows = []
+    for lane in lanes:
+        found = lane.summary()
+        rows.append((
+            str(lane.rank),
+            str(found["first_update"]),
+            *(cell(found["phases_ms"][phase], ".2f") for phase in PHASES),
+            cell(found["update_ms"], ".2f"),
+            cell(found["mixes_per_update"], ".2f"),
+        ))  # fmt: skip
+    return Table(
+        f"{max(lane.updates for lane in lanes)} updates of each agent",
+        ("agent", "first", *PHASES, "update", "mixes"),
+        tuple(rows),
+        words=1,
+        note="ms per update; mixes per update. What is traced is slowed down: gala bench measures.",
+    )
