@@ -1,0 +1,99 @@
+"""CUDA: the stream of an agent with its recorded graphs, and tensors handed from stream to stream.
+
+Unproven: not yet run on a GPU.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from gala.lane import Event
+
+T = TypeVar("T")
+
+_RECORDING = threading.Lock()
+"""One graph of a process is recorded at a time (a rule of torch's allocator)."""
+
+
+class CudaQueue:
+    """A stream of its own on a CUDA device; see :class:`gala.lane.Queue`.
+
+    Args:
+        device: with its index.
+    """
+
+    warm_up = 3  # as torch advises: libraries choose algorithms and allocate workspaces
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def host(self, like: Tensor) -> Tensor:
+        """Page-locked memory."""
+        return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
+
+    def copy(self, source: Tensor, target: Tensor) -> None:
+        """See :class:`gala.lane.Queue`."""
+        target.copy_(source, non_blocking=True)
+
+    def fill(self, target: Tensor, number: float) -> None:
+        """See :class:`gala.lane.Queue`."""
+        target.fill_(number)
+
+    def event(self) -> Event:
+        """One that sleeps while it waits: a thread that spins takes a core from the simulators."""
+        event: Event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        return event
+
+    def record(
+        self, function: Callable[[], T], generator: torch.Generator | None
+    ) -> tuple[T, Callable[[], None]]:
+        """A CUDA graph on this stream. Other threads may use the device meanwhile."""
+        graph = torch.cuda.CUDAGraph()
+        if generator is not None:
+            graph.register_generator_state(generator)
+        with (
+            _RECORDING,
+            torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
+        ):
+            result = function()
+        return result, graph.replay
+
+    def current(self) -> AbstractContextManager[None]:
+        """Work goes to this stream, after what was handed to the one before, and before what will
+        be.
+        """
+        return self._current()
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        outside = torch.cuda.current_stream(self.device)
+        self._stream.wait_stream(outside)
+        with torch.cuda.stream(self._stream):
+            yield
+        outside.wait_stream(self._stream)
+
+
+class CudaHandover:
+    """Between streams of one process; see :class:`gala.lane.Handover`."""
+
+    def written(self, tensor: Tensor) -> torch.cuda.Event | None:
+        """An event behind what was written; None where the CPU wrote it."""
+        if tensor.device.type != "cuda":
+            return None
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(tensor.device))
+        return event
+
+    def read(self, tensor: Tensor, moment: torch.cuda.Event | None) -> None:
+        """Own work waits for the event, and the memory is not used again before it is done."""
+        if moment is not None:
+            stream = torch.cuda.current_stream(tensor.device)
+            stream.wait_event(moment)
+            tensor.record_stream(stream)
