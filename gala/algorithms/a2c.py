@@ -1,4 +1,9 @@
-"""Advantage actor-critic (Mnih et al. 2016, synchronous form): one update from one rollout."""
+"""Advantage actor-critic (Mnih et al. 2016, synchronous form): one update from one rollout.
+
+An update has two halves, gradient and step, with the reduction of the gradient between them. A
+device records each half once and replays it: that costs a launch more than one recording would, and
+it is the same for all couplings, of which ``allreduce`` needs the CPU in the middle.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ from gala.algorithms.optimizers import build_optimizer
 from gala.algorithms.returns import explained_variance, gae
 from gala.config import A2CConfig
 from gala.flat import FlatParameters
+from gala.lane import Direct, Lane
 from gala.networks.precision import ComputePolicy
 from gala.rollouts import Rollout
 
@@ -34,14 +40,24 @@ class A2C:
         flat: the master parameters.
         compute: the module that acts and learns for them.
         lr: learning rate at the start.
+        lane: where it works.
     """
 
     def __init__(
-        self, config: A2CConfig, flat: FlatParameters, compute: ComputePolicy, *, lr: float
+        self,
+        config: A2CConfig,
+        flat: FlatParameters,
+        compute: ComputePolicy,
+        *,
+        lr: float,
+        lane: Lane | None = None,
     ) -> None:
+        lane = lane or Direct()
         self.config, self.initial_lr = config, lr
         self._flat, self._compute = flat, compute
-        self.optimizer = build_optimizer(config, flat, lr)
+        self.optimizer = build_optimizer(config, flat, lr, lane)
+        self._differentiate = lane.captured(self._gradient_of)
+        self._descend = lane.captured(self._step)
 
     def schedule(self, progress: float) -> float:
         """Set and return the learning rate at ``progress`` in [0, 1] of the run."""
@@ -58,13 +74,21 @@ class A2C:
         entropy_coef H``, with ``A`` from generalised advantage estimation and ``G = A + V``.
 
         Args:
-            rollout: T steps of B simulators.
+            rollout: T steps of B simulators; on a device, always the same one.
             reduce: called with the flat gradient before it is clipped (gradient averaging).
 
         Returns:
-            Scalars to log, still tensors; turn them into numbers with :func:`statistics` only when
-            they are logged.
+            Scalars to log, still tensors, reused by the next update; turn them into numbers with
+            :func:`statistics` only when they are logged.
         """
+        losses = self._differentiate(rollout)
+        if reduce is not None:
+            reduce(self._flat.grad)
+        self.optimizer.advance()
+        return losses | {"losses/grad_norm": self._descend()}
+
+    def _gradient_of(self, rollout: Rollout) -> dict[str, Tensor]:
+        """The gradient of the loss, into the flat vector."""
         config, head = self.config, self._compute.module.head
         advantage = gae(
             rollout.reward,
@@ -93,22 +117,24 @@ class A2C:
 
         self._compute.zero_grad()
         loss.backward()
-        gradient = self._compute.gradient()
-        if reduce is not None:
-            reduce(gradient)
-        grad_norm = gradient.norm()
-        if config.max_grad_norm is not None:
-            gradient.mul_((config.max_grad_norm / (grad_norm + 1e-6)).clamp(max=1.0))
-        self.optimizer.step()
-        self._compute.refresh()
+        self._compute.gradient()
         return {
             "losses/policy_loss": policy_loss.detach(),
             "losses/value_loss": value_loss.detach(),
             "losses/entropy": entropy.detach(),
-            "losses/grad_norm": grad_norm,
             "value": rollout.value,
             "target": target,
         }
+
+    def _step(self) -> Tensor:
+        """Clip the gradient and follow it; returns its norm before."""
+        gradient, limit = self._flat.grad, self.config.max_grad_norm
+        norm: Tensor = gradient.norm()
+        if limit is not None:
+            gradient.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
+        self.optimizer.apply()
+        self._compute.refresh()
+        return norm
 
 
 def statistics(raw: dict[str, Tensor]) -> Statistics:

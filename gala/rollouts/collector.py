@@ -1,16 +1,23 @@
-"""Act for T steps in B simulators and hand the trajectory to the learner."""
+"""Act for T steps in B simulators and hand the trajectory to the learner.
+
+On a device the trajectory lies there and is written once: observations go up step by step, actions
+and values are computed there, and what the simulators said besides goes up at the end in one piece.
+Each step is recorded by itself, as it works on rows of its own.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gala.envs import VectorEnv
+from gala.lane import Direct, Lane
 from gala.networks.heads import ActionHead
 
 RECENT_EPISODES = 100
@@ -43,6 +50,29 @@ class Rollout:
     valid: Tensor
 
 
+class _Said:
+    """What T steps of B simulators said besides observations: one piece of memory.
+
+    Args:
+        memory: Uint8, :meth:`size` bytes.
+        steps: T.
+        envs: B.
+    """
+
+    def __init__(self, memory: Tensor, steps: int, envs: int) -> None:
+        floats, flags = torch.split(memory, [12 * steps * envs, 3 * steps * envs])
+        self.memory = memory
+        self.reward, self.discount, self.final_value = floats.view(torch.float32).view(
+            3, steps, envs
+        )
+        self.cut, self.valid, self.ended_elsewhere = flags.view(torch.bool).view(3, steps, envs)
+
+    @staticmethod
+    def size(steps: int, envs: int) -> int:
+        """Bytes: three numbers in float32 and three flags a step."""
+        return 15 * steps * envs
+
+
 class Collector:
     """Owns the simulators of one agent and the arrays they fill.
 
@@ -54,6 +84,7 @@ class Collector:
         gamma: discount per step.
         reward_clip: learn from the sign of the reward.
         generator: random numbers of this agent's actions.
+        lane: where ``act`` computes.
 
     Attributes:
         returns: raw returns of the newest finished games, at most 100.
@@ -71,64 +102,86 @@ class Collector:
         gamma: float,
         reward_clip: bool,
         generator: torch.Generator,
+        lane: Lane | None = None,
     ) -> None:
+        self._lane = lane = lane or Direct()
         self.env, self._act, self._head, self._generator = env, act, head, generator
         self._gamma, self._reward_clip = gamma, reward_clip
         self.returns: deque[float] = deque(maxlen=RECENT_EPISODES)
         self.lengths: deque[int] = deque(maxlen=RECENT_EPISODES)
         self.episodes = 0
         first = torch.from_numpy(env.reset())
-        shape = (n_step, env.num_envs)
-        self._values = torch.zeros((n_step + 1, env.num_envs))
-        self._final_values = torch.zeros(shape)
-        self._ended_elsewhere = torch.zeros(shape, dtype=torch.bool)
+        device, shape = lane.device, (n_step, env.num_envs)
+        said = torch.zeros(_Said.size(*shape), dtype=torch.uint8)
+        self._said = _Said(said, *shape)
+        self._known = _Said(lane.mirror(said), *shape)  # the same, where the learner is
+        self._values = torch.zeros((n_step + 1, env.num_envs), device=device)
         self._rollout = Rollout(
-            obs=first.new_zeros((n_step + 1, *first.shape)),
-            action=head.buffer(*shape),
-            reward=torch.zeros(shape),
-            discount=torch.zeros(shape),
+            obs=first.new_zeros((n_step + 1, *first.shape), device=device),
+            action=head.buffer(*shape).to(device),
+            reward=self._known.reward,
+            discount=self._known.discount,
             value=self._values[:-1],
-            next_value=torch.zeros(shape),
-            cut=torch.zeros(shape, dtype=torch.bool),
-            valid=torch.zeros(shape, dtype=torch.bool),
+            next_value=torch.zeros(shape, device=device),
+            cut=self._known.cut,
+            valid=self._known.valid,
         )
         self._rollout.obs[-1].copy_(first)
+        self._final_obs = torch.zeros_like(self._rollout.obs[0])
+        self._final_value = torch.zeros_like(self._values[0])
+        self._steps = [lane.captured(partial(self._step, t), generator) for t in range(n_step)]
+        self._finish = lane.captured(self._value_successors)
+        self._value_final = lane.captured(self._value_final_obs)
 
     @torch.no_grad()
     def collect(self) -> Rollout:
         """The next T steps of every simulator."""
         r = self._rollout
-        steps = r.reward.shape[0]
-        r.obs[0].copy_(r.obs[steps])
-        self._ended_elsewhere.zero_()
-        for t in range(steps):
-            dist, value = self._act(r.obs[t])
-            action = self._head.sample(dist, self._generator)
-            self.env.send(self._head.to_env(action))
-            r.action[t].copy_(action)
-            self._values[t].copy_(value)
+        self._said.ended_elsewhere.zero_()
+        for t, step in enumerate(self._steps):
+            step()
+            self.env.send(self._head.to_env(self._lane.download(r.action[t])))
             self._receive(t)
-        self._values[steps].copy_(self._act(r.obs[steps])[1])
-        torch.where(self._ended_elsewhere, self._final_values, self._values[1:], out=r.next_value)
+        self._lane.upload(self._said.memory, self._known.memory)
+        self._finish()
         return r
 
     def recent(self) -> Tensor:
         """Observations of the newest rollout, [T * B, ...]; reused by the next one."""
         return self._rollout.obs[:-1].flatten(0, 1)
 
+    def _step(self, t: int) -> None:
+        """Act on row t."""
+        r = self._rollout
+        if t == 0:
+            r.obs[0].copy_(r.obs[-1])
+        dist, value = self._act(r.obs[t])
+        r.action[t].copy_(self._head.sample(dist, self._generator))
+        self._values[t].copy_(value)
+
+    def _value_successors(self) -> None:
+        r, known = self._rollout, self._known
+        self._values[-1].copy_(self._act(r.obs[-1])[1])
+        torch.where(known.ended_elsewhere, known.final_value, self._values[1:], out=r.next_value)
+
+    def _value_final_obs(self) -> None:
+        self._final_value.copy_(self._act(self._final_obs)[1])
+
     def _receive(self, t: int) -> None:
-        r, step = self._rollout, self.env.recv()
-        r.obs[t + 1].copy_(torch.from_numpy(step.obs))
+        said, step = self._said, self.env.recv()
+        self._lane.upload(torch.from_numpy(step.obs), self._rollout.obs[t + 1])
         reward, terminated = torch.from_numpy(step.reward), torch.from_numpy(step.terminated)
         truncated = torch.from_numpy(step.truncated)
-        r.reward[t].copy_(reward.sign() if self._reward_clip else reward)
-        torch.mul(~terminated, self._gamma, out=r.discount[t])
-        torch.logical_or(terminated, truncated, out=r.cut[t])
-        r.valid[t].copy_(torch.from_numpy(step.valid))
+        said.reward[t].copy_(reward.sign() if self._reward_clip else reward)
+        torch.mul(~terminated, self._gamma, out=said.discount[t])
+        torch.logical_or(terminated, truncated, out=said.cut[t])
+        said.valid[t].copy_(torch.from_numpy(step.valid))
         if step.final_obs is not None and step.truncated.any():
             # Row t + 1 begins another episode: value the last observation of this one by itself.
-            self._ended_elsewhere[t].copy_(truncated)
-            self._final_values[t].copy_(self._act(torch.from_numpy(step.final_obs))[1])
+            said.ended_elsewhere[t].copy_(truncated)
+            self._lane.upload(torch.from_numpy(step.final_obs), self._final_obs)
+            self._value_final()
+            said.final_value[t].copy_(self._lane.download(self._final_value))
         for episode in step.episodes:
             self.returns.append(episode.ret)
             self.lengths.append(episode.length)
@@ -143,7 +196,8 @@ class Collector:
             "episodes": self.episodes,
         }
         if self.env.restorable:
-            state |= {"env": self.env.state_dict(), "obs": self._rollout.obs[-1].clone()}
+            obs = self._rollout.obs[-1].to("cpu", copy=True)
+            state |= {"env": self.env.state_dict(), "obs": obs}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
