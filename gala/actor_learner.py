@@ -19,10 +19,11 @@ from gala.divergence.policy import PolicyDivergence
 from gala.envs import VectorEnv
 from gala.flat import FlatParameters
 from gala.gossip import GossipNode, Identity, shared_memory
-from gala.gossip.connecting import Connection, connect, with_faults
+from gala.gossip.connecting import Connection, connect, place_of_messages, with_faults
 from gala.gossip.in_process import Crowd
 from gala.gossip.mixing import among_present, mixer_of, without_missing
 from gala.gossip.wire import wire_format
+from gala.lane import lane_on
 from gala.launch import Launch
 from gala.networks import Policy
 from gala.networks.policy import distribution_at
@@ -87,6 +88,7 @@ class ActorLearner:
         step: environment steps done by this agent.
         alarmed: whether an alarm is to end the run.
         behaviour: compares policies on this agent's observations.
+        lane: the order of this agent's work on its device; enter it around :meth:`run`.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class ActorLearner:
     ) -> None:
         self.setting, self._stop = setting, stop
         config, launch = setting.config, setting.launch
+        self.lane = lane_on(setting.device)
         policy = policy.to(setting.device)
         self.flat = FlatParameters(policy)
         dtype = choose_precision(config.network.precision, policy, setting.device)
@@ -113,9 +116,10 @@ class ActorLearner:
             generator=torch.Generator(setting.device).manual_seed(
                 agent_seed(config.seed, launch.rank, life=launch.life)
             ),
+            lane=self.lane,
         )
         lr = scaled_lr(config.a2c, config.env.num_envs * launch.agents)
-        self.algorithm = A2C(config.a2c, self.flat, self.compute, lr=lr)
+        self.algorithm = A2C(config.a2c, self.flat, self.compute, lr=lr, lane=self.lane)
         self.behaviour = PolicyDivergence(
             lambda: self.collector.recent().to(setting.device),
             lambda vector, obs: distribution_at(
@@ -303,7 +307,10 @@ def build_coupling(
         return Independent()
     topology = setting.topology
     elements = flat.data.numel() + topology.push_sum  # push-sum sends a weight too, in float64
-    wire = wire_format("float64" if topology.push_sum else config.gossip.wire_format, elements)
+    place = place_of_messages(setting.crowd, launch.agents, config.faults, setting.device)
+    wire = wire_format(
+        "float64" if topology.push_sum else config.gossip.wire_format, elements, place
+    )
     identity = Identity(
         run=setting.run_id, topology=topology.hash, layout=flat.layout_hash, wire=wire.code
     )
@@ -338,6 +345,7 @@ def build_coupling(
             flat.data,
             newcomer=launch.life > 0,
             weigh=among_present if in_turns else without_missing,
+            place=place,
         ),
         max_staleness=config.gossip.max_staleness,
         policy=config.gossip.staleness_policy,

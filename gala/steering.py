@@ -83,7 +83,7 @@ class EpsilonPace:
         own = self._vector.detach().cpu()
         squares = heard = 0.0
         for j, vector in received.items():
-            squares += weights[j] * float(torch.dist(vector.to(own.dtype), own)) ** 2
+            squares += weights[j] * float(torch.dist(vector.to(own), own)) ** 2
             heard += weights[j]
             self._note(j, updates[j])
         # whoever fell silent holds nobody back for ever

@@ -22,6 +22,7 @@ from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
 from gala.gossip import shared_memory
 from gala.gossip.in_process import Crowd
 from gala.gossip.mixing import require_mixable
+from gala.lane import handover_on
 from gala.launch import Launch, from_environment
 from gala.launch_environment import restarted_by_torchrun
 from gala.networks import Policy, build_policy
@@ -64,7 +65,7 @@ def train(request: Request) -> int:
         raise
     run = open_folder(plan, launch.crowd)
     launch.keep_plan(plan)
-    crowd = Crowd(launch.crowd)
+    crowd = Crowd(launch.crowd, handover_on(device))
     agents: list[ActorLearner] = []
     try:
         for rank, (env, policy) in zip(launch.crowd, learners, strict=True):
@@ -128,17 +129,14 @@ def run_all(agents: list[ActorLearner], stop: StopRequest) -> None:
     When one of them fails, the others stop, save and leave; then the failure is raised.
     """
     if len(agents) == 1:
-        agents[0].run()
+        with agents[0].lane.current():
+            agents[0].run()
         return
     failures: list[BaseException] = []
 
     def work(agent: ActorLearner) -> None:
-        device = agent.setting.device
-        stream = None
-        if device.type == "cuda":  # a stream of its own, so that the agents' work may overlap
-            stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         try:
-            with torch.cuda.stream(stream):
+            with agent.lane.current():
                 agent.run()
         except BaseException as error:
             failures.append(error)

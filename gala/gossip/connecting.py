@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
+
 from gala.config import FaultsConfig
 from gala.errors import UserError
 from gala.gossip.faulty import FaultyTransport
@@ -13,6 +15,7 @@ from gala.gossip.network import NetworkTransport, Place
 from gala.gossip.routes import Routes
 from gala.gossip.shared_memory import SharedMemoryTransport
 from gala.gossip.transport import Transport
+from gala.gossip.wire import CPU
 from gala.launch import Launch
 from gala.topology import Topology
 
@@ -110,9 +113,23 @@ def _network(connection: Connection, *, nearby: bool) -> NetworkTransport:
     )
 
 
+def place_of_messages(
+    crowd: Crowd, agents: int, faults: FaultsConfig, device: torch.device
+) -> torch.device:
+    """Where messages lie: on the device that all agents of the launch share, or on the CPU.
+
+    Faults are made on the CPU: late messages leave by a thread that knows nothing of lanes.
+    """
+    alone = len(crowd.ranks) == agents and crowd.handover is not None
+    return device if alone and _harmless(faults) else CPU
+
+
+def _harmless(faults: FaultsConfig) -> bool:
+    return replace(faults, agents=None, slowdown=1.0) == FaultsConfig()
+
+
 def with_faults(transport: Transport, faults: FaultsConfig, *, rank: int, seed: int) -> Transport:
     """``transport`` of agent ``rank``, broken on purpose if ``faults`` says so."""
-    harmless = replace(faults, agents=None, slowdown=1.0) == FaultsConfig()
-    if harmless or not faults.concern(rank):
+    if _harmless(faults) or not faults.concern(rank):
         return transport
     return FaultyTransport(transport, faults, seed=seed)

@@ -2,17 +2,22 @@
 
 A published message is a private copy under the agent's rank; replacing it is one assignment, so
 that a reader sees the old message or the new one and nothing in between.
+
+Agents that share a device hand messages over on it: nothing passes the CPU. What was written there
+last may not be done yet when the message is found; the device then does first things first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from torch import Tensor
 
 from gala.gossip import message
 from gala.gossip.membership import PeerState
 from gala.gossip.message import Header, Identity
+from gala.lane import Handover
 
 
 class Crowd:
@@ -20,11 +25,12 @@ class Crowd:
 
     Args:
         ranks: the agents of this process.
+        handover: of the device that they share; None: the CPU.
     """
 
-    def __init__(self, ranks: Sequence[int]) -> None:
-        self.ranks = frozenset(ranks)
-        self.messages: dict[int, tuple[Header, Tensor]] = {}
+    def __init__(self, ranks: Sequence[int], handover: Handover | None = None) -> None:
+        self.ranks, self.handover = frozenset(ranks), handover
+        self.messages: dict[int, tuple[Header, Tensor, Any]] = {}
         self.taken: dict[tuple[int, int], int] = {}
         self.left: set[int] = set()
 
@@ -44,7 +50,9 @@ class InProcessTransport:
 
     def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
         """See :class:`~gala.gossip.transport.Transport`; one copy of the payload."""
-        self._crowd.messages[self._rank] = (header, payload.clone())
+        copy, handover = payload.clone(), self._crowd.handover
+        moment = handover.written(copy) if handover is not None else None
+        self._crowd.messages[self._rank] = (header, copy, moment)
         self.copies_sent += 1
 
     def copies(self, peers: Sequence[int]) -> list[tuple[int, ...]]:
@@ -61,8 +69,10 @@ class InProcessTransport:
         found = self._crowd.messages.get(peer)
         if found is None:
             return None
-        header, payload = found
+        header, payload, moment = found
         message.require_kin(header, identity=self._identity, rank=peer)
+        if self._crowd.handover is not None:
+            self._crowd.handover.read(payload, moment)
         message.verify(header, payload)
         return header, payload
 

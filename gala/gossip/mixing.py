@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gala.errors import UserError
 from gala.gossip.push_sum import PushSum
+from gala.gossip.wire import CPU
 from gala.topology import Topology
 from gala.topology.weights import discount_by_age
 
@@ -20,14 +21,14 @@ class Mixer(Protocol):
     Attributes:
         needs_all: whether a mix should wait until every living neighbour is fresh, and whether
             messages are parameters that can be compared with the own ones.
-        host: Float[P] on the CPU, equal to the parameters right after :meth:`outgoing`.
+        staged: Float[P] where messages lie, equal to the parameters right after :meth:`outgoing`.
     """
 
     needs_all: bool
-    host: Tensor
+    staged: Tensor
 
     def outgoing(self, hearers: Callable[[], int]) -> Tensor:
-        """What to publish now, on the CPU; ``hearers`` counts those that live."""
+        """What to publish now, where messages lie; ``hearers`` counts those that live."""
         ...
 
     def mix(
@@ -50,32 +51,34 @@ class Mixer(Protocol):
 
 
 class Staging:
-    """A vector as the CPU sees it: itself, or a copy in pinned memory made on a stream of its own.
+    """A vector where messages lie: itself, or a copy in pinned memory made on a stream of its own.
 
     Args:
         vector: Float[P], on any device.
+        place: its device, or the CPU.
 
     Attributes:
-        host: Float[P] on the CPU.
+        staged: Float[P] at ``place``.
     """
 
-    def __init__(self, vector: Tensor) -> None:
+    def __init__(self, vector: Tensor, place: torch.device = CPU) -> None:
+        assert place in (vector.device, CPU), (place, vector.device)
         self._vector = vector
         self._stream: torch.cuda.Stream | None = None
-        self.host = vector
-        if vector.device.type == "cuda":
+        self.staged = vector
+        if vector.device != place:
             self._stream = torch.cuda.Stream(vector.device)  # type: ignore[no-untyped-call]
-            self.host = torch.empty_like(vector, device="cpu", pin_memory=True)
+            self.staged = torch.empty_like(vector, device=place, pin_memory=True)
 
     def fetch(self) -> Tensor:
-        """``host``, equal to the vector now."""
+        """``staged``, equal to the vector now."""
         if self._stream is not None:
             # beside the agent's own stream, so that only this copy is waited for
             self._stream.wait_stream(torch.cuda.current_stream(self._vector.device))
             with torch.cuda.stream(self._stream):
-                self.host.copy_(self._vector, non_blocking=True)
+                self.staged.copy_(self._vector, non_blocking=True)
             self._stream.synchronize()
-        return self.host
+        return self.staged
 
 
 Weigh = Callable[[float, Mapping[int, float], set[int]], tuple[float, dict[int, float]]]
@@ -112,16 +115,21 @@ class Averaging:
         vector: Float32[P], on any device.
         discount: factor on the weight of a message per update of its age.
         weigh: who gets the weight of the missing.
+        place: where messages lie, the vector's device or the CPU.
     """
 
     needs_all = True
 
     def __init__(
-        self, vector: Tensor, discount: float = 1.0, weigh: Weigh = without_missing
+        self,
+        vector: Tensor,
+        discount: float = 1.0,
+        weigh: Weigh = without_missing,
+        place: torch.device = CPU,
     ) -> None:
         self._vector, self._discount, self._weigh = vector, discount, weigh
-        self._staging = Staging(vector)
-        self.host = self._staging.host
+        self._staging = Staging(vector, place)
+        self.staged = self._staging.staged
 
     def outgoing(self, hearers: Callable[[], int]) -> Tensor:
         """See :class:`Mixer`: the parameters."""
@@ -157,19 +165,22 @@ class PushSumMixing:
     Args:
         vector: Float32[P].
         newcomer: whether this agent joins a crowd whose earlier shares were not for it.
+        place: where messages lie, the vector's device or the CPU.
     """
 
     needs_all = False
 
-    def __init__(self, vector: Tensor, *, newcomer: bool = False) -> None:
-        self.host = vector  # never compared: sums are no parameters
-        self._newcomer = newcomer
+    def __init__(
+        self, vector: Tensor, *, newcomer: bool = False, place: torch.device = CPU
+    ) -> None:
+        self.staged = vector  # never compared: sums are no parameters
+        self._newcomer, self._place = newcomer, place
         self._gone: set[int] = set()
         self._sums = PushSum(vector)
 
     def outgoing(self, hearers: Callable[[], int]) -> Tensor:
         """See :class:`Mixer`: running sums, Float64[P + 1]."""
-        return self._sums.push(hearers()).cpu()
+        return self._sums.push(hearers()).to(self._place)
 
     def mix(
         self,
@@ -201,7 +212,12 @@ class PushSumMixing:
 
 
 def mixer_of(
-    topology: Topology, vector: Tensor, *, newcomer: bool = False, weigh: Weigh = without_missing
+    topology: Topology,
+    vector: Tensor,
+    *,
+    newcomer: bool = False,
+    weigh: Weigh = without_missing,
+    place: torch.device = CPU,
 ) -> Mixer:
     """The rule that the weights of ``topology`` ask for.
 
@@ -210,14 +226,15 @@ def mixer_of(
         vector: Float32[P].
         newcomer: see :class:`PushSumMixing`.
         weigh: see :class:`Averaging`.
+        place: where messages lie, the vector's device or the CPU.
 
     Raises:
         UserError: see :func:`require_mixable`.
     """
     require_mixable(topology)
     if topology.push_sum:
-        return PushSumMixing(vector, newcomer=newcomer)
-    return Averaging(vector, topology.discount, weigh)
+        return PushSumMixing(vector, newcomer=newcomer, place=place)
+    return Averaging(vector, topology.discount, weigh, place)
 
 
 def require_mixable(topology: Topology) -> None:

@@ -289,11 +289,11 @@ class GossipNode:
     def snapshot(self, peers: Iterable[int] | None = None) -> dict[int, Tensor]:
         """Newest parameters of every agent (of ``peers``) whose mailbox can be read, and own ones.
 
-        Float32[P] each. Reading disturbs nobody, but takes a copy per agent: for measurements,
-        not for every update. Empty but for the own ones where messages are not parameters
-        (push-sum).
+        Float32[P] each, on the CPU. Reading disturbs nobody, but takes a copy per agent: for
+        measurements, not for every update. Empty but for the own ones where messages are not
+        parameters (push-sum).
         """
-        found = {self.rank: self._vector.detach().cpu().clone()}
+        found = {self.rank: self._vector.detach().to("cpu", copy=True)}
         if peers is None:
             peers = range(self.topology.agents)
         for peer in peers if self._mixer.needs_all else ():
@@ -301,7 +301,7 @@ class GossipNode:
                 with contextlib.suppress(Refused):
                     latest = self.transport.latest(peer)
                     if latest is not None:
-                        found[peer] = self._wire.decode(latest[1]).clone()
+                        found[peer] = self._wire.decode(latest[1]).to("cpu", copy=True)
         return found
 
     def state_dict(self) -> dict[str, int]:
@@ -381,7 +381,7 @@ class GossipNode:
     def _require_trust(self, peer: int, vector: Tensor, silence: float) -> None:
         if self._trust is None or not self._mixer.needs_all:
             return
-        distance = distance_between(vector, self._mixer.host)
+        distance = distance_between(vector, self._mixer.staged)
         if not self._trust.accepts(peer, distance, silence):
             raise Refused(Refusal.DISTANCE)
 

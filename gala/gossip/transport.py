@@ -25,7 +25,7 @@ class Transport(Protocol):
         ...
 
     def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
-        """Put ``payload`` (Uint8[B] on the CPU, sealed by ``header``) where the others see it.
+        """Put ``payload`` (Uint8[B], sealed by ``header``) where the others see it.
 
         Args:
             header: of the message.

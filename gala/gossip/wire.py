@@ -18,6 +18,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+CPU = torch.device("cpu")
+
 BLOCK = 256
 """Parameters that share one scale in int8."""
 
@@ -34,7 +36,7 @@ class Wire(Protocol):
     payload_bytes: int
 
     def encode(self, vector: Tensor) -> Tensor:
-        """Uint8[B] of a contiguous vector on the CPU; valid until the next call."""
+        """Uint8[B] of a contiguous vector where messages lie; valid until the next call."""
         ...
 
     def decode(self, payload: Tensor) -> Tensor:
@@ -64,9 +66,9 @@ class BFloat16:
 
     code = 1
 
-    def __init__(self, parameters: int) -> None:
+    def __init__(self, parameters: int, place: torch.device = CPU) -> None:
         self.payload_bytes = parameters * 2
-        self._out = torch.empty(parameters, dtype=torch.bfloat16)
+        self._out = torch.empty(parameters, dtype=torch.bfloat16, device=place)
 
     def encode(self, vector: Tensor) -> Tensor:
         """See :class:`Wire`."""
@@ -82,13 +84,13 @@ class Int8:
 
     code = 2
 
-    def __init__(self, parameters: int) -> None:
+    def __init__(self, parameters: int, place: torch.device = CPU) -> None:
         self._parameters = parameters
         self._blocks = -(-parameters // BLOCK)
         self._scale_bytes = self._blocks * 4
         self.payload_bytes = self._scale_bytes + self._blocks * BLOCK
-        self._out = torch.empty(self.payload_bytes, dtype=torch.uint8)
-        self._padded = torch.zeros(self._blocks, BLOCK)
+        self._out = torch.empty(self.payload_bytes, dtype=torch.uint8, device=place)
+        self._padded = torch.zeros(self._blocks, BLOCK, device=place)
 
     def encode(self, vector: Tensor) -> Tensor:
         """See :class:`Wire`."""
@@ -111,10 +113,10 @@ class Int8:
         return scales, values
 
 
-def wire_format(name: str, parameters: int) -> Wire:
-    """The format ``name`` for vectors of ``parameters`` elements."""
+def wire_format(name: str, parameters: int, place: torch.device = CPU) -> Wire:
+    """The format ``name`` for vectors of ``parameters`` elements, with messages at ``place``."""
     if name == "bfloat16":
-        return BFloat16(parameters)
+        return BFloat16(parameters, place)
     if name == "int8":
-        return Int8(parameters)
+        return Int8(parameters, place)
     return Exact(parameters, {"float32": torch.float32, "float64": torch.float64}[name])

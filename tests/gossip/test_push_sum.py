@@ -79,7 +79,7 @@ def test_a_joiner_becomes_what_its_neighbour_is() -> None:
     assert joiner.adopt(0, first) is False, "a sum of the past says nothing of the present"
     assert joiner.adopt(0, first) is False, "nothing was added"
     assert joiner.adopt(0, second) is True
-    torch.testing.assert_close(joiner.host, torch.tensor([4.0, 8.0]))
+    torch.testing.assert_close(joiner.staged, torch.tensor([4.0, 8.0]))
 
 
 def test_shares_from_before_a_meeting_are_not_taken() -> None:
