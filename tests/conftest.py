@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent / "fakes"))  # devices that need no device
 
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("gala", deadline=None)

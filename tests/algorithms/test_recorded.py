@@ -1,0 +1,159 @@
+"""Updates that are recorded and replayed late are those of the CPU, bit for bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from late_queue import LateLane
+from torch import Tensor
+
+from gala.algorithms.a2c import A2C, statistics
+from gala.algorithms.optimizers import build_optimizer
+from gala.config import A2CConfig, NetworkConfig
+from gala.flat import FlatParameters
+from gala.lane import Direct, Lane
+from gala.networks import build_policy
+from gala.networks.precision import ComputePolicy
+from gala.rollouts import Rollout
+
+T, B, UPDATES = 3, 4, 6
+IMAGES = gymnasium.spaces.Box(0, 255, (4, 36, 36), np.uint8)
+VECTORS = gymnasium.spaces.Box(-1, 1, (5,), np.float32)
+SIX = gymnasium.spaces.Discrete(6)
+TORQUE = gymnasium.spaces.Box(-2, 2, (3,), np.float32)
+
+
+def agent(
+    lane: Lane, spaces: tuple[Any, Any], dtype: torch.dtype, **changes: Any
+) -> tuple[A2C, FlatParameters, ComputePolicy]:
+    policy = build_policy(*spaces, NetworkConfig(filters=(8, 8, 8), hidden=(16,)), seed=1)
+    flat = FlatParameters(policy)
+    compute = ComputePolicy(policy, flat, dtype)
+    config = A2CConfig(lr_schedule="linear", **changes)
+    return A2C(config, flat, compute, lr=0.01, lane=lane), flat, compute
+
+
+def empty_rollout(spaces: tuple[Any, Any], compute: ComputePolicy) -> Rollout:
+    space, shape = spaces[0], (T, B)
+    return Rollout(
+        obs=torch.zeros((T + 1, B, *space.shape), dtype=torch.from_numpy(space.sample()).dtype),
+        action=compute.module.head.buffer(*shape),
+        reward=torch.zeros(shape),
+        discount=torch.zeros(shape),
+        value=torch.zeros(shape),
+        next_value=torch.zeros(shape),
+        cut=torch.zeros(shape, dtype=torch.bool),
+        valid=torch.zeros(shape, dtype=torch.bool),
+    )
+
+
+def play(rollout: Rollout, seed: int) -> None:
+    """Other numbers into the same tensors."""
+    g = torch.Generator().manual_seed(seed)
+    obs, action = rollout.obs, rollout.action
+    if obs.dtype == torch.uint8:
+        obs.random_(0, 256, generator=g)
+    else:
+        obs.normal_(generator=g)
+    if action.dtype == torch.int64:
+        action.random_(0, 6, generator=g)
+    else:
+        action.normal_(generator=g)
+    for each in (rollout.reward, rollout.value, rollout.next_value):
+        each.normal_(generator=g)
+    rollout.discount.fill_(0.9)
+    rollout.cut.random_(0, 2, generator=g)
+    rollout.valid.copy_(torch.rand((T, B), generator=g) < 0.8)
+
+
+def learn(
+    lane: Lane, spaces: tuple[Any, Any], dtype: torch.dtype, **changes: Any
+) -> tuple[list[Tensor], list[dict[str, float]]]:
+    """Parameters and statistics after each update."""
+    algorithm, flat, compute = agent(lane, spaces, dtype, **changes)
+    rollout = empty_rollout(spaces, compute)
+    parameters, said = [], []
+    for k in range(UPDATES):
+        play(rollout, seed=k)
+        algorithm.schedule(k / UPDATES)
+        losses = algorithm.update(rollout, lambda gradient: None)
+        if isinstance(lane, LateLane):
+            lane.queue.drain()
+        parameters.append(flat.data.clone())
+        said.append(statistics(losses))
+    return parameters, said
+
+
+CASES: dict[str, tuple[tuple[Any, Any], torch.dtype, dict[str, Any]]] = {
+    "images": ((IMAGES, SIX), torch.float32, {}),
+    "images, bfloat16": ((IMAGES, SIX), torch.bfloat16, {}),
+    "vectors, adam": ((VECTORS, SIX), torch.float32, {"optimizer": "adam"}),
+    "torques, normalised": ((VECTORS, TORQUE), torch.float32, {"normalize_advantage": True}),
+    "unclipped": ((VECTORS, SIX), torch.float32, {"max_grad_norm": None, "gae_lambda": 0.9}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("warm_up", [0, 2])
+def test_recorded_updates_are_the_same_bit_for_bit(name: str, warm_up: int) -> None:
+    spaces, dtype, changes = CASES[name]
+    expected, numbers = learn(Direct(), spaces, dtype, **changes)
+    lane = LateLane(warm_up)
+    found, again = learn(lane, spaces, dtype, **changes)
+    for k, (theirs, ours) in enumerate(zip(expected, found, strict=True)):
+        assert torch.equal(theirs, ours), f"update {k}"
+    assert numbers == again
+    assert lane.queue.recordings == 2, "gradient and step, once each"
+    assert not torch.equal(found[0], found[-1])
+
+
+def test_a_baked_in_rate_would_have_been_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lane whose numbers are plain floats: what every optimizer does if left alone."""
+    expected, _ = learn(Direct(), (VECTORS, SIX), torch.float32)
+    monkeypatch.setattr(LateLane, "number", lambda self: Direct().number())
+    found, _ = learn(LateLane(), (VECTORS, SIX), torch.float32)
+    assert torch.equal(expected[0], found[0]) and not torch.equal(expected[1], found[1])
+
+
+def test_the_reduced_gradient_is_the_one_that_is_used() -> None:
+    """Between the two recordings, after the work of the first."""
+    results = []
+    for lane in (Direct(), LateLane()):
+        algorithm, flat, compute = agent(lane, (VECTORS, SIX), torch.float32)
+        rollout = empty_rollout((VECTORS, SIX), compute)
+        host = torch.zeros_like(flat.data)
+
+        def halve(gradient: Tensor, lane: Lane = lane, host: Tensor = host) -> None:
+            host.copy_(lane.download(gradient)).mul_(0.5)  # as allreduce does it
+            lane.upload(host, gradient)
+
+        for k in range(3):
+            play(rollout, seed=k)
+            algorithm.update(rollout, halve)
+            lane.download(flat.data)
+        results.append(flat.data.clone())
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "adam"])
+def test_steps_with_numbers_on_the_device_round_alike(name: str) -> None:
+    config = A2CConfig(optimizer=name)  # type: ignore[arg-type]
+    results = []
+    for lane in (Direct(), LateLane()):
+        flat = FlatParameters(torch.nn.Linear(70, 50))
+        g = torch.Generator().manual_seed(0)
+        flat.data.normal_(generator=g)
+        optimizer = build_optimizer(config, flat, 1e-3, lane)
+        for k in range(10):
+            flat.grad.normal_(generator=g)
+            optimizer.lr = 1e-3 / (k + 1)
+            optimizer.advance()
+            if isinstance(lane, LateLane):
+                lane.queue.drain()
+            optimizer.apply()
+        results.append(flat.data.clone())
+    assert torch.equal(*results)

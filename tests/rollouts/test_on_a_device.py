@@ -1,0 +1,151 @@
+"""Rollouts on a device that is late: the same numbers, in as few transfers as can be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from late_queue import LateLane
+from torch import Tensor
+
+from gala.algorithms.a2c import A2C
+from gala.config import A2CConfig, NetworkConfig
+from gala.envs.step import Step
+from gala.flat import FlatParameters
+from gala.lane import Direct, Lane
+from gala.networks import build_policy
+from gala.networks.precision import ComputePolicy
+from gala.rollouts import Collector, Rollout
+
+T, B, ROLLOUTS = 4, 3, 5
+PIXELS = (4, 36, 36)
+
+
+class Noise:
+    """Pictures that depend on all actions so far, in a buffer that is used again and again."""
+
+    num_envs, frames_per_step, restorable = B, 1, False
+    observation_space = gymnasium.spaces.Box(0, 255, PIXELS, np.uint8)
+    action_space = gymnasium.spaces.Discrete(6)
+
+    def __init__(self) -> None:
+        self._buffer = np.zeros((B, *PIXELS), np.uint8)
+        self._state = 1
+
+    def _draw(self) -> np.random.Generator:
+        random = np.random.default_rng(self._state)
+        self._buffer[:] = random.integers(0, 256, self._buffer.shape)
+        return random
+
+    def reset(self) -> np.ndarray:
+        self._draw()
+        return self._buffer
+
+    def send(self, actions: np.ndarray) -> None:
+        self._buffer[:] = 77  # what was handed out is void from here on
+        self._state = hash((self._state, *actions.tolist())) % 2**31
+
+    def recv(self) -> Step:
+        random = self._draw()
+        terminated = random.random(B) < 0.2
+        truncated = ~terminated & (random.random(B) < 0.2)
+        return Step(
+            obs=self._buffer,
+            reward=random.standard_normal(B).astype(np.float32),
+            terminated=terminated,
+            truncated=truncated,
+            valid=random.random(B) < 0.8,
+            final_obs=255 - self._buffer if truncated.any() else None,
+            episodes=[],
+        )
+
+    def close(self) -> None: ...
+
+
+FIELDS = tuple(Rollout.__slots__)
+
+
+def train(lane: Lane, dtype: torch.dtype) -> tuple[list[dict[str, Tensor]], list[Tensor], Any]:
+    """Rollouts and parameters, update by update."""
+    env = Noise()
+    network = NetworkConfig(filters=(8, 8, 8), hidden=(16,))
+    policy = build_policy(env.observation_space, env.action_space, network, seed=1)
+    flat = FlatParameters(policy)
+    compute = ComputePolicy(policy, flat, dtype)
+    collector = Collector(
+        env,  # type: ignore[arg-type]
+        lambda obs: compute.module(obs),
+        policy.head,
+        n_step=T,
+        gamma=0.9,
+        reward_clip=False,
+        generator=torch.Generator().manual_seed(3),
+        lane=lane,
+    )
+    algorithm = A2C(A2CConfig(), flat, compute, lr=0.05, lane=lane)
+    rollouts, parameters = [], []
+    for _ in range(ROLLOUTS):
+        rollout = collector.collect()
+        algorithm.update(rollout)
+        lane.download(flat.data)
+        rollouts.append({name: getattr(rollout, name).clone() for name in FIELDS})
+        parameters.append(flat.data.clone())
+    return rollouts, parameters, collector
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("warm_up", [0, 2])
+def test_a_late_device_collects_and_learns_the_same(dtype: torch.dtype, warm_up: int) -> None:
+    rollouts, parameters, _ = train(Direct(), dtype)
+    found, others, _ = train(LateLane(warm_up), dtype)
+    for k in range(ROLLOUTS):
+        for name in FIELDS:
+            assert torch.equal(rollouts[k][name], found[k][name]), f"rollout {k}: {name}"
+        assert torch.equal(parameters[k], others[k]), f"update {k}"
+    ended = torch.stack([each["cut"] for each in rollouts])
+    assert bool(ended.any()) and not bool(ended.all()), "something must have happened"
+    actions = torch.stack([each["action"] for each in rollouts])
+    assert len(actions.unique()) > 3
+
+
+def test_observations_go_up_once_and_the_rest_in_one_piece() -> None:
+    lane = LateLane()
+    queue = lane.queue
+    _, _, collector = train(lane, torch.float32)
+    collector._value_final = lambda: None  # type: ignore[method-assign]
+    queue.copied.clear()
+    waits = queue.waits
+    steps: list[Step] = []
+    receive = collector.env.recv
+
+    def recv() -> Step:
+        step = receive()
+        step.final_obs = None
+        steps.append(step)
+        return step
+
+    collector.env.recv = recv  # type: ignore[method-assign]
+    collector.collect()
+    picture = B * int(np.prod(PIXELS))
+    assert queue.copied == [B * 8, picture] * T + [T * B * 15]
+    assert queue.waits - waits <= T, "one wait a step: for the actions"
+
+
+def test_the_rollout_lies_still() -> None:
+    """What is recorded works on these addresses for life."""
+    _, _, collector = train(LateLane(), torch.float32)
+    places = [getattr(collector.collect(), name).data_ptr() for name in FIELDS]
+    assert places == [getattr(collector.collect(), name).data_ptr() for name in FIELDS]
+
+
+def test_a_state_is_of_the_cpu_and_of_its_own() -> None:
+    collector = train(Direct(), torch.float32)[2]
+    collector.env.restorable = True
+    collector.env.state_dict = dict
+    state = collector.state_dict()
+    before = state["obs"].clone()
+    collector.collect()
+    assert state["obs"].device.type == "cpu" and torch.equal(state["obs"], before)
