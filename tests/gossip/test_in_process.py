@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from fake_transport import identity
+from torch import Tensor
 
+from gala.config import FaultsConfig
 from gala.errors import UserError
 from gala.gossip import message
-from gala.gossip.connecting import Connection, connect
+from gala.gossip.connecting import Connection, connect, place_of_messages
 from gala.gossip.in_process import Crowd, InProcessTransport
 from gala.gossip.membership import PeerState
 from gala.gossip.message import Header, Refusal, Refused
@@ -50,6 +53,61 @@ def test_a_message_is_a_copy_and_the_newest_wins() -> None:
     assert a.acknowledged(1) == 3
     a.close()
     assert b.state(0) is PeerState.LEFT
+
+
+class Streams:
+    """A handover whose moments are counted; reading before the moment has come is noted."""
+
+    def __init__(self) -> None:
+        self.moments: dict[int, int] = {}
+        self.reads: list[tuple[float, int]] = []
+
+    def written(self, tensor: Tensor) -> int:
+        self.moments[tensor.data_ptr()] = len(self.moments) + 1
+        return len(self.moments)
+
+    def read(self, tensor: Tensor, moment: Any) -> None:
+        assert self.moments[tensor.data_ptr()] == moment, "the moment of another message"
+        self.reads.append((float(tensor.view(torch.float32)[0]), moment))
+
+
+def test_agents_on_one_device_read_after_the_moment_of_writing() -> None:
+    streams = Streams()
+    crowd = Crowd((0, 1), streams)
+    a, b = box(0, crowd), box(1, crowd)
+    kept = []
+    for version in (1, 2, 3):
+        publish(a, 0, version, float(version))
+        kept.append(b.latest(0))
+    assert streams.reads == [(1.0, 1), (2.0, 2), (3.0, 3)]
+    assert all(found is not None for found in kept)
+    with pytest.raises(Refused):
+        box(1, crowd, layout="ab" * 8).latest(0)
+    assert len(streams.reads) == 3, "what is refused by its header is not touched"
+
+
+def test_what_lies_on_a_device_carries_no_checksum_but_a_size() -> None:
+    payload = torch.empty(24, dtype=torch.uint8, device="meta")
+    header = Header(identity=identity(), rank=0, version=1, update=1, step=1, time=1.0)
+    header = message.sealed(header, payload)
+    assert (header.checksum, header.payload_bytes) == (0, 24)
+    message.verify(header, payload)
+    with pytest.raises(Refused) as refused:
+        message.verify(header, payload[:16])
+    assert refused.value.reason is Refusal.SIZE
+    with pytest.raises(Refused):  # on the CPU 0 is a sum like any other
+        message.verify(header, torch.ones(24, dtype=torch.uint8))
+
+
+def test_messages_lie_on_the_device_only_where_all_share_it_and_nothing_breaks_them() -> None:
+    device, cpu, faults = torch.device("meta"), torch.device("cpu"), FaultsConfig()
+    all_here, shared = Crowd((0, 1), Streams()), Crowd((0, 1), None)
+    assert place_of_messages(all_here, 2, faults, device) == device
+    assert place_of_messages(all_here, 2, replace(faults, slowdown=3.0), device) == device
+    assert place_of_messages(all_here, 4, faults, device) == cpu, "two more are elsewhere"
+    assert place_of_messages(shared, 2, faults, device) == cpu
+    broken = replace(faults, corrupt=0.1, agents=(1,))
+    assert place_of_messages(all_here, 2, broken, device) == cpu, "equally on all agents"
 
 
 def test_strangers_are_refused() -> None:

@@ -1,0 +1,216 @@
+"""The CUDA side: what torch must offer and, on a GPU, that it does what the CPU does."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gala.algorithms.a2c import A2C
+from gala.config import A2CConfig
+from gala.cuda_queue import CudaHandover, CudaQueue
+from gala.flat import FlatParameters
+from gala.gossip import message
+from gala.gossip.in_process import Crowd, InProcessTransport
+from gala.gossip.message import Header, Identity
+from gala.lane import Direct, Lane, Queued, handover_on, lane_on
+from gala.networks.heads import CategoricalHead
+from gala.networks.policy import Policy
+from gala.networks.precision import ComputePolicy
+from gala.networks.trunks import MLP
+from gala.rollouts import Rollout
+
+T, B, N, ACTIONS = 3, 8, 4, 3
+
+
+def test_torch_still_offers_what_is_asked_of_it() -> None:
+    offered = inspect.signature(torch.cuda.graph.__init__).parameters
+    assert {"stream", "capture_error_mode"} <= set(offered)
+    assert {"thread_local"} <= set(torch.cuda.graph.__doc__.split('"'))
+    assert "blocking" in inspect.signature(torch.cuda.Event.__new__).parameters
+    for kind, names in (
+        (torch.cuda.CUDAGraph, ("replay",)),
+        (torch.cuda.Stream, ("wait_event", "wait_stream")),
+        (torch.Tensor, ("record_stream",)),
+    ):
+        assert all(callable(getattr(kind, name, None)) for name in names), kind
+
+
+def test_what_the_cpu_wrote_needs_no_handover() -> None:
+    assert handover_on(torch.device("cpu")) is None
+    x = torch.ones(2)
+    assert CudaHandover().written(x) is None
+    CudaHandover().read(x, None)
+
+
+# -- on a GPU
+
+gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="NO CUDA DEVICE: streams, graphs and handover on a GPU go untested",
+)
+
+
+def on_gpu() -> Lane:
+    return lane_on(torch.device("cuda", 0))
+
+
+def learner(lane: Lane) -> tuple[A2C, FlatParameters, Policy]:
+    g = torch.Generator().manual_seed(0)
+    actor, critic = MLP(N, (16,), g), MLP(N, (16,), g)
+    policy = Policy(actor, critic, 16, CategoricalHead(ACTIONS), g).to(lane.device)
+    flat = FlatParameters(policy)
+    compute = ComputePolicy(policy, flat, torch.float32)
+    return A2C(A2CConfig(), flat, compute, lr=0.01, lane=lane), flat, policy
+
+
+def numbers(seed: int) -> dict[str, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return {
+        "obs": torch.randn(T + 1, B, N, generator=g),
+        "action": torch.randint(0, ACTIONS, (T, B), generator=g),
+        "reward": torch.randn(T, B, generator=g),
+        "discount": torch.full((T, B), 0.9),
+        "value": torch.randn(T, B, generator=g),
+        "next_value": torch.randn(T, B, generator=g),
+        "cut": torch.rand(T, B, generator=g) < 0.1,
+        "valid": torch.rand(T, B, generator=g) < 0.9,
+    }
+
+
+def learn(lane: Lane, updates: int = 8) -> Tensor:
+    with lane.current():
+        algorithm, flat, _ = learner(lane)
+        rollout = Rollout(**{name: x.to(lane.device) for name, x in numbers(0).items()})
+        for k in range(updates):
+            for name, x in numbers(k).items():
+                lane.upload(x, getattr(rollout, name))
+            algorithm.schedule(k / updates)
+            algorithm.update(rollout, lambda gradient: None)
+        return lane.download(flat.data).clone()
+
+
+@gpu
+def test_recorded_updates_are_those_of_the_cpu() -> None:
+    torch.testing.assert_close(learn(on_gpu()), learn(Direct()), rtol=1e-3, atol=1e-5)
+
+
+@gpu
+def test_recorded_updates_are_those_that_are_not_recorded() -> None:
+    lane = on_gpu()
+    lane.captured = lambda function, generator=None: function  # type: ignore[method-assign]
+    torch.testing.assert_close(learn(on_gpu()), learn(lane), rtol=1e-5, atol=1e-6)
+
+
+@gpu
+def test_a_recording_draws_the_numbers_that_would_have_been_drawn() -> None:
+    drawn = []
+    for recorded in (True, False):
+        lane = on_gpu()
+        g = torch.Generator(lane.device).manual_seed(5)
+        noise = torch.zeros(100, device=lane.device)
+
+        def draw(noise: Tensor = noise, g: torch.Generator = g) -> None:
+            noise.exponential_(generator=g)
+
+        with lane.current():
+            act = lane.captured(draw, g) if recorded else draw
+            found = []
+            for _ in range(7):
+                act()
+                found.append(lane.download(noise).clone())
+        drawn.append(torch.stack(found))
+        assert len(drawn[-1][:, 0].unique()) == 7
+    assert torch.equal(*drawn)
+
+
+@gpu
+def test_threads_record_and_replay_beside_one_another() -> None:
+    expected = learn(on_gpu(), 30)
+    found: list[Any] = []
+
+    def work() -> None:
+        try:
+            found.append(learn(on_gpu(), 30))
+        except Exception as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(100)
+    assert len(found) == 8
+    for each in found:
+        assert isinstance(each, Tensor), each
+        torch.testing.assert_close(each, expected, rtol=1e-4, atol=1e-6)
+
+
+@gpu
+def test_buffers_are_page_locked_and_rest_until_they_are_through() -> None:
+    lane = on_gpu()
+    assert isinstance(lane, Queued)
+    source, target = torch.zeros(2**22), torch.zeros(20, 2**22, device=lane.device)
+    with lane.current():
+        for k in range(20):
+            source.fill_(k)
+            lane.upload(source, target[k])
+        found = lane.download(target[:, -1].contiguous())
+    assert found.tolist() == list(range(20)) and found.is_pinned()
+
+
+@gpu
+def test_a_message_is_read_when_it_is_written_and_its_memory_stays_its_own() -> None:
+    device = torch.device("cuda", 0)
+    crowd = Crowd((0, 1), handover_on(device))
+    who = Identity(run="00" * 8, topology="11" * 8, layout="22" * 8)
+    boxes = [InProcessTransport(rank=rank, crowd=crowd, identity=who) for rank in (0, 1)]
+    size = 2**24
+    wrong: list[str] = []
+    written, done = threading.Event(), threading.Event()
+
+    def publish() -> None:
+        with CudaQueue(device).current():
+            vector = torch.zeros(size, device=device)
+            for version in range(1, 200):
+                vector.fill_(version)
+                payload = vector.view(torch.uint8)
+                header = Header(identity=who, rank=0, version=version, update=1, step=1, time=1.0)
+                boxes[0].publish(message.sealed(header, payload), payload)
+                written.set()
+        done.set()
+
+    def read() -> None:
+        written.wait(60)
+        with CudaQueue(device).current():
+            while not done.is_set():
+                found = boxes[1].latest(0)
+                assert found is not None
+                vector = found[1].view(torch.float32)
+                low, high = float(vector.min()), float(vector.max())
+                if not low == high == found[0].version:
+                    wrong.append(f"{low} to {high} in version {found[0].version}")
+
+    threads = [threading.Thread(target=each) for each in (publish, read)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(100)
+    assert wrong == [] and done.is_set()
+
+
+@gpu
+def test_convolutions_in_bfloat16_are_recorded() -> None:
+    lane = on_gpu()
+    conv = nn.Conv2d(4, 8, 3).to(lane.device, torch.bfloat16)
+    pictures = torch.zeros(2, 4, 9, 9, dtype=torch.uint8, device=lane.device)
+    with lane.current(), torch.no_grad():
+        look = lane.captured(lambda: conv(pictures.to(torch.bfloat16)))
+        for k in range(6):
+            lane.upload(torch.full(pictures.shape, k, dtype=torch.uint8), pictures)
+            found = lane.download(look()).clone()
+            torch.testing.assert_close(found, conv(pictures.to(torch.bfloat16)).cpu())
