@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,8 +68,15 @@ CASES = (
 QUICK = CASES[:2]
 
 
-def measure(case: Case, seconds: float) -> Measurement:
+def measure(
+    case: Case, seconds: float, beside: AbstractContextManager[object] | None = None
+) -> Measurement:
     """Train for ``seconds`` after a warm-up, with everything on that a run has on.
+
+    Args:
+        case: what to run.
+        seconds: of the measured time.
+        beside: entered for that time, to measure something else.
 
     Raises:
         UserError: the run did not come to train.
@@ -80,9 +88,10 @@ def measure(case: Case, seconds: float) -> Measurement:
         try:
             run.wait_until(run.all_train)
             run.watch(WARM_UP_S)
-            start = time.time()
-            run.watch(seconds)
-            end = time.time()
+            with beside or nullcontext():
+                start = time.time()
+                run.watch(seconds)
+                end = time.time()
             memory = [peak_mb(run.pid(rank)) for rank in range(case.agents)]
         except RuntimeError:
             raise UserError(f"{case.name}: {run.last_words()}") from None

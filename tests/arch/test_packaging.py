@@ -19,6 +19,7 @@ import gala
 # Distribution that provides an import, where the names differ.
 PROVIDED_BY = {"yaml": "pyyaml", "ale_py": "ale-py", "stable_baselines3": "stable-baselines3"}
 PROVIDED_BY |= {"imageio_ffmpeg": "imageio-ffmpeg", "Box2D": "box2d", "pkg_resources": "setuptools"}
+PROVIDED_BY |= {"pynvml": "nvidia-ml-py"}
 
 
 @pytest.fixture(scope="module")
