@@ -280,7 +280,7 @@ class Config:
     threads: Positive | None = None
     """Threads per agent for simulators and network; null: cores // agents of this host."""
     device: str = "auto"
-    """auto: cuda:(local rank % devices) when there is one, else cpu."""
+    """auto: cuda:(process of this host % devices) when there is one, else cpu."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data of the whole tree: dicts, lists, str, int, float, bool, None."""

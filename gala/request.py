@@ -84,6 +84,10 @@ def read_request(
         config = from_document(load_yaml(experiment), options)
     else:
         config = from_document(parse_yaml("{}", "command line"), options)
+    if config.coupling == "allreduce" and k > 1:
+        raise UserError(
+            "allreduce needs a process for each agent", field="--agents-per-process", hint="1"
+        )
     topology = load_topology(config.topology, agents)
     _require_steerable(config, topology)
     folder = resume if resume is not None else launch.get("run_dir")

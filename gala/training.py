@@ -165,14 +165,18 @@ def make_learner(config: Config, launch: Launch, threads: int) -> tuple[VectorEn
 
 
 def choose_device(name: str, launch: Launch) -> torch.device:
-    """``auto``: the CUDA device ``local_rank % count`` when there is one, else the CPU.
+    """``auto``: processes are dealt out over the CUDA devices if there are any, else the CPU.
+
+    Returns:
+        A CUDA device with its index, as its tensors name it.
 
     Raises:
         UserError: there is no such device.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return torch.device("cuda", launch.local_rank % count) if count else torch.device("cpu")
+        process = launch.local_rank // len(launch.crowd)
+        return torch.device("cuda", process % count) if count else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -185,7 +189,7 @@ def choose_device(name: str, launch: Launch) -> torch.device:
         )
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"{device.type} is not supported", field="device", hint="auto, cpu, cuda")
-    return device
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 def opening_block(setting: Setting, parameters: int, frames_per_step: int) -> list[str]:

@@ -47,6 +47,12 @@ def test_bad_options(
     assert not (tmp_path / "run").exists()
 
 
+def test_allreduce_is_between_processes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = experiment(tmp_path, total_steps=100)
+    line = complaint(capsys, path, "--coupling", "allreduce", "--agents-per-process", 2)
+    assert "--agents-per-process: allreduce needs a process for each agent" in line
+
+
 def test_malformed_yaml_names_file_and_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
