@@ -157,3 +157,16 @@ def test_steps_with_numbers_on_the_device_round_alike(name: str) -> None:
             optimizer.apply()
         results.append(flat.data.clone())
     assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("warm_up", [0, 9])
+def test_the_copy_that_computes_follows_each_step(warm_up: int) -> None:
+    lane = LateLane(warm_up)
+    algorithm, flat, compute = agent(lane, (IMAGES, SIX), torch.bfloat16)
+    rollout = empty_rollout((IMAGES, SIX), compute)
+    for k in range(3):
+        play(rollout, seed=k)
+        algorithm.update(rollout)
+        lane.queue.drain()
+        trunk = torch.cat([p.detach().flatten() for p in compute.module.actor.parameters()])
+        assert torch.equal(trunk, flat.data[: len(trunk)].to(torch.bfloat16)), f"update {k}"
