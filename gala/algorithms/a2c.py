@@ -84,7 +84,7 @@ class A2C:
             deviation = (weight * (advantage - mean).square()).sum().sqrt()
             advantage = (advantage - mean) / (deviation + 1e-8)
 
-        dist, value = self._compute.module(rollout.obs[:-1].flatten(0, 1).to(device))
+        dist, value = self._compute.learn(rollout.obs[:-1].flatten(0, 1).to(device))
         action = rollout.action.flatten(0, 1).to(device)
         policy_loss = -(weight * advantage * head.log_prob(dist, action)).sum()
         value_loss = (weight * (target_flat - value).square()).sum()
@@ -92,7 +92,7 @@ class A2C:
         loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * entropy
 
         self._compute.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         gradient = self._compute.gradient()
         if reduce is not None:
             reduce(gradient)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +14,16 @@ from gala.networks.heads import ActionHead
 
 RECENT_EPISODES = 100
 
-Act = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+class Act(Protocol):
+    """Float[B, K] action distribution and Float[B] value of observations.
+
+    ``row`` is their place in the rollout, None for observations that are only valued.
+    """
+
+    def __call__(self, obs: Tensor, row: int | None = None) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        ...
 
 
 @dataclass(slots=True)
@@ -48,7 +56,7 @@ class Collector:
 
     Args:
         env: the simulators.
-        act: Float[B, K] action distribution and Float[B] value of observations.
+        act: see :class:`Act`.
         head: turns distributions into actions.
         n_step: T.
         gamma: discount per step.
@@ -102,7 +110,7 @@ class Collector:
         r.obs[0].copy_(r.obs[steps])
         self._ended_elsewhere.zero_()
         for t in range(steps):
-            dist, value = self._act(r.obs[t])
+            dist, value = self._act(r.obs[t], t)
             action = self._head.sample(dist, self._generator)
             self.env.send(self._head.to_env(action))
             r.action[t].copy_(action)

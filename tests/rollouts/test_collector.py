@@ -21,6 +21,7 @@ class Scripted:
 
     def __init__(self, steps: list[Step]) -> None:
         self.steps, self.actions = list(steps), []
+        self.rows: list[int | None] = []
         self.place = 0
 
     def reset(self) -> np.ndarray:
@@ -77,10 +78,17 @@ def step(
 
 def collector(steps: list[Step], **options: object) -> tuple[Collector, Scripted]:
     env = Scripted(steps)
+    rows: list[int | None] = []
+
+    def act(x: torch.Tensor, row: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        rows.append(row)
+        return torch.zeros(B, 2), 10 * x[:, 0]
+
+    env.rows = rows
     settings = {"n_step": len(steps), "gamma": 0.5, "reward_clip": False} | options
     made = Collector(
         env,
-        lambda x: (torch.zeros(B, 2), 10 * x[:, 0]),
+        act,
         CategoricalHead(2),
         generator=torch.Generator().manual_seed(0),
         **settings,  # type: ignore[arg-type]
@@ -97,6 +105,7 @@ def test_an_uneventful_rollout() -> None:
     assert r.reward.tolist() == [[0.5, -7], [0, 0]]
     assert bool((r.discount == 0.5).all() and r.valid.all()) and not bool(r.cut.any())
     assert np.array_equal(np.stack(env.actions), r.action.numpy())
+    assert env.rows == [0, 1, None]  # the last observation is valued, and acted on next time
 
 
 def test_the_next_rollout_starts_where_the_last_one_ended() -> None:
