@@ -67,6 +67,7 @@ class Collector:
         returns: raw returns of the newest finished games, at most 100.
         lengths: their lengths in steps.
         episodes: finished games so far.
+        return_sum: of their raw returns.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Collector:
         self.returns: deque[float] = deque(maxlen=RECENT_EPISODES)
         self.lengths: deque[int] = deque(maxlen=RECENT_EPISODES)
         self.episodes = 0
+        self.return_sum = 0.0
         first = torch.from_numpy(env.reset())
         shape = (n_step, env.num_envs)
         self._values = torch.zeros((n_step + 1, env.num_envs))
@@ -141,6 +143,7 @@ class Collector:
             self.returns.append(episode.ret)
             self.lengths.append(episode.length)
             self.episodes += 1
+            self.return_sum += episode.ret
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data and tensors; with ``env.restorable`` a run resumes exactly from it."""
@@ -149,6 +152,7 @@ class Collector:
             "returns": list(self.returns),
             "lengths": list(self.lengths),
             "episodes": self.episodes,
+            "return_sum": self.return_sum,
         }
         if self.env.restorable:
             state |= {"env": self.env.state_dict(), "obs": self._rollout.obs[-1].clone()}
@@ -159,7 +163,7 @@ class Collector:
         self._generator.set_state(state["generator"])
         self.returns.extend(state["returns"])
         self.lengths.extend(state["lengths"])
-        self.episodes = state["episodes"]
+        self.episodes, self.return_sum = state["episodes"], state["return_sum"]
         if self.env.restorable and "env" in state:
             self.env.load_state_dict(state["env"])
             self._rollout.obs[-1].copy_(state["obs"])

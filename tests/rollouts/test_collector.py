@@ -156,6 +156,7 @@ def test_finished_games_are_booked() -> None:
     made, _ = collector(games)
     made.collect()
     assert made.episodes == 120 and len(made.returns) == 100 == len(made.lengths)
+    assert made.return_sum == 0.0
     assert set(made.returns) == {21.0, -21.0} and set(made.lengths) == {900, 700}
 
 
@@ -178,3 +179,4 @@ def test_a_collector_goes_on_from_its_state(restorable: bool) -> None:
     assert torch.equal(found.obs[1:], expected.obs[1:])
     assert torch.equal(found.obs[0], expected.obs[0]) == restorable
     assert list(other.returns) == list(whole.returns) and other.episodes == whole.episodes
+    assert other.return_sum == whole.return_sum == 2 + 3 + 4 + 5 + 6 + 7
