@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,28 +181,38 @@ def gala_rate(row: Row, agents: int, seconds: float) -> float:
                    ).steps_per_second  # fmt: skip
 
 
-def peer_rate(python: Path, driver: str, arguments: Sequence[object], seconds: float) -> float:
-    """Steps per second of a peer, after its first update and a warm-up.
-
-    Raises:
-        RuntimeError: it ended, or did not come to train.
-    """
+@contextlib.contextmanager
+def running_peer(
+    python: Path, driver: str, arguments: Sequence[object]
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A driver's process while it trains, and the file that it writes; ended afterwards."""
     with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "log", "w") as log:
         process = subprocess.Popen(
             [str(python), str(DRIVERS / f"{driver}.py"), *map(str, arguments)],
             stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True,
         )  # fmt: skip
         try:
-            return _watched(process, Tail(Path(log.name)), seconds)
-        except RuntimeError as error:
-            words = [x for x in Path(log.name).read_text().splitlines() if x.strip()]
-            raise RuntimeError(f"{error}: {words[-1] if words else 'it said nothing'}") from None
+            yield process, Path(log.name)
         finally:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError):  # it leads a group of its own
                     os.killpg(process.pid, number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=5)
+
+
+def peer_rate(python: Path, driver: str, arguments: Sequence[object], seconds: float) -> float:
+    """Steps per second of a peer, after its first update and a warm-up.
+
+    Raises:
+        RuntimeError: it ended, or did not come to train.
+    """
+    with running_peer(python, driver, arguments) as (process, log):
+        try:
+            return _watched(process, Tail(log), seconds)
+        except RuntimeError as error:
+            words = [x for x in log.read_text().splitlines() if x.strip()]
+            raise RuntimeError(f"{error}: {words[-1] if words else 'it said nothing'}") from None
 
 
 def _watched(process: subprocess.Popen[bytes], tail: Tail, seconds: float) -> float:

@@ -2,7 +2,7 @@
 
 Run by ../peers.py in an environment of its own:
 
-    python stable_baselines3.py pong|cartpole SIMULATORS dummy|subproc
+    python stable_baselines3.py pong|cartpole SIMULATORS dummy|subproc [SEED]
 """
 
 import json
@@ -23,18 +23,23 @@ ENDLESS = 10**9
 
 
 class Tell(BaseCallback):
-    """Steps of all simulators so far, and when."""
+    """Steps of all simulators so far, and when; mean raw return of the last 100 games."""
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_end(self) -> None:
-        print(json.dumps({"t": time.time(), "steps": self.num_timesteps}), flush=True)
+        games = [each["r"] for each in self.model.ep_info_buffer]  # raw, the newest 100
+        said = {"t": time.time(), "steps": self.num_timesteps, "games": len(games)}
+        if games:
+            said["return"] = sum(games) / len(games)
+        print(json.dumps(said), flush=True)
 
 
 def main() -> None:
     """Train until somebody ends it."""
     game, simulators, workers = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    seed = int(sys.argv[4]) if len(sys.argv) > 4 else 1
     gymnasium.register_envs(ale_py)
     vector = {
         "vec_env_cls": {"dummy": DummyVecEnv, "subproc": SubprocVecEnv}[workers],
@@ -42,7 +47,7 @@ def main() -> None:
     }
     if game == "pong":
         # no sticky actions, 30 no-ops, frame skip 4, episodic life, sign of the reward
-        env = make_atari_env("PongNoFrameskip-v4", n_envs=simulators, seed=1, **vector)
+        env = make_atari_env("PongNoFrameskip-v4", n_envs=simulators, seed=seed, **vector)
         model = A2C(
             "CnnPolicy",
             VecFrameStack(env, n_stack=4),
@@ -50,11 +55,11 @@ def main() -> None:
             vf_coef=0.25,
             policy_kwargs={"optimizer_class": RMSpropTFLike, "optimizer_kwargs": {"eps": 1e-5}},
             device="cpu",
-            seed=1,
+            seed=seed,
         )
     else:
-        env = make_vec_env("CartPole-v1", n_envs=simulators, seed=1, **vector)
-        model = A2C("MlpPolicy", env, ent_coef=0.0, device="cpu", seed=1)
+        env = make_vec_env("CartPole-v1", n_envs=simulators, seed=seed, **vector)
+        model = A2C("MlpPolicy", env, ent_coef=0.0, device="cpu", seed=seed)
     model.learn(ENDLESS, callback=Tell(), log_interval=100)
 
 
