@@ -82,8 +82,8 @@ def farthest(name: str, agents: int, way: Way, seed: int) -> float:
     return float(np.quantile(seen[WARM_UP:], 0.99))
 
 
-def measure_degree(steps: int) -> list[Row]:
-    """All graphs, all ways; nothing is trained, so that ``steps`` do not matter."""
+def measure_degree() -> list[Row]:
+    """All graphs, all ways; nothing is trained."""
     rows = []
     for name, agents in GRAPHS:
         found = {

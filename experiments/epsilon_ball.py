@@ -1,13 +1,12 @@
-"""The figures and tables of docs/epsilon-ball.md, from runs of a few seconds each.
+"""The figures and tables of docs/epsilon-ball.md.
 
-    python experiments/epsilon_ball.py                      everything on CartPole
-    python experiments/epsilon_ball.py --parts steering     one part: bound, staleness, steering,
-                                                            degree (no training, half a minute)
-    python experiments/epsilon_ball.py --pong runs/pong     also the ball of a finished Pong run
-    python experiments/epsilon_ball.py --pong-steps 40000   also Pong at 4, 8, 16 agents, that short
-    python experiments/epsilon_ball.py --pong-from runs/half-way --more 400000
-                                                            also steering on Pong, from that run on
+    python experiments/epsilon_ball.py                      all of them: hours, most of it Pong
+    python experiments/epsilon_ball.py --parts bound        one part: see PARTS
     python experiments/epsilon_ball.py --draw               draw and write again what was measured
+
+Parts on CartPole take minutes, ``degree`` half of one. Two parts need agents that have trained on
+Pong; where the folders are missing, they are trained first: ``--finished`` (runs/pong, the preset)
+and ``--half-way`` (runs/pong-half-way, about as many steps as bring the first goals).
 
 Measurements go to experiments/results/epsilon-ball.json, pictures beside it, tables into the page.
 """
@@ -34,7 +33,13 @@ from recording import RESULTS, ROOT, provenance, records, table, train
 
 PAGE = ROOT / "docs" / "epsilon-ball.md"
 DATA = RESULTS / "epsilon-ball.json"
-PARTS = ("bound", "staleness", "steering", "degree")
+PARTS = ("bound", "staleness", "steering", "degree", "pong", "pong-steering")
+BOUND_STEPS = 150_000
+"""Of four agents; more agents do as many updates each."""
+PONG_STEPS = 40_000
+STALENESS_STEPS = 150_000
+STEERING_STEPS = 300_000
+HALF_WAY_STEPS = 3_000_000
 BLUE, ORANGE, YELLOW, GREEN = "#0072B2", "#D55E00", "#E69F00", "#009E73"
 
 DELAYS_MS = (0, 50, 150, 500)
@@ -57,19 +62,32 @@ PONG_STEERING = {
                  "KL above 0.001")
 }  # fmt: skip
 
+CASES = [
+    (agents, topology, mode)
+    for agents in (4, 8, 16)
+    for topology in ("ring", "exponential")
+    for mode in ("0", "null")
+]
+"""Of the bound; the mode is that of --gossip.max-staleness."""
+
 Row = dict[str, Any]
 
 
 def summary(run: Path, since: float = 0.0) -> Row:
     """The numbers of one finished run, or of its records since a time (unix seconds).
 
-    Distances are those from the second to the last measurement.
+    Distances are those from the second measurement on: before the first, agents that go on from
+    checkpoints have not mixed yet.
     """
     rows = {rank: [r for r in each if r["t"] >= since] for rank, each in records(run).items()}
     last = [each[-1] for each in rows.values()]
-    series = _measurements(rows[0])
-    relative = [r["divergence/relative"] for each in rows.values() for r in _measurements(each)
-                if r.get("divergence/relative") is not None]  # fmt: skip
+    series = _measurements(rows[0])[1:]
+    relative, late = [], []
+    for each in rows.values():
+        start = each[0]["update"] + (each[-1]["update"] - each[0]["update"]) / 10
+        found = [r for r in _measurements(each)[1:] if r.get("divergence/relative") is not None]
+        relative += [r["divergence/relative"] for r in found]
+        late += [r["divergence/relative"] for r in found if r["update"] > start]
     ratios = [r["divergence/epsilon_ratio"] for r in series if r.get("divergence/epsilon_ratio")]
 
     def mean(name: str) -> float | None:
@@ -86,6 +104,7 @@ def summary(run: Path, since: float = 0.0) -> Row:
         "epsilon": mean("divergence/epsilon"),
         "largest_ratio": max(ratios, default=None),
         "relative": max(relative, default=None),
+        "relative_late": max(late, default=None),
         "relative_mean": float(np.mean(relative)) if relative else None,
         "staleness": float(np.mean(staleness)) if staleness else None,
         "updates": updates,
@@ -117,37 +136,40 @@ def run(name: str, *arguments: object) -> Row:
     return found
 
 
-def measure_bound(steps: int) -> list[Row]:
+def measure_bound() -> list[Row]:
     """Ring and exponential at 4, 8 and 16 agents, in lock-step and without any waiting."""
-    rows = []
-    for agents in (4, 8, 16):
-        for topology in ("ring", "exponential"):
-            for mode in ("0", "null"):
-                found = run(
-                    f"{topology} {agents} {mode}", "cartpole", "--agents", agents,
-                    "--topology", topology, "--gossip.max-staleness", mode,
-                    # large crowds need more steps to do as many updates each
-                    "--total-steps", steps * max(agents // 8, 1),
-                    "--divergence.every-s", 0.5, "--log.every-s", 0.25,
-                )  # fmt: skip
-                rows.append({"topology": topology, "agents": agents, "mode": mode, **found})
-    return rows
-
-
-def measure_pong(steps: int) -> list[Row]:
-    """Pong with a simulator per agent: too short to learn, long enough to measure the ball."""
     return [
-        {"topology": topology, "agents": agents, "mode": "null", "steps": steps} | run(
-            f"pong {topology} {agents}", "pong", "--agents", agents, "--topology", topology,
-            "--total-steps", steps, "--env.num-envs", 1, "--divergence.every-s", 2.0,
+        {"topology": topology, "agents": agents, "mode": mode} | run(
+            f"{topology} {agents} {mode}", "cartpole", "--agents", agents,
+            "--topology", topology, "--gossip.max-staleness", mode,
+            "--total-steps", BOUND_STEPS * agents // 4,
+            "--divergence.every-s", 0.5, "--log.every-s", 0.25,
         )
-        for agents in (4, 8, 16)
-        for topology in ("ring", "exponential")
+        for agents, topology, mode in CASES
     ]  # fmt: skip
+
+
+def measure_pong(finished: Path) -> list[Row]:
+    """A whole run, and runs with a simulator per agent: too short to learn, but not to measure."""
+    if not finished.exists():
+        train(finished, "pong", "--agents", 4)
+    meta = json.loads((finished / "topology.json").read_text())
+    whole = {"topology": meta["name"], "agents": meta["agents"], "mode": "null"}
+    rows = [whole | summary(finished)]
+    for agents, topology, mode in CASES:
+        case = {"topology": topology, "agents": agents, "mode": mode, "steps": PONG_STEPS}
+        rows.append(case | run(
+            f"pong {topology} {agents} {mode}", "pong", "--agents", agents,
+            "--topology", topology, "--gossip.max-staleness", mode,
+            "--total-steps", PONG_STEPS, "--env.num-envs", 1, "--divergence.every-s", 2.0,
+        ))  # fmt: skip
+    return rows
 
 
 def measure_pong_steering(half_way: Path, more: int) -> list[Row]:
     """Ways to publish on Pong, each for ``more`` steps from the same half-trained agents."""
+    if not half_way.exists():
+        train(half_way, "pong", "--agents", 4, "--total-steps", HALF_WAY_STEPS)
     before = records(half_way)
     steps = sum(each[-1]["step"] for each in before.values())
     began = float(np.mean([each[-1]["charts/episodic_return"] for each in before.values()]))
@@ -169,25 +191,25 @@ def measure_pong_steering(half_way: Path, more: int) -> list[Row]:
     return rows
 
 
-def measure_staleness(steps: int) -> list[Row]:
+def measure_staleness() -> list[Row]:
     """Messages held up on purpose, 8 agents on a ring, slowed down alike."""
     return [
         {"delay_ms": delay} | run(
             f"delay {delay} ms", "cartpole", "--agents", 8, "--topology", "ring",
             "--faults.delay-ms", delay, "--faults.slowdown", SLOWDOWN,
-            "--total-steps", steps,
+            "--total-steps", STALENESS_STEPS,
             "--divergence.every-s", 0.5, "--log.every-s", 0.25,
         )
         for delay in DELAYS_MS
     ]  # fmt: skip
 
 
-def measure_steering(steps: int, seeds: Sequence[int]) -> list[Row]:
+def measure_steering(seeds: Sequence[int]) -> list[Row]:
     """Bytes and returns of every way to publish, several seeds each."""
     return [
         {"name": name, "seed": seed} | run(
             f"{name}, seed {seed}", "cartpole", "--agents", 4, "--topology", "ring",
-            "--total-steps", steps, "--seed", seed,
+            "--total-steps", STEERING_STEPS, "--seed", seed,
             "--divergence.every-s", 0.5, "--log.every-s", 0.25, *arguments,
         )
         for seed in seeds  # the ways take turns, so that all see the same machine
@@ -213,10 +235,13 @@ def draw_bound(rows: list[Row], pong: list[Row], path: Path) -> None:
     panels = {
         "CartPole, lock-step (proof)": [r for r in rows if r["mode"] == "0"],
         "CartPole, never waiting (model of delays)": [r for r in rows if r["mode"] == "null"],
-        "Pong, never waiting (model of delays)": [r for r in pong if "steps" in r],
+        "Pong, lock-step (proof)": [r for r in pong if r["mode"] == "0"],
+        "Pong, never waiting (model of delays)": [
+            r for r in pong if r["mode"] == "null" and "steps" in r
+        ],
     }
     panels = {title: part for title, part in panels.items() if part}
-    figure, axes = _axes(4.4 * len(panels), len(panels))
+    figure, axes = _axes(3.6 * len(panels), len(panels))
     for axis, (title, part) in zip(np.atleast_1d(axes), panels.items(), strict=True):
         mine = [r for r in part if r["epsilon"] is not None]
         x = np.arange(len(mine))
@@ -272,7 +297,8 @@ def draw_steering(rows: list[Row], path: Path) -> None:
     """Return and distance against messages."""
     figure, axes = _axes(11, 2)
     for axis, key, label in zip(
-        axes, ("return", "relative"), ("return, last 100 games", "largest relative distance"),
+        axes, ("return", "relative_late"),
+        ("return, last 100 games", "largest relative distance after the first tenth"),
         strict=True,
     ):  # fmt: skip
         for number, name in enumerate(STEERING):
@@ -345,20 +371,22 @@ def steering_table(rows: list[Row], pong: list[Row]) -> str:
         whole = np.mean([r["bytes"] for r in groups[0]])
         for group in groups:
             sent = np.mean([r["bytes"] for r in group])
-            relative = [r["relative"] for r in group if r["relative"] is not None]
+            whole_run = [r["relative"] for r in group if r["relative"] is not None]
+            late = [r["relative_late"] for r in group if r["relative_late"] is not None]
             typical = [r["relative_mean"] for r in group if r["relative_mean"]]
             returns = [r["return"] for r in group]
             spread = f" ({min(returns):.0f} to {max(returns):.0f})" if len(returns) > 1 else ""
             cells.append(
                 [
                     game, group[0]["name"], f"{sent / 1e6:,.0f}", f"{100 * sent / whole:.0f} %",
-                    f"{max(relative):.2g}" if relative else "-", f"{np.mean(typical):.2g}",
+                    *(f"{max(each):.2g}" if each else "-" for each in (whole_run, late)),
+                    f"{np.mean(typical):.2g}",
                     f"{np.mean(returns):.{0 if game == 'CartPole' else 1}f}{spread}",
                 ]
             )  # fmt: skip
     made = table(
         ["game", "publish", "MB sent by all", "of always", "largest relative distance",
-         "mean relative distance", "return: mean (range of seeds)"],
+         "after the first tenth", "mean", "return: mean (range of seeds)"],
         cells,
     )  # fmt: skip
     if pong:
@@ -390,10 +418,13 @@ def write_page(data: dict[str, Any]) -> None:
         head, _, rest = text.partition(begin)
         _, _, tail = rest.partition(end)
         facts = data[name]
-        source = f"\nMeasured on {facts['date']} on {facts['machine']}, commit {facts['commit']}"
+        source = (
+            f"\nMeasured on {facts['date']} with `{facts['command']}` on {facts['machine']}, "
+            f"commit {facts['commit']}"
+        )
         other = data.get({"bound": "pong", "steering": "pong-steering"}.get(name, ""), {})
         if "commit" in other:
-            source += f"; Pong: commit {other['commit']}"
+            source += f"; Pong with `{other['command']}`, commit {other['commit']}"
         source += ".\n"
         text = f"{head}{begin}{make()}\n{source}{end}{tail}"
     PAGE.write_text(text)
@@ -401,42 +432,28 @@ def write_page(data: dict[str, Any]) -> None:
 
 def main() -> None:
     """Measure what was asked for, then draw and write everything that is known."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS)
-    parser.add_argument("--steps", type=int, default=300_000, help="of all agents, per run")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of steering")
-    parser.add_argument("--pong", type=Path, help="a finished run of Pong")
-    parser.add_argument("--pong-steps", type=int, help="train Pong for so long, at 4, 8, 16 agents")
-    parser.add_argument("--pong-from", type=Path, help="a half-trained run of Pong, to steer")
-    parser.add_argument("--more", type=int, default=400_000, help="steps from there on")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="of steering")
+    parser.add_argument("--finished", type=Path, default=ROOT / "runs" / "pong")
+    parser.add_argument("--half-way", type=Path, default=ROOT / "runs" / "pong-half-way")
+    parser.add_argument("--more", type=int, default=250_000, help="steps from half-way on")
     parser.add_argument("--draw", action="store_true", help="measure nothing")
     options = parser.parse_args()
-    data = json.loads(DATA.read_text()) if DATA.exists() else {}
     measures = {
         "bound": measure_bound,
         "staleness": measure_staleness,
-        "steering": partial(measure_steering, seeds=options.seeds),
+        "steering": partial(measure_steering, options.seeds),
         "degree": measure_degree,
+        "pong": partial(measure_pong, options.finished),
+        "pong-steering": partial(measure_pong_steering, options.half_way, options.more),
     }
-    for part in options.parts if not options.draw else ():
-        data[part] = provenance() | {"rows": measures[part](options.steps)}
-    pong = data.get("pong", {"rows": []})["rows"]
-    if options.pong is not None:
-        meta = json.loads((options.pong / "topology.json").read_text())
-        row = {"topology": meta["name"], "agents": meta["agents"], "mode": "null"}
-        pong = [r for r in pong if "steps" in r] + [row | summary(options.pong)]
-    if options.pong_steps is not None:
-        fresh = measure_pong(options.pong_steps)
-        pong = [r for r in pong if "steps" not in r] + fresh
-    if pong:
-        measured = options.pong is not None or options.pong_steps is not None
-        facts = provenance() if measured else {k: v for k, v in data["pong"].items() if k != "rows"}
-        data["pong"] = facts | {"rows": sorted(pong, key=lambda r: (r["agents"], "steps" in r))}
-    if options.pong_from is not None:
-        found = measure_pong_steering(options.pong_from, options.more)
-        data["pong-steering"] = provenance() | {"rows": found}
+    data = json.loads(DATA.read_text()) if DATA.exists() else {}
     RESULTS.mkdir(exist_ok=True)
-    DATA.write_text(json.dumps(data, indent=1) + "\n")
+    for part in () if options.draw else options.parts:
+        facts = provenance()
+        data[part] = facts | {"rows": measures[part]()}
+        DATA.write_text(json.dumps(data, indent=1) + "\n")  # hours of work are not lost
     draws = {
         "bound": partial(draw_bound, pong=data.get("pong", {}).get("rows", [])),
         "staleness": draw_staleness,

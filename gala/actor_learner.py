@@ -105,7 +105,7 @@ class ActorLearner:
         policy = policy.to(setting.device)
         self.flat = FlatParameters(policy)
         dtype = choose_precision(config.network.precision, policy, setting.device)
-        self.compute = ComputePolicy(policy, self.flat, dtype)
+        self.compute = ComputePolicy(policy, self.flat, dtype, n_step=config.a2c.n_step)
         self.collector = Collector(
             env,
             self._act,
@@ -247,9 +247,8 @@ class ActorLearner:
         self.collector.env.close()
         self.observer.close()
 
-    def _act(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        dist, value = self.compute.module(obs.to(self.setting.device))
-        return dist, value
+    def _act(self, obs: Tensor, row: int | None = None) -> tuple[Tensor, Tensor]:
+        return self.compute.act(obs.to(self.setting.device), row)
 
     def _last_update(self) -> int:
         """The update after which to stop, as far as is known now."""

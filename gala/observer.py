@@ -341,6 +341,7 @@ class Observer:
             "charts/episodic_return": _mean(agent.collector.returns),
             "charts/episodic_length": _mean(agent.collector.lengths),
             "charts/episodes": agent.collector.episodes,
+            "charts/return_sum": agent.collector.return_sum,
             "charts/lr": agent.algorithm.optimizer.lr,
         }
         metrics |= {

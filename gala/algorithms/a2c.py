@@ -108,7 +108,7 @@ class A2C:
             deviation = (weight * (advantage - mean).square()).sum().sqrt()
             advantage = (advantage - mean) / (deviation + 1e-8)
 
-        dist, value = self._compute.module(rollout.obs[:-1].flatten(0, 1).to(device))
+        dist, value = self._compute.learn(rollout.obs[:-1].flatten(0, 1).to(device))
         action = rollout.action.flatten(0, 1).to(device)
         policy_loss = -(weight * advantage * head.log_prob(dist, action)).sum()
         value_loss = (weight * (target_flat - value).square()).sum()
@@ -116,7 +116,7 @@ class A2C:
         loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * entropy
 
         self._compute.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         self._compute.gradient()
         return {
             "losses/policy_loss": policy_loss.detach(),

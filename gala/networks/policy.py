@@ -47,7 +47,10 @@ class Policy(nn.Module):
         if self.critic is not None and obs.dtype != self.logits.weight.dtype:
             obs = obs.to(self.logits.weight.dtype)  # vectors in float64 or integers
         features = self.actor(obs)
-        critic_features = features if self.critic is None else self.critic(obs)
+        return self.heads(features, features if self.critic is None else self.critic(obs))
+
+    def heads(self, features: Tensor, critic_features: Tensor) -> tuple[Tensor, Tensor]:
+        """``dist`` and value of what the trunks gave, Float[B, F] each."""
         if features.dtype != self.logits.weight.dtype:  # a low-precision trunk, exact heads
             features = critic_features = features.to(self.logits.weight.dtype)
         dist = self.logits(features)

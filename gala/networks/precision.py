@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gala.flat import FlatParameters
+from gala.networks.activations import Activations
 from gala.networks.policy import Policy
 from gala.networks.trunks import NatureCNN
 
@@ -41,12 +42,21 @@ def choose_precision(setting: str, policy: Policy, device: torch.device) -> torc
 class ComputePolicy:
     """The module that acts and learns for ``flat``, the master parameters of ``policy``.
 
+    Args:
+        policy: gives the form.
+        flat: its parameters.
+        dtype: of the trunk.
+        n_step: steps between two updates, whose activations are kept from acting for learning
+            (convolutions only); 0: none.
+
     Attributes:
         module: call it; it is ``policy`` itself in float32.
         dtype: of the trunk.
     """
 
-    def __init__(self, policy: Policy, flat: FlatParameters, dtype: torch.dtype) -> None:
+    def __init__(
+        self, policy: Policy, flat: FlatParameters, dtype: torch.dtype, *, n_step: int = 0
+    ) -> None:
         self.dtype = dtype
         self.module = policy
         self._flat = flat
@@ -56,10 +66,50 @@ class ComputePolicy:
             self._trunk = FlatParameters(self.module.actor, dtype=dtype)
             assert flat.layout[0][0].startswith("actor."), "the trunk leads the flat vector"
             self._end = self._trunk.data.numel()
+        convolutional = isinstance(self.module.actor, NatureCNN)
+        self._kept = Activations(n_step) if convolutional and n_step else None
         self.refresh()
+
+    @torch.no_grad()
+    def act(self, obs: Tensor, row: int | None = None) -> tuple[Tensor, Tensor]:
+        """``dist`` and value of B observations, without gradients.
+
+        Args:
+            obs: [B, ...].
+            row: their place among the steps of the rollout that is going to be learned from, which
+                come one after the other from 0 on; None: they are not part of it.
+        """
+        trunk = self.module.actor
+        if row is None or self._kept is None or not isinstance(trunk, NatureCNN):
+            return self._all(obs)
+        self._kept.begin(row)
+        features = trunk.record(obs, self._kept)
+        return self.module.heads(features, features)
+
+    def learn(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """``dist`` and value of T x B observations, with gradients to the parameters.
+
+        When these parameters have acted on all of them as rows of a rollout, nothing is computed
+        again: the observations must be those.
+
+        Args:
+            obs: [T x B, ...].
+        """
+        trunk = self.module.actor
+        if self._kept is None or not self._kept.complete or not isinstance(trunk, NatureCNN):
+            return self._all(obs)
+        features = trunk.replay(self._kept)
+        assert len(features) == len(obs), (features.shape, obs.shape)
+        return self.module.heads(features, features)
+
+    def _all(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        dist, value = self.module(obs)
+        return dist, value
 
     def refresh(self) -> None:
         """Take over changed master parameters; call after each update and each mix."""
+        if self._kept is not None:
+            self._kept.forget()
         if self._trunk is not None:
             self._trunk.data.copy_(self._flat.data[: self._end])
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gala.errors import UserError
+from gala.networks.activations import Activations, Layer, replayed
 
 
 def orthogonal_(layer: nn.Linear | nn.Conv2d, gain: float, generator: torch.Generator) -> None:
@@ -60,13 +61,37 @@ class NatureCNN(nn.Module):
         for linear in linears:
             orthogonal_(linear, math.sqrt(2), generator)
 
+    def layers(self) -> list[Layer]:
+        """From the pixels on."""
+        found = []
+        for module in (self.conv1, self.conv2, self.conv3, *self.hidden):
+            assert isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None
+            stride = module.stride[0] if isinstance(module, nn.Conv2d) else None
+            found.append(Layer(module.weight, module.bias, stride))
+        found[0] = found[0]._replace(weight=self.conv1.weight * (1 / 255))
+        return found
+
     def forward(self, obs: Tensor) -> Tensor:
         """Float[B, features] of UInt8[B, C, H, W]."""
-        weight = self.conv1.weight * (1 / 255)
-        x = F.relu(F.conv2d(obs.to(weight.dtype), weight, self.conv1.bias, 4))
-        x = F.relu(self.conv3(F.relu(self.conv2(x)))).flatten(1)
-        for layer in self.hidden:
-            x = F.relu(layer(x))
+        x = obs.to(self.conv1.weight.dtype)
+        for layer in self.layers():
+            x = F.relu(layer.affine(x))
+        return x
+
+    def record(self, obs: Tensor, kept: Activations) -> Tensor:
+        """The same, without gradients; what the layers give becomes the row begun of ``kept``."""
+        dtype = self.conv1.weight.dtype
+        x = kept.slot(0, obs, dtype).copy_(obs)
+        for number, layer in enumerate(self.layers(), 1):
+            y = layer.affine(x)
+            x = torch.clamp_min(y, 0, out=kept.slot(number, y, dtype))
+        return x
+
+    def replay(self, kept: Activations) -> Tensor:
+        """Float[T x B, features] of all that was recorded, with gradients to the parameters."""
+        x = kept.of(0)
+        for number, layer in enumerate(self.layers(), 1):
+            x = replayed(x, layer, kept.of(number))
         return x
 
 

@@ -8,10 +8,9 @@ Each step is recorded by itself, as it works on rows of its own.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,7 +21,16 @@ from gala.networks.heads import ActionHead
 
 RECENT_EPISODES = 100
 
-Act = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+class Act(Protocol):
+    """Float[B, K] action distribution and Float[B] value of observations.
+
+    ``row`` is their place in the rollout, None for observations that are only valued.
+    """
+
+    def __call__(self, obs: Tensor, row: int | None = None) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        ...
 
 
 @dataclass(slots=True)
@@ -78,7 +86,7 @@ class Collector:
 
     Args:
         env: the simulators.
-        act: Float[B, K] action distribution and Float[B] value of observations.
+        act: see :class:`Act`.
         head: turns distributions into actions.
         n_step: T.
         gamma: discount per step.
@@ -90,6 +98,7 @@ class Collector:
         returns: raw returns of the newest finished games, at most 100.
         lengths: their lengths in steps.
         episodes: finished games so far.
+        return_sum: of their raw returns.
     """
 
     def __init__(
@@ -110,6 +119,7 @@ class Collector:
         self.returns: deque[float] = deque(maxlen=RECENT_EPISODES)
         self.lengths: deque[int] = deque(maxlen=RECENT_EPISODES)
         self.episodes = 0
+        self.return_sum = 0.0
         first = torch.from_numpy(env.reset())
         device, shape = lane.device, (n_step, env.num_envs)
         said = torch.zeros(_Said.size(*shape), dtype=torch.uint8)
@@ -155,7 +165,7 @@ class Collector:
         r = self._rollout
         if t == 0:
             r.obs[0].copy_(r.obs[-1])
-        dist, value = self._act(r.obs[t])
+        dist, value = self._act(r.obs[t], t)
         r.action[t].copy_(self._head.sample(dist, self._generator))
         self._values[t].copy_(value)
 
@@ -186,6 +196,7 @@ class Collector:
             self.returns.append(episode.ret)
             self.lengths.append(episode.length)
             self.episodes += 1
+            self.return_sum += episode.ret
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data and tensors; with ``env.restorable`` a run resumes exactly from it."""
@@ -194,6 +205,7 @@ class Collector:
             "returns": list(self.returns),
             "lengths": list(self.lengths),
             "episodes": self.episodes,
+            "return_sum": self.return_sum,
         }
         if self.env.restorable:
             obs = self._rollout.obs[-1].to("cpu", copy=True)
@@ -205,7 +217,7 @@ class Collector:
         self._generator.set_state(state["generator"])
         self.returns.extend(state["returns"])
         self.lengths.extend(state["lengths"])
-        self.episodes = state["episodes"]
+        self.episodes, self.return_sum = state["episodes"], state["return_sum"]
         if self.env.restorable and "env" in state:
             self.env.load_state_dict(state["env"])
             self._rollout.obs[-1].copy_(state["obs"])

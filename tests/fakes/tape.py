@@ -88,6 +88,8 @@ class Tape(TorchDispatchMode):
     @torch.no_grad()
     def replay(self) -> None:
         for func, args, kwargs, out in self._calls:
+            if "empty" in func.overloadpacket.__name__:
+                continue  # memory that is there already; what was put into it stays
             again = func(*args, **kwargs)
             for old, new in zip(tensors(out), tensors(again), strict=True):
                 if memory(old) != memory(new):

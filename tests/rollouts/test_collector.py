@@ -21,6 +21,7 @@ class Scripted:
 
     def __init__(self, steps: list[Step]) -> None:
         self.steps, self.actions = list(steps), []
+        self.rows: list[int | None] = []
         self.place = 0
 
     def reset(self) -> np.ndarray:
@@ -77,10 +78,17 @@ def step(
 
 def collector(steps: list[Step], **options: object) -> tuple[Collector, Scripted]:
     env = Scripted(steps)
+    rows: list[int | None] = []
+
+    def act(x: torch.Tensor, row: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        rows.append(row)
+        return torch.zeros(B, 2), 10 * x[:, 0]
+
+    env.rows = rows
     settings = {"n_step": len(steps), "gamma": 0.5, "reward_clip": False} | options
     made = Collector(
         env,
-        lambda x: (torch.zeros(B, 2), 10 * x[:, 0]),
+        act,
         CategoricalHead(2),
         generator=torch.Generator().manual_seed(0),
         **settings,  # type: ignore[arg-type]
@@ -97,6 +105,7 @@ def test_an_uneventful_rollout() -> None:
     assert r.reward.tolist() == [[0.5, -7], [0, 0]]
     assert bool((r.discount == 0.5).all() and r.valid.all()) and not bool(r.cut.any())
     assert np.array_equal(np.stack(env.actions), r.action.numpy())
+    assert env.rows == [0, 1, None]  # the last observation is valued, and acted on next time
 
 
 def test_the_next_rollout_starts_where_the_last_one_ended() -> None:
@@ -147,6 +156,7 @@ def test_finished_games_are_booked() -> None:
     made, _ = collector(games)
     made.collect()
     assert made.episodes == 120 and len(made.returns) == 100 == len(made.lengths)
+    assert made.return_sum == 0.0
     assert set(made.returns) == {21.0, -21.0} and set(made.lengths) == {900, 700}
 
 
@@ -169,3 +179,4 @@ def test_a_collector_goes_on_from_its_state(restorable: bool) -> None:
     assert torch.equal(found.obs[1:], expected.obs[1:])
     assert torch.equal(found.obs[0], expected.obs[0]) == restorable
     assert list(other.returns) == list(whole.returns) and other.episodes == whole.episodes
+    assert other.return_sum == whole.return_sum == 2 + 3 + 4 + 5 + 6 + 7

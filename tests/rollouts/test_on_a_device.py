@@ -68,16 +68,18 @@ class Noise:
 FIELDS = tuple(Rollout.__slots__)
 
 
-def train(lane: Lane, dtype: torch.dtype) -> tuple[list[dict[str, Tensor]], list[Tensor], Any]:
-    """Rollouts and parameters, update by update."""
+def train(
+    lane: Lane, dtype: torch.dtype, keep: bool = False
+) -> tuple[list[dict[str, Tensor]], list[Tensor], Any]:
+    """Rollouts and parameters, update by update; ``keep`` what layers gave while acting."""
     env = Noise()
     network = NetworkConfig(filters=(8, 8, 8), hidden=(16,))
     policy = build_policy(env.observation_space, env.action_space, network, seed=1)
     flat = FlatParameters(policy)
-    compute = ComputePolicy(policy, flat, dtype)
+    compute = ComputePolicy(policy, flat, dtype, n_step=T if keep else 0)
     collector = Collector(
         env,  # type: ignore[arg-type]
-        lambda obs: compute.module(obs),
+        compute.act,
         policy.head,
         n_step=T,
         gamma=0.9,
@@ -98,9 +100,12 @@ def train(lane: Lane, dtype: torch.dtype) -> tuple[list[dict[str, Tensor]], list
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("warm_up", [0, 2])
-def test_a_late_device_collects_and_learns_the_same(dtype: torch.dtype, warm_up: int) -> None:
-    rollouts, parameters, _ = train(Direct(), dtype)
-    found, others, _ = train(LateLane(warm_up), dtype)
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_late_device_collects_and_learns_the_same(
+    dtype: torch.dtype, warm_up: int, keep: bool
+) -> None:
+    rollouts, parameters, _ = train(Direct(), dtype, keep)
+    found, others, _ = train(LateLane(warm_up), dtype, keep)
     for k in range(ROLLOUTS):
         for name in FIELDS:
             assert torch.equal(rollouts[k][name], found[k][name]), f"rollout {k}: {name}"

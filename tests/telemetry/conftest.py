@@ -55,6 +55,7 @@ class RunMaker:
             "charts/episodic_return": 16.68 + rank,
             "charts/episodic_length": 2358.37,
             "charts/episodes": 615,
+            "charts/return_sum": -11_808.0,
             "charts/lr": 7e-4,
             "losses/policy_loss": -0.01,
             "losses/value_loss": 0.02,

@@ -1,0 +1,350 @@
+"""Speed beside that of others: gala, Stable-Baselines3 and Sample Factory train the same games.
+
+    python experiments/bench/peers.py [--rounds 3] [--seconds 30] [--pip-args "..."]
+
+Each peer gets a virtual environment of its own, built once from the package index below
+``$XDG_CACHE_HOME/gala/peers`` (``~/.cache/gala/peers``), with the version of torch that
+constraints.txt names. In each round all take turns, so that they see the same machine. A peer that
+cannot be installed is said so, loudly and in the results; the others go on. Writes
+experiments/results/peers.{json,md}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recording import ROOT, table, write
+
+from gala.bench.measurement import WARM_UP_S, Case, measure
+from gala.bench.past import cores, default_path
+from gala.errors import UserError
+from gala.telemetry.reader import Tail
+
+AGENTS, SIMULATORS = 2, 16
+"""Of gala; a peer gets as many simulators as these agents have together."""
+
+DRIVERS = Path(__file__).parent / "peer_drivers"
+FIRST_WORD_S = 300.0
+"""The longest that a peer may need until its first update."""
+MIN_POINTS = 3
+"""Updates within the window; who needs longer for them gets a longer window."""
+SB3, SAMPLE_FACTORY = "Stable-Baselines3 A2C", "Sample Factory APPO"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A library to compare with.
+
+    Attributes:
+        driver: its script, which names the environment too.
+        requirements: for pip.
+        pins: which lines of constraints.txt it can live with; None: all.
+        report: distributions whose versions belong to the results.
+    """
+
+    driver: str
+    requirements: tuple[str, ...]
+    pins: tuple[str, ...] | None
+    report: tuple[str, ...]
+
+
+PEERS = {
+    SB3: Peer(
+        "stable_baselines3",
+        ("torch", "stable-baselines3", "ale-py", "opencv-python-headless"),
+        None,
+        ("stable_baselines3", "torch", "gymnasium", "ale-py"),
+    ),
+    SAMPLE_FACTORY: Peer(
+        "sample_factory",
+        ("torch", "sample-factory", "ale-py"),
+        ("torch",),  # it needs an older Gymnasium
+        ("sample-factory", "torch", "gymnasium", "ale-py"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One of those that take turns.
+
+    Attributes:
+        game: Pong or CartPole.
+        program: name of a peer, or gala.
+        how: in words.
+        arguments: of ``gala train``, or of the driver.
+    """
+
+    game: str
+    program: str
+    how: str
+    arguments: tuple[object, ...]
+
+    @property
+    def name(self) -> str:
+        """Names it in the results."""
+        return f"{self.game}; {self.program}; {self.how}"
+
+
+def rows(agents: int, simulators: int) -> list[Row]:
+    """All that take turns, game by game."""
+    total = agents * simulators
+    envs = ("--env.num-envs", simulators)
+    pong = ("pong", *envs)
+    return [
+        Row("Pong", SB3, "simulators in its own process", ("pong", total, "dummy")),
+        Row("Pong", SB3, "a process per simulator", ("pong", total, "subproc")),
+        Row("Pong", SAMPLE_FACTORY, f"{cores()} workers", ("pong", total, cores())),
+        Row("Pong", "gala", "64 filters, as in SB3", (*pong, "--network.filters", "[32, 64, 64]")),
+        Row("Pong", "gala", "32 filters, as in the paper", pong),
+        Row("CartPole", SB3, "simulators in its own process", ("cartpole", total, "dummy")),
+        Row("CartPole", "gala", "preset", ("cartpole", *envs)),
+        Row("CartPole", "gala", "simulators one by one, as in SB3",
+            ("cartpole", *envs, "--env.workers", "sync")),
+    ]  # fmt: skip
+
+
+# -- environments
+
+
+def home() -> Path:
+    """Where the environments of the peers are kept."""
+    return default_path().parent / "peers"
+
+
+def pins(peer: Peer) -> list[str]:
+    """The lines of constraints.txt that hold for ``peer``."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    known = [line for line in lines if "==" in line and not line.startswith("#")]
+    wanted = peer.pins
+    return known if wanted is None else [x for x in known if x.split("==")[0] in wanted]
+
+
+def environment(name: str, peer: Peer, pip_args: Sequence[str]) -> Path:
+    """The interpreter of ``peer``'s environment, which is built when it is missing or outdated.
+
+    Raises:
+        subprocess.CalledProcessError: it cannot be built.
+    """
+    folder = home() / f"{peer.driver}-py{platform.python_version()}"
+    python, stamp = folder / "bin" / "python", folder / "installed.txt"
+    wanted = "\n".join([*peer.requirements, *pins(peer), ""])
+    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return python
+    print(f"building an environment for {name} in {folder} ...", flush=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    constraints = folder / "constraints.txt"
+    constraints.write_text("\n".join([*pins(peer), ""]))
+    subprocess.run(
+        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+         "-c", str(constraints), *pip_args, *peer.requirements],
+        check=True,
+    )  # fmt: skip
+    stamp.write_text(wanted)
+    return python
+
+
+def versions(python: Path, names: Sequence[str]) -> dict[str, str]:
+    """Installed versions in an environment."""
+    code = (
+        "import json, sys; from importlib.metadata import version; "
+        "print(json.dumps({name: version(name) for name in sys.argv[1:]}))"
+    )
+    done = subprocess.run(
+        [str(python), "-c", code, *names], check=True, capture_output=True, text=True
+    )
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+# -- measurements
+
+
+def gala_rate(row: Row, agents: int, seconds: float) -> float:
+    """Steps per second of all agents of gala."""
+    return measure(Case(name=row.name, agents=agents, arguments=row.arguments), seconds
+                   ).steps_per_second  # fmt: skip
+
+
+@contextlib.contextmanager
+def running_peer(
+    python: Path, driver: str, arguments: Sequence[object]
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A driver's process while it trains, and the file that it writes; ended afterwards."""
+    with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "log", "w") as log:
+        process = subprocess.Popen(
+            [str(python), str(DRIVERS / f"{driver}.py"), *map(str, arguments)],
+            stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield process, Path(log.name)
+        finally:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):  # it leads a group of its own
+                    os.killpg(process.pid, number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=5)
+
+
+def peer_rate(python: Path, driver: str, arguments: Sequence[object], seconds: float) -> float:
+    """Steps per second of a peer, after its first update and a warm-up.
+
+    Raises:
+        RuntimeError: it ended, or did not come to train.
+    """
+    with running_peer(python, driver, arguments) as (process, log):
+        try:
+            return _watched(process, Tail(log), seconds)
+        except RuntimeError as error:
+            words = [x for x in log.read_text().splitlines() if x.strip()]
+            raise RuntimeError(f"{error}: {words[-1] if words else 'it said nothing'}") from None
+
+
+def _watched(process: subprocess.Popen[bytes], tail: Tail, seconds: float) -> float:
+    points: list[dict[str, Any]] = []
+    began, start = time.monotonic(), 0.0
+    while True:
+        points += [each for each in tail.read() if "steps" in each]
+        if not start and points:
+            start = points[0]["t"] + WARM_UP_S
+        window = [each for each in points if each["t"] >= start]
+        if start and time.time() >= start + seconds and len(window) >= MIN_POINTS:
+            return rate(window)
+        if process.poll() is not None:
+            raise RuntimeError(f"it ended with code {process.returncode}")
+        if time.monotonic() - began > FIRST_WORD_S + 4 * seconds:
+            raise RuntimeError(f"{len(window)} updates within {time.monotonic() - began:.0f} s")
+        time.sleep(0.05)
+
+
+def rate(points: Sequence[Mapping[str, float]]) -> float:
+    """Steps per second between the first and the last of some moments."""
+    first, last = points[0], points[-1]
+    return (last["steps"] - first["steps"]) / (last["t"] - first["t"])
+
+
+# -- results
+
+
+def ratios(found: Mapping[str, Sequence[float | None]], name: str) -> list[float]:
+    """Speed over that of Stable-Baselines3 in the same game and round, the faster of its ways.
+
+    Args:
+        found: by name of a row, steps per second in each round; None: it failed.
+        name: of the row.
+    """
+    game = name.split("; ")[0]
+    bases = [v for each, v in found.items() if each.split("; ")[:2] == [game, SB3]]
+    made = []
+    for number, speed in enumerate(found[name]):
+        known = [base[number] for base in bases]
+        fastest = max((each for each in known if each is not None), default=None)
+        if speed is not None and fastest:
+            made.append(speed / fastest)
+    return made
+
+
+def text_of(
+    found: Mapping[str, Sequence[float | None]],
+    peers: Mapping[str, Mapping[str, Any]],
+    options: argparse.Namespace,
+) -> str:
+    """The results for people."""
+    lines = []
+    for name, speeds in found.items():
+        known = [each for each in speeds if each is not None]
+        over = ratios(found, name)
+        lines.append([
+            *name.split("; "),
+            f"{statistics.median(known):,.0f}" if known else "-",
+            f"{min(known):,.0f} - {max(known):,.0f}" if known else "-",
+            f"{statistics.median(over):.2f}" if over else "-",
+        ])  # fmt: skip
+    said = []
+    for name, facts in peers.items():
+        if "problem" in facts:
+            said.append(f"- {name}: NOT MEASURED. {facts['problem']}")
+        else:
+            said.append(f"- {name}: " + ", ".join(f"{k} {v}" for k, v in facts["versions"].items()))
+    total = options.agents * options.simulators
+    header = ["game", "program", "how", "steps/s, median", "range", "of SB3 in the same round"]
+    return f"""# Speed beside that of others
+
+{total} simulators in all, gala with {options.agents} agents of {options.simulators}, with gossip,
+records and divergence tracking on; {options.rounds} interleaved rounds of {options.seconds:g} s
+each, after the start and {WARM_UP_S:g} s of training. Pong: no sticky actions, frame skip 4, a step
+is four frames. Stable-Baselines3 with the parameters of rl-zoo; the ratio is to the faster of its
+ways. Sample Factory with those of its Atari example: it goes over each batch four times, and plays
+on meanwhile.
+
+{table(header, lines)}
+
+{chr(10).join(said)}
+"""
+
+
+def main() -> None:
+    """Build, measure in turns, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--agents", type=int, default=AGENTS)
+    parser.add_argument("--simulators", type=int, default=SIMULATORS, help="of each agent")
+    parser.add_argument("--games", nargs="+", default=["Pong", "CartPole"])
+    parser.add_argument("--pip-args", type=shlex.split, default=[], help="which index, for example")
+    options = parser.parse_args()
+    pythons: dict[str, Path] = {}
+    peers: dict[str, dict[str, Any]] = {}
+    for name, peer in PEERS.items():
+        try:
+            pythons[name] = environment(name, peer, options.pip_args)
+            peers[name] = {"versions": versions(pythons[name], peer.report)}
+        except (subprocess.CalledProcessError, OSError) as error:
+            peers[name] = {"problem": f"It could not be installed: {error}"}
+            print(f"WARNING: {name} is left out. {peers[name]['problem']}", file=sys.stderr)
+    turns = [
+        row
+        for row in rows(options.agents, options.simulators)
+        if row.game in options.games and (row.program == "gala" or row.program in pythons)
+    ]
+    found: dict[str, list[float | None]] = {row.name: [] for row in turns}
+    for number in range(options.rounds):
+        for row in turns:
+            speed: float | None = None
+            try:
+                if row.program == "gala":
+                    speed = gala_rate(row, options.agents, options.seconds)
+                else:
+                    driver = PEERS[row.program].driver
+                    python = pythons[row.program]
+                    speed = peer_rate(python, driver, row.arguments, options.seconds)
+            except (RuntimeError, UserError) as error:
+                print(f"WARNING: {row.name} failed: {error}", file=sys.stderr)
+            found[row.name].append(speed)
+            shown = "failed" if speed is None else f"{speed:,.0f} steps/s"
+            print(f"round {number + 1}: {row.name}: {shown}", flush=True)
+    data = {
+        "rounds": options.rounds, "seconds": options.seconds, "agents": options.agents,
+        "simulators": options.simulators, "peers": peers, "steps_per_second": found,
+        "ratio": {name: ratios(found, name) for name in found},
+    }  # fmt: skip
+    write("peers", data, text_of(found, peers, options))
+
+
+if __name__ == "__main__":
+    main()

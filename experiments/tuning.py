@@ -1,0 +1,141 @@
+"""Pong with other choices: how many steps each needs, one seed that is never reported elsewhere.
+
+    python experiments/tuning.py NAME [NAME ...] [--steps 800_000] [--seed 101]
+    python experiments/tuning.py --list
+    python experiments/tuning.py --write            write the table again
+
+Every trial that was run is kept, the bad ones too: experiments/results/tuning.{json,md}. What is
+reported of the shipped preset (experiments/bench/time_to_goal.py) comes from seeds below 100.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent / "bench"))
+from learning import at_steps, crowd_curve, reached
+from recording import RESULTS, provenance, records, table, train
+
+DATA = RESULTS / "tuning.json"
+GOAL = 18.0
+FIRST_SEED = 101
+MARKS = (250_000, 500_000, 750_000, 1_000_000, 1_500_000, 2_000_000, 2_500_000)
+
+BASE: dict[str, object] = {
+    "agents": 2,
+    "env.num-envs": 16,
+    "a2c.n-step": 5,
+    "a2c.lr": 7e-4,
+    "a2c.lr-scaling": "sqrt",
+}
+TRIALS: dict[str, dict[str, object]] = {
+    "paper": {},
+    "rate x2": {"a2c.lr": 1.4e-3},
+    "rate x3": {"a2c.lr": 2.1e-3},
+    "8 simulators": {"env.num-envs": 8},
+    "8 simulators, rate x2": {"env.num-envs": 8, "a2c.lr": 1.4e-3},
+    "10 steps, gae .95, rate x2": {"a2c.n-step": 10, "a2c.gae-lambda": 0.95, "a2c.lr": 1.4e-3},
+    "20 steps, gae .95, rate x3": {"a2c.n-step": 20, "a2c.gae-lambda": 0.95, "a2c.lr": 2.1e-3},
+    "gae .95, rate x2": {"a2c.gae-lambda": 0.95, "a2c.lr": 1.4e-3},
+    "adam": {"a2c.optimizer": "adam", "a2c.lr": 3.5e-4},
+    "normalised advantages": {"a2c.normalize-advantage": "true"},
+    "no clipping, rate x2": {"a2c.max-grad-norm": "null", "a2c.lr": 1.4e-3},
+    "64 filters, rate x2": {"network.filters": "[32, 64, 64]", "a2c.lr": 1.4e-3},
+}
+
+
+def arguments(name: str) -> list[object]:
+    """Of ``gala train`` for a trial."""
+    return [word for key, value in (BASE | TRIALS[name]).items() for word in (f"--{key}", value)]
+
+
+def trial(name: str, steps: int, seed: int) -> dict[str, Any]:
+    """Train once; what came out."""
+    words = arguments(name)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        seconds = train(run, "pong", *words, "--seed", seed, "--total-steps", steps,
+                        "--log.tensorboard", "false", "--log.console-s", 30)  # fmt: skip
+        curve = crowd_curve(records(run))
+    thin = np.unique(np.linspace(0, len(curve.steps) - 1, 100).astype(int))
+    return {
+        "name": name,
+        "arguments": words,
+        "seed": seed,
+        "steps": steps,
+        "seconds": seconds,
+        "marks": {str(mark): at_steps(curve, mark) for mark in MARKS},
+        "goal": reached(curve, GOAL),
+        "curve": {
+            "steps": curve.steps[thin].tolist(),
+            "seconds": curve.seconds[thin].round(1).tolist(),
+            "returns": [None if np.isnan(r) else round(float(r), 3) for r in curve.returns[thin]],
+        },
+    }
+
+
+def write_table(trials: list[dict[str, Any]]) -> None:
+    """For people, the best first."""
+
+    def last(each: dict[str, Any]) -> float:
+        known = [r for r in each["curve"]["returns"] if r is not None]
+        return known[-1] if known else -21.0
+
+    lines = []
+    for each in sorted(trials, key=last, reverse=True):
+        changed = TRIALS.get(each["name"], {})
+        options = " ".join(f"--{key} {value}" for key, value in changed.items())
+        goal = f"{each['goal'][1] / 1e6:.2f} M" if each["goal"] else "-"
+        marks = ["-" if each["marks"][str(m)] is None else f"{each['marks'][str(m)]:.1f}"
+                 for m in MARKS]  # fmt: skip
+        lines.append([each["name"], f"`{options}`" if options else "", str(each["seed"]), *marks,
+                      f"{last(each):.1f}", goal, each["commit"]])  # fmt: skip
+    base = " ".join(f"--{key} {value}" for key, value in BASE.items())
+    header = ["trial", "options", "seed", *(f"at {mark / 1e6:g} M" for mark in MARKS), "at its end",
+              f"steps to {GOAL:g}", "commit"]  # fmt: skip
+    text = f"""# Trials for the preset of Pong
+
+All trials that were run, the best first: `gala train pong {base}` and the
+options of the row. Mean raw return of the last 100 games of all agents after so many steps of all
+agents. Seeds from {FIRST_SEED} on are for choosing; what is reported elsewhere uses others.
+
+{table(header, lines)}
+
+Written by `python experiments/tuning.py`.
+"""
+    (RESULTS / "tuning.md").write_text(text)
+
+
+def main() -> None:
+    """Run what was asked for, one after the other; keep each at once."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", choices=list(TRIALS), metavar="NAME")
+    parser.add_argument("--steps", type=int, default=800_000, help="of all agents")
+    parser.add_argument("--seed", type=int, default=FIRST_SEED)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--write", action="store_true", help="run nothing")
+    options = parser.parse_args()
+    if options.seed < FIRST_SEED:
+        parser.error(f"--seed: seeds below {FIRST_SEED} are for reporting")
+    if options.list:
+        print("\n".join(TRIALS))
+        return
+    trials = json.loads(DATA.read_text()) if DATA.exists() else []
+    for name in options.names:
+        facts = {k: v for k, v in provenance().items() if k in ("date", "machine", "commit")}
+        trials.append(facts | trial(name, options.steps, options.seed))
+        DATA.write_text(json.dumps(trials, indent=1) + "\n")
+        write_table(trials)
+        print(name, trials[-1]["marks"], flush=True)
+    write_table(trials)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""What each layer gave while acting, kept so that learning need not compute it again.
+
+Parameters do not change within a rollout of A2C: the forward pass of an update repeats, observation
+by observation, what acting has computed. Acting therefore writes the outputs of all layers into
+``[T, B, ...]`` arrays, and the update runs only the backward pass, of all T x B observations at
+once. (Keeping autograd's own graphs of T small passes would need T small backward passes, which
+cost what the forward pass saves.)
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Layer(NamedTuple):
+    """A convolution without padding, or a matrix; a rectifier follows.
+
+    Attributes:
+        weight: Float[out, in, k, k], or Float[out, in].
+        bias: Float[out].
+        stride: of the convolution; None for a matrix, which takes its input flattened.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    stride: int | None
+
+    def affine(self, x: Tensor) -> Tensor:
+        """What the rectifier gets for B inputs."""
+        if self.stride is None:
+            return F.linear(x.flatten(1), self.weight, self.bias)
+        return F.conv2d(x, self.weight, self.bias, self.stride)
+
+
+class Activations:
+    """Inputs and outputs of layers for T x B observations; the arrays are reused.
+
+    Args:
+        steps: T.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._steps, self._known = steps, 0
+        self._values: list[Tensor] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether all T rows are known."""
+        return self._known == self._steps
+
+    def forget(self) -> None:
+        """The parameters have changed."""
+        self._known = 0
+
+    def begin(self, row: int) -> None:
+        """Row ``row`` of T comes next; row 0 begins a new rollout."""
+        assert row in (0, self._known), f"row {row} after {self._known} rows"
+        self._known = row + 1
+
+    def slot(self, number: int, like: Tensor, dtype: torch.dtype) -> Tensor:
+        """Where the values of layer ``number`` of the row that was begun belong."""
+        if number == len(self._values):
+            self._values.append(like.new_empty((self._steps, *like.shape), dtype=dtype))
+        return self._values[number][self._known - 1]
+
+    def of(self, number: int) -> Tensor:
+        """[T x B, ...], the values of layer ``number``."""
+        assert self.complete
+        return self._values[number].flatten(0, 1)
+
+
+class _Replayed(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int | None, known: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, known)
+        ctx.stride = stride
+        return known.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, known = ctx.saved_tensors
+        gradient = torch.ops.aten.threshold_backward(gradients[0], known, 0)
+        if ctx.stride is None:
+            flat = x.flatten(1)
+            of_x = (gradient @ weight).view_as(x) if ctx.needs_input_grad[0] else None
+            return of_x, gradient.t() @ flat, gradient.sum(0), None, None
+        of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
+            gradient, x, weight, [len(weight)], [ctx.stride] * 2, [0, 0], [1, 1], False, [0, 0], 1,
+            [ctx.needs_input_grad[0], True, True],
+        )  # fmt: skip
+        return of_x, of_weight, of_bias, None, None
+
+
+def replayed(x: Tensor, layer: Layer, known: Tensor) -> Tensor:
+    """``relu(layer.affine(x))`` that is ``known`` already: only the backward pass computes."""
+    out: Tensor = _Replayed.apply(x, *layer, known)  # type: ignore[no-untyped-call]
+    return out

@@ -1,0 +1,44 @@
+"""What each choice is worth: settings that exist, turns, and the text."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "bench"))
+import levers
+
+from gala.bench.measurement import Case
+from gala.request import read_request
+
+
+@pytest.mark.parametrize("name", levers.LEVERS)
+def test_every_setting_is_one_of_gala_train(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Case, dict[str, str]]] = []
+
+    def measure(case: Case, seconds: float) -> SimpleNamespace:
+        seen.append((case, dict(os.environ)))
+        return SimpleNamespace(steps_per_second=7.0)
+
+    monkeypatch.setattr(levers, "measure", measure)
+    assert levers.speed(levers.LEVERS[name], 1.0) == 7.0
+    ((case, environment),) = seen
+    request = read_request([*map(str, case.arguments)], agents=case.agents)
+    assert request.config.env.num_envs * case.agents == 32
+    for key, value in levers.LEVERS[name].environment.items():
+        assert environment[key] == value
+
+
+def test_turns_and_ratios_within_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = iter([1000.0, 700.0, 2000.0, 1000.0])
+    written: dict[str, str] = {}
+    monkeypatch.setattr(levers, "speed", lambda lever, seconds: next(speeds))
+    monkeypatch.setattr(levers, "write", lambda name, data, text: written.update({name: text}))
+    levers.main(["--rounds", "2", "--only", "float32"])
+    text = written["levers"]
+    assert "| float32 | `--network.precision float32` | 850 | 0.60 | 0.50 - 0.70 |" in text
+    assert "| as shipped |  | 1,500 | 1.00 | 1.00 - 1.00 |" in text

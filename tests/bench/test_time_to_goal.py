@@ -1,0 +1,47 @@
+"""Time until a game is learned: what is kept of runs, and how it is told. No training."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "bench"))
+import time_to_goal
+from learning import Curve
+
+FACTS = {"date": "2026-01-02", "commit": "abc", "command": "python x", "machine": "2 cores"}
+
+
+def curve(last: float) -> Curve:
+    returns = np.array([np.nan, -20.0, last])
+    return Curve(np.array([30.0, 600.0, 1200.0]), np.array([1e5, 1e6, 2.4e6]), returns)
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "time-to-goal.json"
+    monkeypatch.setattr(time_to_goal, "DATA", path)
+    return path
+
+
+def test_runs_are_kept_and_replaced_by_newer_ones(data: Path) -> None:
+    for program, seed, last in (("gala", 2, 18.5), ("gala", 1, 3.0), ("gala", 2, 17.0)):
+        row = time_to_goal.row_of(program, seed, "`gala train pong`", curve(last))
+        time_to_goal.keep(row | FACTS)
+    rows = json.loads(data.read_text())
+    assert [(row["seed"], row["return"]) for row in rows] == [(1, 3.0), (2, 17.0)]
+    assert data.with_suffix(".png").stat().st_size > 10_000
+
+
+def test_what_is_told() -> None:
+    rows = [
+        time_to_goal.row_of("gala", 1, "`gala train pong`", curve(18.0)) | FACTS,
+        time_to_goal.row_of(time_to_goal.SB3, 1, "rl-zoo", curve(-3.0)) | FACTS,
+    ]
+    text = time_to_goal.text_of(rows)
+    assert "| gala | `gala train pong` | 1 | 20.0 min | 2.40 M | 2,000 | 18.0 after 20.0" in text
+    assert "| rl-zoo | 1 | not reached | - | 2,000 | -3.0 after 20.0 min" in text

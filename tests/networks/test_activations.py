@@ -1,0 +1,120 @@
+"""Learning from what acting computed: the same numbers as computing it again, never old ones."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from gala.config import NetworkConfig
+from gala.flat import FlatParameters
+from gala.networks import Policy, build_policy
+from gala.networks.activations import Activations, Layer, replayed
+from gala.networks.precision import ComputePolicy
+
+T, B = 3, 4
+IMAGES = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+
+
+def policy() -> Policy:
+    return build_policy(IMAGES, gymnasium.spaces.Discrete(6), NetworkConfig(), seed=1)
+
+
+def images(seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (T, B, 4, 84, 84), dtype=torch.uint8, generator=generator)
+
+
+def gradient(compute: ComputePolicy, obs: torch.Tensor) -> torch.Tensor:
+    compute.zero_grad()
+    dist, value = compute.learn(obs.flatten(0, 1))
+    (dist.square().sum() * 100 + value.square().sum()).backward()
+    return compute.gradient().clone()
+
+
+def made(dtype: torch.dtype, n_step: int = T) -> tuple[ComputePolicy, FlatParameters]:
+    network = policy()
+    flat = FlatParameters(network)
+    return ComputePolicy(network, flat, dtype, n_step=n_step), flat
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gradient_is_that_of_a_forward_pass(dtype: torch.dtype) -> None:
+    compute, _ = made(dtype)
+    obs = images()
+    expected = gradient(compute, obs)
+    acted = [compute.act(obs[t], t) for t in range(T)]
+    found = gradient(compute, obs)
+    assert float((found - expected).norm() / expected.norm()) < 1e-5
+    dist, value = compute.learn(obs.flatten(0, 1))
+    torch.testing.assert_close(dist, torch.cat([each for each, _ in acted]))
+    torch.testing.assert_close(value, torch.cat([each for _, each in acted]))
+
+
+def test_nothing_is_computed_again() -> None:
+    compute, _ = made(torch.float32)
+    for t in range(T):
+        compute.act(images()[t], t)
+    # what was acted on counts, not what is shown afterwards: no forward pass has seen it
+    assert torch.equal(gradient(compute, images(seed=1)), gradient(compute, images()))
+
+
+def test_changed_parameters_are_a_new_start() -> None:
+    compute, flat = made(torch.float32)
+    obs = images()
+    for t in range(T):
+        compute.act(obs[t], t)
+    before = gradient(compute, obs)
+    flat.data.mul_(0.5)
+    compute.refresh()
+    after = gradient(compute, obs)
+    fresh, other = made(torch.float32, n_step=0)
+    other.data.mul_(0.5)
+    fresh.refresh()
+    torch.testing.assert_close(after, gradient(fresh, obs))
+    assert not torch.allclose(after, before)
+
+
+def test_half_a_rollout_is_not_used() -> None:
+    compute, _ = made(torch.float32)
+    obs = images()
+    for t in range(T - 1):
+        compute.act(images(seed=1)[t], t)
+    fresh, _ = made(torch.float32, n_step=0)
+    torch.testing.assert_close(gradient(compute, obs), gradient(fresh, obs))
+
+
+def test_observations_outside_of_the_rollout_leave_it_alone() -> None:
+    compute, _ = made(torch.float32)
+    obs, other = images(), images(seed=1)
+    for t in range(T):
+        compute.act(obs[t], t)
+        compute.act(other[t])  # a final observation that is valued, say
+    fresh, _ = made(torch.float32, n_step=0)
+    torch.testing.assert_close(gradient(compute, obs), gradient(fresh, obs), rtol=1e-4, atol=1e-5)
+
+
+def test_rows_come_in_order() -> None:
+    kept = Activations(T)
+    kept.begin(0)
+    with pytest.raises(AssertionError, match="row 2 after 1 rows"):
+        kept.begin(2)
+    kept.begin(1)
+    kept.begin(0)  # a new rollout
+    assert not kept.complete
+
+
+@pytest.mark.parametrize("stride", [2, None])
+def test_one_layer_by_finite_differences(stride: int | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64, generator=generator)
+    shape = (4, 3 * 36) if stride is None else (4, 3, 2, 2)
+    weight = torch.randn(shape, dtype=torch.float64, generator=generator)
+    bias = torch.randn(4, dtype=torch.float64, generator=generator)
+
+    def layer_of(*inputs: torch.Tensor) -> torch.Tensor:
+        x, weight, bias = inputs
+        layer = Layer(weight, bias, stride)
+        return replayed(x, layer, torch.relu(layer.affine(x)).detach())
+
+    inputs = [each.requires_grad_() for each in (x, weight, bias)]
+    assert torch.autograd.gradcheck(layer_of, inputs)
