@@ -217,7 +217,8 @@ class Collector:
         self._generator.set_state(state["generator"])
         self.returns.extend(state["returns"])
         self.lengths.extend(state["lengths"])
-        self.episodes, self.return_sum = state["episodes"], state["return_sum"]
+        self.episodes = state["episodes"]
+        self.return_sum = state.get("return_sum", 0.0)  # missing in old ones; differences count
         if self.env.restorable and "env" in state:
             self.env.load_state_dict(state["env"])
             self._rollout.obs[-1].copy_(state["obs"])

@@ -180,3 +180,11 @@ def test_a_collector_goes_on_from_its_state(restorable: bool) -> None:
     assert torch.equal(found.obs[0], expected.obs[0]) == restorable
     assert list(other.returns) == list(whole.returns) and other.episodes == whole.episodes
     assert other.return_sum == whole.return_sum == 2 + 3 + 4 + 5 + 6 + 7
+
+
+def test_a_state_without_the_sum_of_returns_is_taken() -> None:
+    made, _ = collector([step((2, 3), episodes=(Episode(0, 5.0, 9),))])
+    made.collect()
+    state = {key: value for key, value in made.state_dict().items() if key != "return_sum"}
+    made.load_state_dict(state)
+    assert made.return_sum == 0.0 and made.episodes == 1
