@@ -19,6 +19,9 @@ from gala.topology.topology import Topology
 PAPER_PARAMETERS = 866_439
 """Parameters of the paper's network on Pong, for bytes per update."""
 
+FEW = 64
+"""Agents up to which every number of peers is tried for a suggestion."""
+
 COLOURS = ("#2f6f9f", "#d1603d", "#5b8c5a", "#8a5a83", "#c9a227", "#4f5d75", "#b23a48", "#3a9188")
 
 
@@ -188,7 +191,7 @@ def suggest(agents: int, degree: int) -> dict[str, Any]:
             f"a topology needs agents and messages, got {agents} agents and degree {degree}",
             hint="--agents 8 --degree 2",
         )
-    found: list[tuple[dict[str, Any], Topology, Row]] = []
+    graphs: dict[Topology, dict[str, Any]] = {}  # the same graph once
     for family in _candidates(agents, degree):
         options = {key: value for key, value in family.items() if key != "kind"}
         name = str(family["kind"])
@@ -200,8 +203,11 @@ def suggest(agents: int, degree: int) -> dict[str, Any]:
             continue  # not at this size
         busiest = max(len(row[1]) for mixing in topology.rounds for row in mixing.rows)
         if busiest <= degree and topology.doubly_stochastic:
-            found.append((family, topology, replace(measure(topology), name=_title(family))))
-    found = list({one[1]: one for one in reversed(found)}.values())  # the same graph once
+            graphs.setdefault(topology, family)
+    found = [
+        (family, topology, replace(measure(topology), name=_title(family)))
+        for topology, family in _shortest(graphs)
+    ]
     found.sort(key=lambda one: _merit(one[2]))
     family, topology, best = found[0]
     rows = [{"family": each, **asdict(row)} for each, _, row in found]
@@ -216,19 +222,33 @@ def suggest(agents: int, degree: int) -> dict[str, Any]:
 
 
 def _candidates(agents: int, degree: int) -> list[dict[str, Any]]:
+    """Families within the budget; what a smaller budget may choose, a larger one may choose too."""
+    most = min(degree, max(agents - 1, 1))
+    every = [k for k in range(1, most + 1) if agents <= FEW or k in (1, 2, 3, 4, 5, 7, 15, 31)]
     return [
         {"kind": "complete"} if agents <= 512 else {"kind": "exponential"},
         {"kind": "hypercube"},
         {"kind": "exponential"},
         {"kind": "one-peer-exponential"},
-        {"kind": "n-peer-exponential", "peers": degree},
-        {"kind": "base", "peers": degree},
-        {"kind": "base", "peers": 1},
-        {"kind": "random-regular", "degree": degree},
         {"kind": "torus"},
         {"kind": "ring"},
         {"kind": "ring", "directed": True},
+        *({"kind": "n-peer-exponential", "peers": k} for k in range(1, min(most, 32) + 1)),
+        *({"kind": "base", "peers": k} for k in every),
+        *({"kind": "random-regular", "degree": k} for k in (every if agents <= FEW else [most])),
     ]
+
+
+def _shortest(graphs: dict[Topology, dict[str, Any]]) -> list[tuple[Topology, dict[str, Any]]]:
+    """Of many agents, whose numbers take long, without base graphs that gain no round by peers."""
+    shortest, kept = math.inf, []
+    for topology, family in graphs.items():
+        if family["kind"] == "base" and topology.agents > FEW:
+            if len(topology.rounds) >= shortest:
+                continue
+            shortest = len(topology.rounds)
+        kept.append((topology, family))
+    return kept
 
 
 def _merit(row: Row) -> tuple[float, float]:

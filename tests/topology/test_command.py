@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from pathlib import Path
 
@@ -111,6 +112,20 @@ def test_suggestions_keep_the_budget_and_can_be_loaded(
         if max(len(row[1]) for mixing in other.rounds for row in mixing.rows) <= degree:
             factor = spectrum.factor(other)
             assert factor is None or best <= factor * 1.011 + 1e-9
+
+
+@pytest.mark.parametrize("agents", [9, 16, 24, 32])
+def test_a_larger_budget_never_gets_a_worse_graph(agents: int) -> None:
+    factors = [compare.suggest(agents, degree)["best"]["factor"] for degree in range(1, 9)]
+    for before, after in itertools.pairwise(factors):
+        assert after <= before * 1.01 + 1e-9, factors
+
+
+@pytest.mark.parametrize(
+    ("agents", "degree", "factor"), [(32, 4, 2.0), (32, 8, 1.0), (16, 4, 1.0), (16, 6, 1.0)]
+)
+def test_known_best_suggestions(agents: int, degree: int, factor: float) -> None:
+    assert compare.suggest(agents, degree)["best"]["factor"] <= factor + 1e-6
 
 
 def test_suggest_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:
