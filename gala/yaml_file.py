@@ -107,7 +107,7 @@ def parse_yaml(text: str, path: str | Path) -> Document:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
-            raise UserError("is empty", file=path)
+            raise UserError("is empty", file=path, hint="a comment is no field")
         lines: dict[Key, int] = {}
         _walk(node, (), lines, path)
         data = loader.construct_document(node)
@@ -165,7 +165,11 @@ def _walk(node: yaml.Node, key: Key, lines: dict[Key, int], path: Path) -> None:
             line = name.start_mark.line + 1
             if part in seen:
                 raise UserError(
-                    "is given twice", file=path, line=line, field=".".join(map(str, (*key, part)))
+                    "is given twice",
+                    file=path,
+                    line=line,
+                    field=".".join(map(str, (*key, part))),
+                    hint="keep one of them",
                 )
             seen.add(part)
             lines[(*key, part)] = line

@@ -71,12 +71,15 @@ def convert(
     """
     topology = load_topology(source, agents)
     write(topology, destination)
-    (console or Console()).print(
+    console = console or Console()
+    console.print(
         f"{escape(str(destination))}: {topology.agents} agents, {len(topology.edges)} edges, "
         f"{len(topology.rounds)} round{'s' * (len(topology.rounds) > 1)}, hash {topology.hash}",
         highlight=False,
         soft_wrap=True,
     )
+    for note in topology.notes:
+        console.print(f"[yellow]note[/]: {escape(note)}", highlight=False)
 
 
 def compare(

@@ -119,7 +119,11 @@ def _plain(name: str) -> str:
 
 def _yaml(topology: Topology) -> str:
     many = len(topology.rounds) > 1
-    lines = ["version: 1", f"name: {json.dumps(topology.name)}", f"agents: {topology.agents}"]
+    lines = [
+        "version: 1",
+        f"name: {json.dumps(_plain(topology.name), ensure_ascii=False)}",
+        f"agents: {topology.agents}",
+    ]
     if many:
         lines.append(f"rounds: {len(topology.rounds)}")
     lines.append("edges:" if len(topology.edges) else "edges: []")

@@ -20,25 +20,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from gala.topology.graph import Edges, Graph, colour_edges, distinct, edge_array, shift
-
-MAX_EDGES = 20_000_000
-"""Edges that one round may have; beyond it a matrix does not fit an ordinary machine."""
+from gala.topology.limits import Unfit, check
 
 Count = Annotated[int, Field(ge=1, strict=True)]
-
-
-class Unfit(ValueError):
-    """A family does not exist at this size or with this option.
-
-    Args:
-        rule: the rule that is broken.
-        hint: the nearest valid choice.
-        option: name of the option at fault, or None for the number of agents.
-    """
-
-    def __init__(self, rule: str, *, hint: str | None = None, option: str | None = None) -> None:
-        super().__init__(rule)
-        self.rule, self.hint, self.option = rule, hint, option
 
 
 def ring(agents: int, *, directed: bool = False) -> Graph:
@@ -73,16 +57,18 @@ def star(agents: int, *, hub: Annotated[int, Field(ge=0, strict=True)] = 0) -> G
         raise Unfit(
             f"agent {hub} is missing, agents are 0..{agents - 1}", option="hub", hint="hub: 0"
         )
-    pairs = [(hub, leaf) for leaf in range(agents) if leaf != hub]
-    angle = 2 * np.pi * np.arange(len(pairs)) / max(len(pairs), 1)
+    leaves = [leaf for leaf in range(agents) if leaf != hub]
+    angle = 2 * np.pi * np.arange(len(leaves)) / max(len(leaves), 1)
     positions = np.zeros((agents, 2))
-    positions[[leaf for _, leaf in pairs]] = np.stack([np.sin(angle), np.cos(angle)], axis=1)
-    return _undirected(agents, pairs, positions)
+    positions[leaves] = np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    ends = (sorted([hub, leaf]) for leaf in leaves)
+    layers = tuple(np.array([(high, low), (low, high)], dtype=np.int64) for low, high in ends)
+    return Graph(agents=agents, layers=layers, positions=positions)
 
 
 def complete(agents: int) -> Graph:
     """Everybody hears everybody: the exact mean in one round (beta = 0), at N - 1 messages each."""
-    _check_edges(agents, agents * (agents - 1))
+    check(agents, edges=agents * (agents - 1))
     return Graph(agents=agents, layers=tuple(shift(agents, hop) for hop in range(1, agents)))
 
 
@@ -165,11 +151,3 @@ def _undirected(
 ) -> Graph:
     edges: Edges = edge_array([edge for i, j in pairs for edge in ((i, j), (j, i))])
     return Graph(agents=agents, layers=colour_edges(edges, agents), positions=positions)
-
-
-def _check_edges(agents: int, edges: int) -> None:
-    if edges > MAX_EDGES:
-        raise Unfit(
-            f"{agents} agents would have {edges:,} edges, the limit is {MAX_EDGES:,}",
-            hint="use exponential, which needs log2 N per agent",
-        )

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gala.topology.families import Count, Unfit, powers
+from gala.topology.families import Count, powers
 from gala.topology.graph import Graph, distinct, edge_array, shift
+from gala.topology.limits import MAX_EDGES, Unfit, check
 
 Pair = tuple[int, int, float]
 """Two agents that hear each other, and the weight that each gives to the other."""
@@ -68,6 +69,8 @@ def base(agents: int, *, peers: Count = 1) -> Graph:
     that many agents average among themselves, swap shares with the smaller groups so that each
     group's mean becomes everybody's, and average once more. beta is 0.
     """
+    peers = min(peers, max(agents - 1, 1))
+    check(agents, edges=agents * peers, option="peers", hint=f"peers: {MAX_EDGES // agents}")
     everybody = list(range(agents))
     plans = [_simple(everybody, peers)]
     smooth = _smooth_part(agents, peers + 1)

@@ -104,6 +104,46 @@ def strongly_connected(edges: Edges, agents: int) -> bool:
     return bool(reached(edges, agents, 0).all() and reached(edges[:, ::-1], agents, 0).all())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Agents that reach each other.
+
+    Attributes:
+        agents: sorted.
+        hears: whether they hear any other group.
+        heard: whether any other group hears them.
+        reaches: number, among all groups, of one that they reach and that reaches none.
+    """
+
+    agents: list[int]
+    hears: bool
+    heard: bool
+    reaches: int
+
+
+def groups(edges: Edges, agents: int) -> list[Group]:
+    """The strongly connected groups of a graph, in the order of their first agents."""
+    import networkx as nx  # only for a graph that is refused
+
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    graph.add_nodes_from(range(agents))
+    graph.add_edges_from(edges.tolist())
+    parts = sorted(map(sorted, nx.strongly_connected_components(graph)))
+    parts_graph = nx.condensation(graph, parts)
+    last: dict[int, int] = {}
+    for number in reversed(list(nx.topological_sort(parts_graph))):
+        last[number] = max((last[after] for after in parts_graph[number]), default=number)
+    return [
+        Group(
+            agents=part,
+            hears=parts_graph.in_degree(number) > 0,
+            heard=parts_graph.out_degree(number) > 0,
+            reaches=last[number],
+        )
+        for number, part in enumerate(parts)
+    ]
+
+
 def colour_edges(edges: Edges, agents: int) -> tuple[Edges, ...]:
     """Split any graph into layers in which nobody hears, or is heard by, more than one agent.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gala.topology.families import Count, Unfit, powers
+from gala.topology.families import Count, powers
 from gala.topology.graph import Graph, edge_array
+from gala.topology.limits import MAX_EDGES, Unfit, check
 
 
 def hierarchical(agents: int, *, per_host: Count | None = None) -> Graph:
@@ -28,6 +29,8 @@ def hierarchical(agents: int, *, per_host: Count | None = None) -> Graph:
             option="per_host",
             hint=f"per_host: {fits}",
         )
+    fits = max(m for m in range(1, MAX_EDGES // agents + 1) if agents % m == 0)
+    check(agents, edges=agents * (per_host - 1), option="per_host", hint=f"per_host: {fits}")
     hosts = agents // per_host
     index = np.arange(agents, dtype=np.int64)
     host, place = index // per_host, index % per_host
