@@ -64,9 +64,9 @@ def build(description: Description, agents: int | None) -> Topology:
     if description.agents not in (None, agents):
         key = () if description.agents_key is None else (description.agents_key,)
         raise place.error(
-            f"is for {description.agents} agents, the launch has {agents}",
+            f"is for {limits.count(description.agents or 0)}, the launch has {agents}",
             *key,
-            hint=f"launch {description.agents} agents or use a file with agents: any",
+            hint=f"launch {limits.count(description.agents or 0)} or use a file with agents: any",
         )
     _check_size(description, agents)
     if description.edges is not None:

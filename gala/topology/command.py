@@ -17,7 +17,8 @@ from gala.topology import compare as comparing
 from gala.topology import plot as plotting
 from gala.topology import spectrum
 from gala.topology.export import write
-from gala.topology.loading import load_topology
+from gala.topology.limits import count
+from gala.topology.loading import file_of, load_topology
 from gala.topology.topology import Topology
 
 
@@ -67,14 +68,22 @@ def convert(
     """Write a topology in another format: ``gala topology convert A B [--agents N]``.
 
     Raises:
-        UserError: a file breaks a rule, or the format cannot hold the topology.
+        UserError: a file breaks a rule, the format cannot hold the topology, or the copy would
+            take the place of its source.
     """
-    topology = load_topology(source, agents)
+    topology, original = load_topology(source, agents), file_of(source)
+    if original is not None and Path(destination).exists() and original.samefile(destination):
+        raise UserError(
+            "is the file that is read; a copy would replace it",
+            file=destination,
+            hint=f"write {Path(destination).stem}-{topology.agents}{Path(destination).suffix}",
+        )
     write(topology, destination)
     console = console or Console()
     console.print(
-        f"{escape(str(destination))}: {topology.agents} agents, {len(topology.edges)} edges, "
-        f"{len(topology.rounds)} round{'s' * (len(topology.rounds) > 1)}, hash {topology.hash}",
+        f"{escape(str(destination))}: {count(topology.agents)}, "
+        f"{count(len(topology.edges), 'edge')}, {count(len(topology.rounds), 'round')}, "
+        f"hash {topology.hash}",
         highlight=False,
         soft_wrap=True,
     )
@@ -115,7 +124,7 @@ def compare(
     console.print(_table(rows))
     for row in rows:
         if row.problem is not None:
-            text = f"{row.name}, {row.agents} agents: {row.problem}"
+            text = f"{row.name}, {count(row.agents)}: {row.problem}"
             console.print(f"[dim]{escape(text)}[/]", highlight=False)
     console.print(
         "[dim]factor: times the norm of one update of all agents it bounds their distance from "
@@ -147,8 +156,8 @@ def suggest(
         return
     console = console or Console()
     console.print(
-        f"[bold]{found['best']['name']}[/] for {agents} agents and up to {degree} "
-        f"message{'s' * (degree > 1)} per update: {escape(found['reason'])}",
+        f"[bold]{found['best']['name']}[/] for {count(agents)} and up to "
+        f"{count(degree, 'message')} per update: {escape(found['reason'])}",
         highlight=False,
     )
     console.print()
@@ -162,7 +171,7 @@ def _facts(topology: Topology, facts: dict[str, Any]) -> Table:
     rows = [sums for mixing in topology.rounds for sums in mixing.row_sums.tolist()]
     columns = [sums for mixing in topology.rounds for sums in mixing.column_sums.tolist()]
     table = Table(
-        title=f"{escape(topology.name)}, {topology.agents} agents",
+        title=f"{escape(topology.name)}, {count(topology.agents)}",
         title_justify="left",
         show_header=False,
         box=None,

@@ -13,6 +13,7 @@ from gala.errors import UserError
 from gala.topology import plot, spectrum
 from gala.topology.building import build
 from gala.topology.description import Description, Place
+from gala.topology.limits import count
 from gala.topology.loading import load_topology
 from gala.topology.topology import Topology
 
@@ -65,7 +66,8 @@ def table(
     Raises:
         UserError: a topology exists at none of the sizes.
     """
-    rows = []
+    specs = list(dict.fromkeys(map(str, specs)))
+    found: dict[str, list[Row]] = {}
     for spec in specs:
         mine = []
         problem: UserError | None = None
@@ -77,8 +79,12 @@ def table(
                 mine.append(Row(name=Path(spec).stem, agents=agents, problem=error.rule))
         if problem is not None and all(row.problem for row in mine):
             raise problem
-        rows += mine
-    return rows
+        found[spec] = mine
+    names = {spec: next(row.name for row in found[spec] if not row.problem) for spec in specs}
+    for spec, name in names.items():
+        if list(names.values()).count(name) > 1 and name != spec:
+            names[spec] = f"{name} ({spec})"  # two files may give themselves the same name
+    return [replace(row, name=names[spec]) for spec in specs for row in found[spec]]
 
 
 def measure(topology: Topology, *, parameters: int = PAPER_PARAMETERS) -> Row:
@@ -188,7 +194,7 @@ def suggest(agents: int, degree: int) -> dict[str, Any]:
     """
     if agents < 1 or degree < 1:
         raise UserError(
-            f"a topology needs agents and messages, got {agents} agents and degree {degree}",
+            f"a topology needs agents and messages, got {count(agents)} and degree {degree}",
             hint="--agents 8 --degree 2",
         )
     graphs: dict[Topology, dict[str, Any]] = {}  # the same graph once
@@ -260,7 +266,7 @@ def _merit(row: Row) -> tuple[float, float]:
 def _reason(topology: Topology, best: Row, others: list[Row]) -> str:
     assert best.factor is not None and best.beta is not None
     how = (
-        f"it reaches the exact mean after {len(topology.rounds)} rounds"
+        f"it reaches the exact mean after {count(len(topology.rounds), 'round')}"
         if best.beta == 0.0
         else f"beta {best.beta:.3f}"
     )

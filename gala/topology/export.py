@@ -40,7 +40,9 @@ def write(topology: Topology, path: str | Path) -> Path:
         try:
             same = load_topology(draft) == topology
         except UserError as error:
-            raise UserError(f"{suffix} cannot hold it: {error.rule}", file=path) from None
+            fix = "use .yaml, .json or .graphml"
+            rule = f"{suffix} cannot hold it: {error.rule}"
+            raise UserError(rule, file=path, hint=fix) from None
     if not same:
         raise UserError(
             f"{suffix} cannot hold the weights and rounds of {topology.name}",

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from gala.topology.graph import Edges, Graph, colour_edges, distinct, edge_array, shift
-from gala.topology.limits import Unfit, check
+from gala.topology.limits import Unfit, check, count
 
 Count = Annotated[int, Field(ge=1, strict=True)]
 
@@ -86,7 +86,7 @@ def torus(agents: int, *, rows: Count | None = None) -> Graph:
             (r for r in range(1, agents + 1) if agents % r == 0), key=lambda r: abs(r - rows)
         )
         raise Unfit(
-            f"{agents} agents cannot stand in {rows} equal rows",
+            f"{count(agents)} cannot stand in {rows} equal rows",
             option="rows",
             hint=f"rows: {fits}",
         )

@@ -6,7 +6,7 @@ import numpy as np
 
 from gala.topology.families import Count, powers
 from gala.topology.graph import Graph, edge_array
-from gala.topology.limits import MAX_EDGES, Unfit, check
+from gala.topology.limits import MAX_EDGES, Unfit, check, count
 
 
 def hierarchical(agents: int, *, per_host: Count | None = None) -> Graph:
@@ -25,7 +25,7 @@ def hierarchical(agents: int, *, per_host: Count | None = None) -> Graph:
             (m for m in range(1, agents + 1) if agents % m == 0), key=lambda m: abs(m - per_host)
         )
         raise Unfit(
-            f"{agents} agents do not fill hosts of {per_host}",
+            f"{count(agents)} cannot fill hosts of {per_host}",
             option="per_host",
             hint=f"per_host: {fits}",
         )

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from gala.topology.families import Count
 from gala.topology.graph import Edges, Graph, colour_edges, edge_array
-from gala.topology.limits import MAX_EDGES, MAX_ROUNDS, Unfit, check
+from gala.topology.limits import MAX_EDGES, MAX_ROUNDS, Unfit, check, count
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -53,9 +53,9 @@ def random_regular(agents: int, *, degree: Count | None = None, seed: Seed = 0) 
     """
     if degree is not None and degree >= max(agents, 2):
         raise Unfit(
-            f"{agents} agents have {agents - 1} others, degree cannot be {degree}",
+            f"{count(agents)} have {agents - 1} others, degree cannot be {degree}",
             option="degree",
-            hint=f"degree: {agents - 1}",
+            hint=f"degree: {max(agents - 1, 1)}",
         )
     degree = min(2 if degree is None else degree, agents - 1)
     check(agents, edges=agents * degree, option="degree", hint=f"degree: {MAX_EDGES // agents}")

@@ -301,7 +301,7 @@ def test_every_mistake_has_its_line(case: str, tmp_path: Path) -> None:
         ("hypercube", 6, "a hypercube needs a power of two agents, got 6 (use 4 or 8 agents,"),
         ("bipartite-exponential", 5, "pairs need an even number of agents, got 5 (use 4 or 6"),
         ("{kind: random-regular, degree: 4}", 4, "4 agents have 3 others, degree cannot be 4"),
-        ("{kind: hierarchical, per_host: 3}", 4, "4 agents do not fill hosts of 3 (per_host: 2)"),
+        ("{kind: hierarchical, per_host: 3}", 4, "4 agents cannot fill hosts of 3 (per_host: 2)"),
         (
             "{kind: erdos-renyi, probability: 0.001}",
             30,

@@ -84,6 +84,49 @@ def test_compare(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         command.compare([], [4])
 
 
+def test_equal_names_are_told_apart(tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("name: ring\nfamily: {kind: ring, directed: true}\n")
+    rows = compare.table(["ring", other, "ring"], [4, 8])
+    assert [(row.name, row.agents) for row in rows] == [
+        ("ring", 4), ("ring", 8), (f"ring ({other})", 4), (f"ring ({other})", 8),
+    ]  # fmt: skip
+
+
+def test_convert_keeps_its_source(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("family: ring\n")
+    with pytest.raises(UserError, match=r"is the file that is read.*\(write mine-4.yaml\)"):
+        command.convert(path, path, 4)
+    assert path.read_text() == "family: ring\n"
+    with pytest.raises(UserError, match=r"cannot hold it: is empty \(use .yaml, .json or"):
+        command.convert("ring", tmp_path / "one.edgelist", 1)
+
+
+def test_one_is_no_many(tmp_path: Path) -> None:
+    console, text = screen()
+    command.show("ring", 1, console=console)
+    command.convert("ring", tmp_path / "one.yaml", 1, console=console)
+    command.suggest(1, 1, console=console)
+    command.suggest(2, 1, console=console)
+    shown = text.getvalue()
+    assert shown.startswith("ring, 1 agent ") and "1 agent, 0 edges, 1 round," in shown
+    assert "for 1 agent and up to 1 message" in shown and "after 1 round," in shown
+    assert "1 agents" not in shown and "1 rounds" not in shown
+
+
+def test_a_list_without_circle_gets_a_note(tmp_path: Path) -> None:
+    path = tmp_path / "path.edgelist"
+    path.write_text("0 1\n1 2\n2 3\n")
+    console, text = screen()
+    command.show(path, console=console)
+    command.convert(path, tmp_path / "path.yaml", console=console)
+    assert text.getvalue().count("note: the edges hold no directed circle") == 2
+    for settled in ("# undirected\n0 1\n1 2\n2 3\n", "0 1\n1 2\n2 0\n"):
+        path.write_text(settled)
+        assert load_topology(path).notes == ()
+
+
 def test_the_markdown_table() -> None:
     rows = compare.table(["ring", "hypercube"], [4, 6])
     lines = compare.markdown(rows).splitlines()
