@@ -126,28 +126,37 @@ def _cell(value: float | None, form: str = "") -> str:
     return "-" if value is None else format(value, form)
 
 
+PANELS = {
+    "beta": "beta (lower agrees faster)",
+    "factor": "factor of the bound (lower is tighter)",
+    "rounds_to_consensus": "mixes until disagreement is 1/1000",
+    "diameter": "diameter in hops",
+    "messages_per_update": "messages per agent and update",
+    "bytes_per_update": "MB per agent and update",
+}
+"""What is drawn, a panel each."""
+
+
 def draw(rows: Sequence[Row], path: str | Path) -> Path:
     """Plot the table: how fast topologies agree, and what that costs, against their size.
 
     Raises:
         UserError: as :func:`gala.pictures.save_figure`.
     """
-    panels = (
-        ("factor", "factor of the bound (lower is tighter)"),
-        ("rounds_to_consensus", "mixes until disagreement is 1/1000"),
-        ("messages_per_update", "messages per agent and update"),
-    )
-    figure = pictures.new_figure(13.5, 4.2)
+    figure = pictures.new_figure(13.5, 7.6)
     from matplotlib.ticker import FuncFormatter, LogLocator
 
     names = list(dict.fromkeys(row.name for row in rows))
     sizes = sorted({row.agents for row in rows})
-    axes = figure.subplots(1, len(panels))
-    for ax, (key, title) in zip(axes, panels, strict=True):
+    axes = figure.subplots(2, 3).flat
+    for ax, (key, title) in zip(axes, PANELS.items(), strict=True):
         for number, name in enumerate(names):
             mine = [row for row in rows if row.name == name and getattr(row, key) is not None]
-            # a factor of zero has no place on a logarithmic axis: it is drawn at the foot
-            values = [max(float(getattr(row, key)), 0.05) for row in mine]
+            values = [float(getattr(row, key)) for row in mine]
+            if key == "bytes_per_update":
+                values = [value / 1e6 for value in values]
+            elif key == "factor":  # zero has no place on a logarithmic axis: it is at the foot
+                values = [max(value, 0.05) for value in values]
             ax.plot(
                 [row.agents for row in mine],
                 values,
@@ -160,8 +169,11 @@ def draw(rows: Sequence[Row], path: str | Path) -> Path:
         ax.set_title(title, fontsize=10, color=plot.DARK)
         ax.set_xlabel("agents", fontsize=9, color=plot.DARK)
         ax.set_xscale("log", base=2)
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        if key == "beta":
+            ax.set_ylim(-0.03, 1.03)
+        else:
+            ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.set_xticks(sizes, [str(size) for size in sizes])
         ax.minorticks_off()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,12 @@ def test_compare(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     ]  # fmt: skip
     assert found["rows"][0]["bytes_per_update"] == 8000
     assert found["rows"][3]["problem"] == "a hypercube needs a power of two agents, got 6"
-    assert (tmp_path / "both.svg").read_text().startswith("<?xml")
+    drawn = (tmp_path / "both.svg").read_text()
+    assert drawn.startswith("<?xml")
+    for panel in ("beta", "factor of", "diameter", "messages per", "MB per", "mixes until"):
+        assert panel in drawn, panel
+    numbers = {field.name for field in fields(compare.Row)} - {"name", "agents", "problem"}
+    assert set(compare.PANELS) == numbers
     console, text = screen()
     command.compare(files, [4, 6], console=console)
     assert "hypercube, 6 agents: a hypercube needs a power of two agents, got 6" in text.getvalue()
