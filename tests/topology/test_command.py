@@ -53,7 +53,29 @@ def test_json_is_one_object_and_nothing_else(capsys: pytest.CaptureFixture[str])
     command.show("exponential", 8, json=True)
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1
-    assert json.loads(printed) == spectrum.report(load_topology("exponential", 8))
+    found = json.loads(printed)
+    assert found.pop("stationary") is None and found.pop("any_order") is None
+    assert found == spectrum.report(load_topology("exponential", 8))
+
+
+def test_show_says_who_counts_where_the_mean_drifts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "star.yaml"
+    path.write_text("family: star\nweights: uniform\n")
+    command.show(path, 5, json=True)
+    found = json.loads(capsys.readouterr().out)
+    # a random walk stands at an agent in proportion to its neighbours and itself: 5, 2, 2, 2, 2
+    assert found["stationary"] == pytest.approx([5 / 13] + [2 / 13] * 4)
+    low, high = found["any_order"]
+    assert low == pytest.approx(0.5) and 0.5 <= high < 0.6  # the eigenvalues are 1, 1/2, -3/10
+    console, text = screen()
+    command.show(path, 5, console=console)
+    shown = text.getvalue()
+    assert "counts             each agent 0.1538 to 0.3846 of the consensus, agent 0 most" in shown
+    assert "any order          disagreement times 0.5 per mix, in the worst order" in shown
+    command.show("ring", 5, console=console)
+    assert "any order" not in text.getvalue().removeprefix(shown)
 
 
 def test_convert(tmp_path: Path) -> None:
