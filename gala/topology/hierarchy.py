@@ -17,6 +17,9 @@ def hierarchical(agents: int, *, per_host: Count | None = None) -> Graph:
     bottleneck. Hosts hold consecutive agents, as torchrun numbers them. Without ``per_host`` the
     largest divisor of N up to its square root is taken. Irregular: Metropolis-Hastings weights,
     which are doubly stochastic here.
+
+    Source: made for this toolkit; two levels as in the hierarchical local SGD of Lin et al. 2018,
+    "Don't Use Large Mini-Batches, Use Local SGD", arXiv 1808.07217.
     """
     if per_host is None:
         per_host = max(m for m in range(1, int(np.sqrt(agents)) + 1) if agents % m == 0)

@@ -37,6 +37,8 @@ def random_peer(
 
     One message per update, doubly stochastic, and about as good as the one-peer exponential graph
     for any N. ``period`` rounds are drawn from the seed and then repeat.
+
+    Source: Boyd et al. 2006, "Randomized gossip algorithms", with circles instead of pairs.
     """
     check(agents, rounds=period, option="period")
     generator = np.random.default_rng(seed)
@@ -50,6 +52,8 @@ def random_regular(agents: int, *, degree: Count | None = None, seed: Seed = 0) 
     The union of a random circle, which makes it strongly connected, and random permutations. With
     high probability its gap stays away from zero as N grows, at a constant number of messages: beta
     is near ``2 sqrt(degree) / (degree + 1)`` (a directed analogue of Friedman 2003).
+
+    Source: Friedman 2003, "A proof of Alon's second eigenvalue conjecture".
     """
     if degree is not None and degree >= max(agents, 2):
         raise Unfit(
@@ -88,6 +92,8 @@ def small_world(
     """A ring with ``neighbours`` per agent of which a share ``rewire`` leads anywhere instead.
 
     Watts and Strogatz's model, drawn until it is connected. Irregular: Metropolis-Hastings weights.
+
+    Source: Watts, Strogatz 1998, "Collective dynamics of small-world networks".
     """
     import networkx as nx  # a tenth of a second that the other families do not need
 
@@ -105,6 +111,8 @@ def erdos_renyi(agents: int, *, probability: Probability | None = None, seed: Se
 
     Twice the threshold of connectedness; drawn until it is connected. Irregular:
     Metropolis-Hastings weights.
+
+    Source: Erdos, Renyi 1959, "On random graphs I".
     """
     import networkx as nx
 
