@@ -66,9 +66,8 @@ def table(
     Raises:
         UserError: a topology exists at none of the sizes.
     """
-    specs = list(dict.fromkeys(map(str, specs)))
-    found: dict[str, list[Row]] = {}
-    for spec in specs:
+    found: dict[str, list[Row]] = {str(spec): [] for spec in specs}
+    for spec in found:
         mine = []
         problem: UserError | None = None
         for agents in sizes:
@@ -80,11 +79,14 @@ def table(
         if problem is not None and all(row.problem for row in mine):
             raise problem
         found[spec] = mine
-    names = {spec: next(row.name for row in found[spec] if not row.problem) for spec in specs}
+    names = {
+        spec: next((row.name for row in mine if not row.problem), spec)
+        for spec, mine in found.items()
+    }
     for spec, name in names.items():
         if list(names.values()).count(name) > 1 and name != spec:
             names[spec] = f"{name} ({spec})"  # two files may give themselves the same name
-    return [replace(row, name=names[spec]) for spec in specs for row in found[spec]]
+    return [replace(row, name=names[spec]) for spec, mine in found.items() for row in mine]
 
 
 def measure(topology: Topology, *, parameters: int = PAPER_PARAMETERS) -> Row:
