@@ -82,6 +82,8 @@ def of_pydantic(error: Mapping[str, Any], name: str) -> Complaint:
     if kind == "literal_error":
         names = limit["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         return rule, did_you_mean(str(value), names)
+    if kind == "invalid_key":
+        return "a field is a word, not a number", f'"{name}", or remove it'
     return rule, f"{name}: {_nearest(kind, value, limit)}"
 
 

@@ -94,7 +94,7 @@ def read_csv(text: str, path: Path) -> Description:
     def line_of(key: Key) -> int | None:
         if len(key) > 1 and isinstance(key[1], int) and key[0] == "row":
             return [n for block in lines for n in block][key[1]]
-        return None
+        return lines[0][0] if key == ("row",) else None
 
     return describe_matrices(np.array(blocks), path, Place(file=path, line=line_of), lines)
 

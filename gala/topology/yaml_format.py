@@ -247,6 +247,8 @@ def explain(error: ValidationError, place: Place) -> UserError:
     first = error.errors()[0]
     key = tuple(part for part in first["loc"] if not _machinery(part))
     kind, value = first["type"], first["input"]
+    if kind == "invalid_key":
+        key = tuple(map(str, key))
     shown, name = complaints.short(value), str(key[-1]) if key else ""
     if kind == "extra_forbidden":
         return place.error("unknown field", *key, hint=did_you_mean(name, _fields(key[:-1])))

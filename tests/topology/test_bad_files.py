@@ -237,6 +237,10 @@ CASES = {
         "'tag:yaml.org,2002:python/object/apply:os.system' (remove the tag: values are plain text "
         "and numbers)",
     ),
+    "a field in numbers": (
+        "family: ring\n5: 3\n",
+        'mine.yaml:2: 5: a field is a word, not a number ("5", or remove it)',
+    ),
     "three groups": (
         "agents: 4\nedges: [[0, 1], [1, 0]]\n",
         "mine.yaml:2: edges: not strongly connected: agents {0, 1}, {2} and {3} never reach each "
