@@ -208,6 +208,7 @@ def opening_block(setting: Setting, parameters: int, frames_per_step: int) -> li
         mode = {None: "never wait", 0: "lock-step"}.get(patience, f"wait after {patience} updates")
         lines.append(f"  gossip     over {topology.name}, {mode}")
         lines += [f"             {line}" for line in topology.draw().splitlines()]
+        lines += [f"  note       {note}" for note in topology.notes]
         lines.append(f"  bound      {describe_bound(topology, lock_step=patience == 0)}")
     else:
         lines.append(f"  coupling   {config.coupling}: no bound applies")

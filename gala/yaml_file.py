@@ -1,7 +1,8 @@
 """YAML files that come from people: parsed as data, with the line of every field.
 
 Used for experiment and topology files. Refuses what no hand-written file needs (aliases that
-multiply, megabytes of text), so that a file from elsewhere cannot exhaust memory.
+multiply, deep nesting, megabytes of text) while it reads, so that a file from elsewhere cannot
+exhaust memory or patience.
 """
 
 from __future__ import annotations
@@ -16,12 +17,18 @@ import yaml
 
 from gala.errors import UserError
 
+try:  # ten times as fast, where PyYAML was built with it
+    from yaml import CSafeLoader as _SafeLoader
+except ImportError:
+    from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
+
 MAX_BYTES = 16 * 2**20
+MAX_DEPTH = 32
 
 Key = tuple[str | int, ...]
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(_SafeLoader):
     """Safe loader that reads ``1e-4`` as a number, as people expect."""
 
 
@@ -96,28 +103,57 @@ def parse_yaml(text: str, path: str | Path) -> Document:
     """Parse YAML ``text``; ``path`` names it in messages. Raises as :func:`load_yaml`."""
     path = Path(path)
     try:
+        _check_events(text, path)
         loader = _Loader(text)
-        for event in yaml.parse(text, Loader=_Loader):
-            if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1 if event.start_mark else None
-                raise UserError("aliases (*name) are not allowed", file=path, line=line)
         node = loader.get_single_node()
         if node is None:
-            raise UserError("is empty", file=path)
+            raise UserError("is empty", file=path, hint="a comment is no field")
         lines: dict[Key, int] = {}
         _walk(node, (), lines, path)
         data = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark is not None else None
-        raise UserError(f"malformed YAML: {error.problem}", file=path, line=line) from None
+        written = text.split("\n")
+        line = min(mark.line + 1, len(written)) if mark is not None else None
+        hint = "check brackets, colons and indentation up to this line"
+        if line and "\t" in written[line - 1]:
+            hint = "indent with spaces instead of tabs"
+        elif "tag" in str(error.problem):
+            hint = "remove the tag: values are plain text and numbers"
+        rule = f"malformed YAML: {error.problem}"
+        raise UserError(rule, file=path, line=line, hint=hint) from None
     except yaml.YAMLError as error:
-        raise UserError(f"malformed YAML: {error}", file=path) from None
-    except RecursionError:
-        raise UserError("malformed YAML: nested too deeply", file=path) from None
+        hint = "remove the control character"
+        raise UserError(f"malformed YAML: {error}", file=path, hint=hint) from None
     except ValueError as error:
-        raise UserError(f"malformed YAML: {error}", file=path) from None
+        rule = f"malformed YAML: {str(error).split(';')[0]}"
+        raise UserError(rule, file=path, hint="correct the number or date, or quote it") from None
     return Document(path=path, data=data, lines=lines)
+
+
+def _check_events(text: str, path: Path) -> None:
+    """Refuse aliases and deep nesting where they appear, before anything is made of them."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        line = event.start_mark.line + 1 if event.start_mark else None
+        if isinstance(event, yaml.AliasEvent):
+            raise UserError(
+                "aliases (*name) are not allowed",
+                file=path,
+                line=line,
+                hint="write the value out where it is used",
+            )
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise UserError(
+                f"malformed YAML: nested too deeply, the limit is {MAX_DEPTH} levels",
+                file=path,
+                line=line,
+                hint="close the brackets that are open",
+            )
 
 
 def _walk(node: yaml.Node, key: Key, lines: dict[Key, int], path: Path) -> None:
@@ -129,7 +165,11 @@ def _walk(node: yaml.Node, key: Key, lines: dict[Key, int], path: Path) -> None:
             line = name.start_mark.line + 1
             if part in seen:
                 raise UserError(
-                    "is given twice", file=path, line=line, field=".".join(map(str, (*key, part)))
+                    "is given twice",
+                    file=path,
+                    line=line,
+                    field=".".join(map(str, (*key, part))),
+                    hint="keep one of them",
                 )
             seen.add(part)
             lines[(*key, part)] = line

@@ -1,5 +1,6 @@
 """YAML of people: lines of fields, numbers as people write them, and nothing dangerous."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,11 @@ def test_numbers(text: str, value: object) -> None:
         ("a: &x [1]\nb: *x", "x.yaml:2: aliases"),
         ("a: !!python/object/apply:os.system ['true']", "malformed YAML"),
         ("a: 1\n---\nb: 2", "malformed YAML"),
-        ("[" * 5000, "malformed YAML"),
+        ("a: [1\n", "x.yaml:2: malformed YAML"),
+        ("a:\n\t- 1", "x.yaml:2: malformed YAML: found character"),
+        ("a:\n\t- 1", "(indent with spaces instead of tabs)"),
+        ("a: " + "1" * 5000, "correct the number"),
+        ("a:\n " + "[" * 5000, "x.yaml:2: malformed YAML: nested too deeply, the limit is 32"),
         ("a: 2001-99-99", "malformed YAML"),
     ],
 )
@@ -55,6 +60,10 @@ def test_what_is_refused(text: str, message: str) -> None:
 
 
 def test_a_bomb_costs_nothing() -> None:
+    start = time.process_time()
+    for opened in ("[", "{a: ", "- "):
+        assert "nested too deeply" in complaint("a:\n  " + opened * 50_000)
+    assert time.process_time() - start < 2
     bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(9)
     )

@@ -12,9 +12,10 @@ from rich.table import Table
 
 from gala.divergence.bound import NoBound
 from gala.simulation import plot as plotting
-from gala.simulation.prediction import Prediction, simulate
+from gala.simulation.prediction import Prediction, check_size, simulate
 from gala.simulation.scenario import Scenario
 from gala.topology import load_topology, spectrum
+from gala.topology.limits import count
 
 
 def run(
@@ -41,6 +42,7 @@ def run(
     Raises:
         UserError: a bad topology or scenario, or the plot cannot be written.
     """
+    check_size(agents, scenario)
     graph = load_topology(topology, agents)
     prediction = simulate(graph, scenario)
     others = {name: simulate(graph, each) for name, each in without(scenario).items() if effects}
@@ -96,8 +98,8 @@ def summary(prediction: Prediction) -> dict[str, float]:
 def _table(p: Prediction) -> Table:
     data, scenario = p.to_json(), p.scenario
     table = Table(
-        title=f"{escape(p.topology.name)}, {p.topology.agents:,} agents x {scenario.updates:,} "
-        "updates",
+        title=f"{escape(p.topology.name)}, {count(p.topology.agents)} x "
+        f"{count(scenario.updates, 'update')}",
         title_justify="left",
         show_header=False,
         box=None,

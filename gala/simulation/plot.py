@@ -9,6 +9,7 @@ import numpy as np
 from gala import pictures
 from gala.simulation.prediction import Prediction
 from gala.topology import plot
+from gala.topology.limits import count
 
 ORANGE = "#d1603d"
 
@@ -55,7 +56,7 @@ def save(prediction: Prediction, path: str | Path) -> Path:
         ax.tick_params(labelsize=8, colors=plot.DARK)
         ax.spines[["top", "right"]].set_visible(False)
     scenario = prediction.scenario
-    facts = [f"{topology.name}: {topology.agents:,} agents", f"speed {scenario.speed}"]
+    facts = [f"{topology.name}: {count(topology.agents)}", f"speed {scenario.speed}"]
     facts += [f"latency {1e3 * scenario.latency_s:g} ms"] if scenario.latency_s else []
     facts += [f"{scenario.bandwidth_mbit:g} Mbit/s"] if scenario.bandwidth_mbit else []
     facts += [f"loss {scenario.loss:g}"] if scenario.loss else []

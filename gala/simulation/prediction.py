@@ -16,6 +16,7 @@ from gala.simulation.lock_step import LockStep
 from gala.simulation.scenario import Durations, Scenario, Steps, draw_factors
 from gala.simulation.tally import Tally
 from gala.topology import Topology, advice, spectrum
+from gala.topology.limits import MAX_AGENTS, count
 
 LOOKS = 400
 """Moments at which the divergence is looked at, about."""
@@ -110,6 +111,21 @@ class Prediction:
         }
 
 
+def check_size(agents: int, scenario: Scenario) -> None:
+    """Whether it fits into memory; to be asked before the topology is built.
+
+    Raises:
+        UserError: it does not.
+    """
+    if agents > MAX_AGENTS:
+        rule = f"{agents:,} agents are too many, the limit is {MAX_AGENTS:,}"
+        raise UserError(rule, field="--agents", hint=f"--agents {MAX_AGENTS}")
+    most = MOST_NUMBERS // agents
+    if scenario.dimension > most:
+        rule = f"{scenario.dimension:,} are too many, the limit for {count(agents)} is {most:,}"
+        raise UserError(rule, field="--dimension", hint=f"--dimension {most}")
+
+
 def simulate(topology: Topology, scenario: Scenario) -> Prediction:
     """Run ``scenario`` over ``topology`` under virtual time.
 
@@ -117,12 +133,11 @@ def simulate(topology: Topology, scenario: Scenario) -> Prediction:
         UserError: conditions that are not simulated, or too large for memory.
     """
     agents = topology.agents
+    check_size(agents, scenario)
     if topology.push_sum:
         raise UserError(
             "push-sum weights are not simulated", field="--topology", hint="weights: uniform"
         )
-    if agents * scenario.dimension > MOST_NUMBERS:
-        raise UserError("too many agents for so many dimensions", field="--dimension")
     generator = np.random.Generator(np.random.SFC64(scenario.seed))
     factors = draw_factors(scenario.speed, agents, generator)
     durations = Durations(scenario.update_s * factors, scenario.update_jitter, generator)

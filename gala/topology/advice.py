@@ -33,7 +33,8 @@ def warnings(topology: Topology, beta: float | None) -> list[str]:
         _family,
         _pointless_schedule,
     ]
-    return [text for rule in rules if (text := rule(topology, beta)) is not None]
+    found = (rule(topology, beta) for rule in rules)
+    return [*topology.notes, *(text for text in found if text is not None)]
 
 
 def exponential_beta(agents: int) -> float:

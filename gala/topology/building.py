@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from pydantic import ValidationError, validate_call
 
 from gala.errors import did_you_mean
-from gala.topology import families, finite_time, hierarchy, random_families
+from gala.topology import complaints, families, finite_time, hierarchy, limits, random_families
 from gala.topology.description import Description, EdgeList
 from gala.topology.graph import (
     Edges,
     Graph,
     degrees,
     edge_array,
-    reached,
+    groups,
     strongly_connected,
 )
 from gala.topology.mixing import Mixing
@@ -59,14 +59,16 @@ def build(description: Description, agents: int | None) -> Topology:
     if agents is None:
         raise place.error("takes any number of agents; which?", hint="give --agents N")
     if agents < 1:
-        raise place.error(f"a topology needs at least one agent, got {agents}")
+        fix = "--agents 1" if description.agents is None else "add a node"
+        raise place.error(f"a topology needs at least one agent, got {agents}", hint=fix)
     if description.agents not in (None, agents):
         key = () if description.agents_key is None else (description.agents_key,)
         raise place.error(
-            f"is for {description.agents} agents, the launch has {agents}",
+            f"is for {limits.count(description.agents or 0)}, the launch has {agents}",
             *key,
-            hint=f"launch {description.agents} agents or use a file with agents: any",
+            hint=f"launch {limits.count(description.agents or 0)} or use a file with agents: any",
         )
+    _check_size(description, agents)
     if description.edges is not None:
         graph = _written(description, description.edges, agents)
     else:
@@ -76,11 +78,12 @@ def build(description: Description, agents: int | None) -> Topology:
     _check_schedule(description, graph)
     edges = rounds_of(graph, schedule)
     _check_connected(description, graph.union, agents)
-    if not strongly_connected(edge_array(np.concatenate(edges)), agents):
+    whole = len(edges) == 1 and edges[0] is graph.union
+    if not whole and not strongly_connected(edge_array(np.concatenate(edges)), agents):
         raise place.error(
             f"the {len(edges)} random rounds of one period leave some agents out",
             "schedule",
-            hint=f"period: {4 * len(edges)}, or another seed",
+            hint=f"period: {min(4 * len(edges), limits.MAX_ROUNDS)}, or another seed",
         )
     mixings, kind = _weigh(description, graph, edges, weights)
     one_peer = all(degree.max(initial=0) <= 1 for e in edges for degree in degrees(e, agents))
@@ -95,7 +98,25 @@ def build(description: Description, agents: int | None) -> Topology:
         discount=1.0 if weights is None else weights.discount,
         family=description.family,
         positions=graph.positions,
+        notes=description.notes,
     )
+
+
+def _check_size(description: Description, agents: int) -> None:
+    """Refuse what would not fit, before anything is built."""
+    listed, schedule = description.edges, description.schedule
+    try:
+        limits.check(agents, option=description.agents_key if description.agents else None)
+        if listed is not None:
+            always = int((listed.round == -1).sum())
+            edges = always * listed.rounds + len(listed.edges) - always
+            fewer = f"rounds: {min(limits.MAX_ROUNDS, limits.MAX_EDGES // max(agents, always, 1))}"
+            limits.check(agents, rounds=listed.rounds, edges=edges, option="rounds", hint=fewer)
+        if schedule is not None and schedule.kind == "random":
+            limits.check(agents, rounds=schedule.period, option="schedule.period")
+    except limits.Unfit as error:
+        key = () if error.option is None else error.option.split(".")
+        raise description.place.error(error.rule, *key, hint=error.hint) from None
 
 
 def _family(description: Description, agents: int) -> Graph:
@@ -113,15 +134,14 @@ def _family(description: Description, agents: int) -> Graph:
             raise place.error("unknown option", "family", option, hint=hint)
     try:
         graph: Graph = validate_call(function)(agents, **options)
-    except families.Unfit as error:
+    except limits.Unfit as error:
         key = ("family",) if error.option is None else ("family", error.option)
         raise place.error(error.rule, *key, hint=error.hint) from None
     except ValidationError as error:
         first = error.errors()[0]
-        message = first["msg"].removeprefix("Input ")
-        raise place.error(
-            f"{message}, got {first['input']!r}", "family", *first["loc"][:1]
-        ) from None
+        option = str(first["loc"][0])
+        rule, fix = complaints.of_pydantic(first, option)
+        raise place.error(rule, "family", option, hint=fix) from None
     return graph
 
 
@@ -135,36 +155,31 @@ def _written(description: Description, listed: EdgeList, agents: int) -> Graph:
 
     for i, e in bad(np.any((edges < 0) | (edges >= agents), axis=1)):
         missing = next(a for a in edges[i].tolist() if not 0 <= a < agents)
-        raise place.error(
-            f"agent {missing} is missing, agents are 0..{agents - 1}",
-            field,
-            e,
-            hint=f"launch {missing + 1} agents or correct the edge" if missing > 0 else None,
-        )
+        rule, fix = complaints.of_agent(missing, agents)
+        raise place.error(rule, field, e, hint=fix)
     for i, e in bad(edges[:, 0] == edges[:, 1]):
         raise place.error(
             f"agent {edges[i, 0]} hears itself; an agent's own weight is what is left of one",
             field,
             e,
-            hint="remove the edge",
+            hint=description.hints.get("self", "remove the edge"),
         )
-    for i, e in bad(listed.weighted & ~np.isfinite(listed.weight)):
-        raise place.error(f"weight {listed.weight[i]} is not a finite number", field, e)
-    for i, e in bad(listed.weighted & (np.nan_to_num(listed.weight) <= 0)):
-        rule = "is negative" if listed.weight[i] < 0 else "is zero"
-        raise place.error(
-            f"weight {listed.weight[i]:g} {rule}, weights must be above 0",
-            field,
-            e,
-            hint="remove the edge" if listed.weight[i] == 0 else None,
-        )
+    for i, e in bad(listed.weighted & ~((listed.weight > 0) & np.isfinite(listed.weight))):
+        wrong = complaints.of_weight(float(listed.weight[i]))
+        assert wrong is not None
+        raise place.error(wrong[0], field, e, hint=wrong[1])
     explicit = bool(listed.weighted.any())
     if description.weights is not None and description.weights.kind != "push-sum":
         explicit = description.weights.kind == "explicit"
     kind = description.weights.kind if description.weights is not None else None
     if kind == "explicit":
         for _, e in bad(~listed.weighted):
-            raise place.error("weights: explicit needs a weight on every edge", field, e)
+            raise place.error(
+                "weights: explicit needs a weight on every edge",
+                field,
+                e,
+                hint="add one such as 0.5, or write weights: uniform",
+            )
     elif kind in ("uniform", "metropolis", "lazy"):
         for _, e in bad(listed.weighted):
             raise place.error(
@@ -193,7 +208,7 @@ def _written(description: Description, listed: EdgeList, agents: int) -> Graph:
                 f"edge {part[i, 0]} to {part[i, 1]} is given twice, first as {field}.{first}",
                 field,
                 second,
-                hint="remove one of them",
+                hint=description.hints.get("twice", "remove one of them"),
             )
         layers.append(part)
         weights.append(listed.weight[chosen])
@@ -222,6 +237,15 @@ def _check_schedule(description: Description, graph: Graph) -> None:
             "schedule",
             hint="remove the weights, or give every edge its round",
         )
+    if schedule.kind in ("rotate", "one-peer") and not graph.timed:
+        # at least one round for each agent that the busiest one hears
+        busiest = int(degrees(graph.union, graph.agents)[0].max(initial=0))
+        peers = min(schedule.peers, 2 * busiest)
+        try:
+            limits.check(graph.agents, edges=graph.agents * busiest + peers * len(graph.union))
+        except limits.Unfit as error:
+            rule = f"over one period, {error.rule}"
+            raise description.place.error(rule, "schedule", hint="schedule: static") from None
 
 
 def _weigh(
@@ -242,7 +266,11 @@ def _weigh(
             )
             return mixings, "explicit"
         if weights is not None and weights.kind == "explicit":
-            raise place.error("weights: explicit needs edges with weights", "weights")
+            raise place.error(
+                "weights: explicit needs edges with weights",
+                "weights",
+                hint="remove the line weights",
+            )
         if weights is not None:
             return tuple(weigh(edges, agents, weights) for edges in rounds), weights.kind
         mixings = tuple(weigh(edges, agents, Weights(kind="uniform")) for edges in rounds)
@@ -258,26 +286,15 @@ def _weigh(
         if graph.weights is not None and description.edges is not None:
             into = np.flatnonzero(description.edges.edges[:, 1] == error.agent)
             key = (description.edges_key, int(description.edges.entry[into[-1]]))
-        raise place.error(error.rule, *key, hint=error.hint) from None
+        hint = error.hint
+        if description.weights is None and "weights" in description.hints:
+            hint = f"{hint}; {description.hints['weights']}"
+        raise place.error(error.rule, *key, hint=hint) from None
 
 
 def _check_connected(description: Description, edges: Edges, agents: int) -> None:
-    for start, direction in ((0, edges), (0, edges[:, ::-1])):
-        seen = reached(direction, agents, start)
-        if seen.all():
-            continue
-        inside, outside = np.flatnonzero(seen).tolist(), np.flatnonzero(~seen).tolist()
-        if direction is not edges:
-            inside, outside = outside, inside
-        key = ("family",) if description.edges is None else (description.edges_key,)
-        raise description.place.error(
-            f"not strongly connected: what agents {_names(inside)} publish never reaches "
-            f"agents {_names(outside)}",
-            *key,
-            hint=f"add an edge such as [{inside[-1]}, {outside[0]}]",
-        )
-
-
-def _names(agents: list[int]) -> str:
-    shown = [str(agent) for agent in agents[:8]]
-    return "{" + ", ".join(shown) + (", ..." if len(agents) > 8 else "") + "}"
+    if strongly_connected(edges, agents):
+        return
+    rule, fix = complaints.of_groups(groups(edges, agents))
+    key = ("family",) if description.edges is None else (description.edges_key,)
+    raise description.place.error(f"not strongly connected: {rule}", *key, hint=fix)

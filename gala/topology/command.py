@@ -14,10 +14,11 @@ from rich.table import Table
 
 from gala.errors import UserError
 from gala.topology import compare as comparing
+from gala.topology import ergodicity, spectrum
 from gala.topology import plot as plotting
-from gala.topology import spectrum
 from gala.topology.export import write
-from gala.topology.loading import load_topology
+from gala.topology.limits import count
+from gala.topology.loading import file_of, load_topology
 from gala.topology.topology import Topology
 
 
@@ -33,7 +34,8 @@ def show(
     Args:
         file: a topology file or the name of a family.
         agents: N; None takes the number of the file.
-        json: print one JSON object (:func:`gala.topology.spectrum.report`) and nothing else.
+        json: print one JSON object (:func:`gala.topology.spectrum.report`, and ``stationary`` and
+            ``any_order``, see :class:`gala.topology.ergodicity.Drift`) and nothing else.
         plot: also draw it into this file.
         console: where to print.
 
@@ -41,7 +43,7 @@ def show(
         UserError: the file breaks a rule, or the plot cannot be written.
     """
     topology = load_topology(file, agents)
-    facts = spectrum.report(topology)
+    facts = spectrum.report(topology) | _drift(topology)
     if plot is not None:
         plotting.save(topology, plot)
     if json:
@@ -67,16 +69,27 @@ def convert(
     """Write a topology in another format: ``gala topology convert A B [--agents N]``.
 
     Raises:
-        UserError: a file breaks a rule, or the format cannot hold the topology.
+        UserError: a file breaks a rule, the format cannot hold the topology, or the copy would
+            take the place of its source.
     """
-    topology = load_topology(source, agents)
+    topology, original = load_topology(source, agents), file_of(source)
+    if original is not None and Path(destination).exists() and original.samefile(destination):
+        raise UserError(
+            "is the file that is read; a copy would replace it",
+            file=destination,
+            hint=f"write {Path(destination).stem}-{topology.agents}{Path(destination).suffix}",
+        )
     write(topology, destination)
-    (console or Console()).print(
-        f"{escape(str(destination))}: {topology.agents} agents, {len(topology.edges)} edges, "
-        f"{len(topology.rounds)} round{'s' * (len(topology.rounds) > 1)}, hash {topology.hash}",
+    console = console or Console()
+    console.print(
+        f"{escape(str(destination))}: {count(topology.agents)}, "
+        f"{count(len(topology.edges), 'edge')}, {count(len(topology.rounds), 'round')}, "
+        f"hash {topology.hash}",
         highlight=False,
         soft_wrap=True,
     )
+    for note in topology.notes:
+        console.print(f"[yellow]note[/]: {escape(note)}", highlight=False)
 
 
 def compare(
@@ -112,7 +125,7 @@ def compare(
     console.print(_table(rows))
     for row in rows:
         if row.problem is not None:
-            text = f"{row.name}, {row.agents} agents: {row.problem}"
+            text = f"{row.name}, {count(row.agents)}: {row.problem}"
             console.print(f"[dim]{escape(text)}[/]", highlight=False)
     console.print(
         "[dim]factor: times the norm of one update of all agents it bounds their distance from "
@@ -144,8 +157,8 @@ def suggest(
         return
     console = console or Console()
     console.print(
-        f"[bold]{found['best']['name']}[/] for {agents} agents and up to {degree} "
-        f"message{'s' * (degree > 1)} per update: {escape(found['reason'])}",
+        f"[bold]{found['best']['name']}[/] for {count(agents)} and up to "
+        f"{count(degree, 'message')} per update: {escape(found['reason'])}",
         highlight=False,
     )
     console.print()
@@ -155,11 +168,19 @@ def suggest(
     console.print(_table([comparing.Row(**row) for row in rows]))
 
 
+def _drift(topology: Topology) -> dict[str, Any]:
+    found = ergodicity.drift(topology)
+    return {
+        "stationary": None if found is None else found.stationary.tolist(),
+        "any_order": None if found is None else found.any_order,
+    }
+
+
 def _facts(topology: Topology, facts: dict[str, Any]) -> Table:
     rows = [sums for mixing in topology.rounds for sums in mixing.row_sums.tolist()]
     columns = [sums for mixing in topology.rounds for sums in mixing.column_sums.tolist()]
     table = Table(
-        title=f"{escape(topology.name)}, {topology.agents} agents",
+        title=f"{escape(topology.name)}, {count(topology.agents)}",
         title_justify="left",
         show_header=False,
         box=None,
@@ -170,6 +191,17 @@ def _facts(topology: Topology, facts: dict[str, Any]) -> Table:
     factor, rate, gap = facts["factor"], facts["beta"], facts["gap"]
     period = facts["period"]
     schedule = topology.schedule if period == 1 else f"{topology.schedule}, period {period}"
+    counted, decay = facts["stationary"], facts["any_order"]
+    drifts = {}
+    if counted is not None:
+        drifts["counts"] = f"each agent {_range(counted)} of the consensus, agent " + (
+            f"{counted.index(max(counted))} most"
+        )
+        drifts["any order"] = (
+            "not known: too many rounds"
+            if decay is None
+            else f"disagreement times {_range(decay)} per mix, in the worst order of rounds"
+        )
     for name, value in {
         "edges": f"{facts['edges']}, in-degree {_range(facts['in_degree'])}, "
         f"out-degree {_range(facts['out_degree'])}",
@@ -180,9 +212,12 @@ def _facts(topology: Topology, facts: dict[str, Any]) -> Table:
         "row sums": _range(rows),
         "column sums": _range(columns),
         "doubly stochastic": "yes" if facts["doubly_stochastic"] else "no",
+        **drifts,
         "beta": "not known" if rate is None else f"{rate:.6g}, gap {gap:.6g}",
         "factor": "no bound of this kind" if factor is None else f"{factor:.6g}",
-        "1/1000 after": "never"
+        "1/1000 after": "not known"
+        if rate is None
+        else "never"
         if facts["rounds_to_consensus"] is None
         else f"{facts['rounds_to_consensus']} mixes",
         "messages": f"{facts['messages_per_update']:.4g} per agent and update",

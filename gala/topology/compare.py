@@ -13,11 +13,15 @@ from gala.errors import UserError
 from gala.topology import plot, spectrum
 from gala.topology.building import build
 from gala.topology.description import Description, Place
+from gala.topology.limits import count
 from gala.topology.loading import load_topology
 from gala.topology.topology import Topology
 
 PAPER_PARAMETERS = 866_439
 """Parameters of the paper's network on Pong, for bytes per update."""
+
+FEW = 64
+"""Agents up to which every number of peers is tried for a suggestion."""
 
 COLOURS = ("#2f6f9f", "#d1603d", "#5b8c5a", "#8a5a83", "#c9a227", "#4f5d75", "#b23a48", "#3a9188")
 
@@ -62,8 +66,8 @@ def table(
     Raises:
         UserError: a topology exists at none of the sizes.
     """
-    rows = []
-    for spec in specs:
+    found: dict[str, list[Row]] = {str(spec): [] for spec in specs}
+    for spec in found:
         mine = []
         problem: UserError | None = None
         for agents in sizes:
@@ -74,8 +78,15 @@ def table(
                 mine.append(Row(name=Path(spec).stem, agents=agents, problem=error.rule))
         if problem is not None and all(row.problem for row in mine):
             raise problem
-        rows += mine
-    return rows
+        found[spec] = mine
+    names = {
+        spec: next((row.name for row in mine if not row.problem), spec)
+        for spec, mine in found.items()
+    }
+    for spec, name in names.items():
+        if list(names.values()).count(name) > 1 and name != spec:
+            names[spec] = f"{name} ({spec})"  # two files may give themselves the same name
+    return [replace(row, name=names[spec]) for spec, mine in found.items() for row in mine]
 
 
 def measure(topology: Topology, *, parameters: int = PAPER_PARAMETERS) -> Row:
@@ -117,28 +128,37 @@ def _cell(value: float | None, form: str = "") -> str:
     return "-" if value is None else format(value, form)
 
 
+PANELS = {
+    "beta": "beta (lower agrees faster)",
+    "factor": "factor of the bound (lower is tighter)",
+    "rounds_to_consensus": "mixes until disagreement is 1/1000",
+    "diameter": "diameter in hops",
+    "messages_per_update": "messages per agent and update",
+    "bytes_per_update": "MB per agent and update",
+}
+"""What is drawn, a panel each."""
+
+
 def draw(rows: Sequence[Row], path: str | Path) -> Path:
     """Plot the table: how fast topologies agree, and what that costs, against their size.
 
     Raises:
         UserError: as :func:`gala.pictures.save_figure`.
     """
-    panels = (
-        ("factor", "factor of the bound (lower is tighter)"),
-        ("rounds_to_consensus", "mixes until disagreement is 1/1000"),
-        ("messages_per_update", "messages per agent and update"),
-    )
-    figure = pictures.new_figure(13.5, 4.2)
+    figure = pictures.new_figure(13.5, 7.6)
     from matplotlib.ticker import FuncFormatter, LogLocator
 
     names = list(dict.fromkeys(row.name for row in rows))
     sizes = sorted({row.agents for row in rows})
-    axes = figure.subplots(1, len(panels))
-    for ax, (key, title) in zip(axes, panels, strict=True):
+    axes = figure.subplots(2, 3).flat
+    for ax, (key, title) in zip(axes, PANELS.items(), strict=True):
         for number, name in enumerate(names):
             mine = [row for row in rows if row.name == name and getattr(row, key) is not None]
-            # a factor of zero has no place on a logarithmic axis: it is drawn at the foot
-            values = [max(float(getattr(row, key)), 0.05) for row in mine]
+            values = [float(getattr(row, key)) for row in mine]
+            if key == "bytes_per_update":
+                values = [value / 1e6 for value in values]
+            elif key == "factor":  # zero has no place on a logarithmic axis: it is at the foot
+                values = [max(value, 0.05) for value in values]
             ax.plot(
                 [row.agents for row in mine],
                 values,
@@ -151,8 +171,11 @@ def draw(rows: Sequence[Row], path: str | Path) -> Path:
         ax.set_title(title, fontsize=10, color=plot.DARK)
         ax.set_xlabel("agents", fontsize=9, color=plot.DARK)
         ax.set_xscale("log", base=2)
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        if key == "beta":
+            ax.set_ylim(-0.03, 1.03)
+        else:
+            ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.set_xticks(sizes, [str(size) for size in sizes])
         ax.minorticks_off()
@@ -185,10 +208,10 @@ def suggest(agents: int, degree: int) -> dict[str, Any]:
     """
     if agents < 1 or degree < 1:
         raise UserError(
-            f"a topology needs agents and messages, got {agents} agents and degree {degree}",
+            f"a topology needs agents and messages, got {count(agents)} and degree {degree}",
             hint="--agents 8 --degree 2",
         )
-    found: list[tuple[dict[str, Any], Topology, Row]] = []
+    graphs: dict[Topology, dict[str, Any]] = {}  # the same graph once
     for family in _candidates(agents, degree):
         options = {key: value for key, value in family.items() if key != "kind"}
         name = str(family["kind"])
@@ -200,8 +223,11 @@ def suggest(agents: int, degree: int) -> dict[str, Any]:
             continue  # not at this size
         busiest = max(len(row[1]) for mixing in topology.rounds for row in mixing.rows)
         if busiest <= degree and topology.doubly_stochastic:
-            found.append((family, topology, replace(measure(topology), name=_title(family))))
-    found = list({one[1]: one for one in reversed(found)}.values())  # the same graph once
+            graphs.setdefault(topology, family)
+    found = [
+        (family, topology, replace(measure(topology), name=_title(family)))
+        for topology, family in _shortest(graphs)
+    ]
     found.sort(key=lambda one: _merit(one[2]))
     family, topology, best = found[0]
     rows = [{"family": each, **asdict(row)} for each, _, row in found]
@@ -216,19 +242,33 @@ def suggest(agents: int, degree: int) -> dict[str, Any]:
 
 
 def _candidates(agents: int, degree: int) -> list[dict[str, Any]]:
+    """Families within the budget; what a smaller budget may choose, a larger one may choose too."""
+    most = min(degree, max(agents - 1, 1))
+    every = [k for k in range(1, most + 1) if agents <= FEW or k in (1, 2, 3, 4, 5, 7, 15, 31)]
     return [
         {"kind": "complete"} if agents <= 512 else {"kind": "exponential"},
         {"kind": "hypercube"},
         {"kind": "exponential"},
         {"kind": "one-peer-exponential"},
-        {"kind": "n-peer-exponential", "peers": degree},
-        {"kind": "base", "peers": degree},
-        {"kind": "base", "peers": 1},
-        {"kind": "random-regular", "degree": degree},
         {"kind": "torus"},
         {"kind": "ring"},
         {"kind": "ring", "directed": True},
+        *({"kind": "n-peer-exponential", "peers": k} for k in range(1, min(most, 32) + 1)),
+        *({"kind": "base", "peers": k} for k in every),
+        *({"kind": "random-regular", "degree": k} for k in (every if agents <= FEW else [most])),
     ]
+
+
+def _shortest(graphs: dict[Topology, dict[str, Any]]) -> list[tuple[Topology, dict[str, Any]]]:
+    """Of many agents, whose numbers take long, without base graphs that gain no round by peers."""
+    shortest, kept = math.inf, []
+    for topology, family in graphs.items():
+        if family["kind"] == "base" and topology.agents > FEW:
+            if len(topology.rounds) >= shortest:
+                continue
+            shortest = len(topology.rounds)
+        kept.append((topology, family))
+    return kept
 
 
 def _merit(row: Row) -> tuple[float, float]:
@@ -240,7 +280,7 @@ def _merit(row: Row) -> tuple[float, float]:
 def _reason(topology: Topology, best: Row, others: list[Row]) -> str:
     assert best.factor is not None and best.beta is not None
     how = (
-        f"it reaches the exact mean after {len(topology.rounds)} rounds"
+        f"it reaches the exact mean after {count(len(topology.rounds), 'round')}"
         if best.beta == 0.0
         else f"beta {best.beta:.3f}"
     )

@@ -30,10 +30,18 @@ class Place:
     file: Path | None = None
     line: Callable[[Key], int | None] = field(default=lambda key: None)
 
-    def error(self, rule: str, *key: str | int, hint: str | None = None) -> UserError:
-        """A :class:`UserError` that points at ``key``."""
+    def error(self, rule: str, *key: str | int, hint: str, line: int | None = None) -> UserError:
+        """A :class:`UserError` that points at ``key``.
+
+        Args:
+            rule: what is wrong.
+            key: the field.
+            hint: the nearest valid value, or what to do; no complaint goes without.
+            line: where the field is, if known better.
+        """
         name = ".".join(map(str, key)) or None
-        return UserError(rule, file=self.file, line=self.line(key), field=name, hint=hint)
+        line = self.line(key) if line is None else line
+        return UserError(rule, file=self.file, line=line, field=name, hint=hint)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,6 +100,9 @@ class Description:
         schedule: as the file says, or None for the default.
         edges_key: field of the file that holds the edges, for messages.
         agents_key: field that holds the number of agents; None: it is that of the nodes.
+        hints: fixes that only this format has, by what is wrong: ``weights`` (not those of a
+            mixing matrix), ``twice`` (an edge), ``self`` (an edge to oneself).
+        notes: what the user should know about how the file was read.
     """
 
     name: str
@@ -104,3 +115,5 @@ class Description:
     schedule: Schedule | None = None
     edges_key: str = "edges"
     agents_key: str | None = "agents"
+    hints: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -13,13 +13,59 @@ Jungers 2009, "The joint spectral radius" (bounds from products of bounded lengt
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from gala.topology.topology import Topology
+
 Floats = NDArray[np.float64]
 
 MAX_PRODUCTS = 20_000
+MAX_WORK = 2**28
+"""Multiplications up to which products are made for :func:`drift`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """Where agents agree whose mixing does not keep the mean, and how fast.
+
+    Attributes:
+        stationary: Float64[N], how much each agent counts in what they agree on; of a schedule,
+            for parameters at the start of a period.
+        any_order: (lower, upper) bound on the decay of disagreement per mix in whatever order
+            rounds are used, or None where there are too many rounds.
+    """
+
+    stationary: Floats
+    any_order: tuple[float, float] | None
+
+
+def drift(topology: Topology) -> Drift | None:
+    """The coefficients of this module for a topology that is not doubly stochastic.
+
+    None where they say nothing or cost too much: the mean is kept (also by push-sum), or a single
+    product of the matrices of one period is beyond :data:`MAX_WORK`.
+    """
+    agents, rounds = topology.agents, len(topology.rounds)
+    if topology.doubly_stochastic or topology.push_sum or rounds * agents**3 > MAX_WORK:
+        return None
+    matrices = [mixing.dense() for mixing in topology.rounds]
+    period = np.eye(agents)
+    for matrix in matrices:
+        period = matrix @ period
+    length = 1
+    most = min(MAX_WORK // 16 // agents**3, 1000)  # products
+    while length < 16 and rounds ** (length + 1) <= most:
+        length += 1
+    bounds = joint_spectral_radius(matrices, length=length)
+    rate = dobrushin_rate(matrices, length=length)
+    if bounds is not None and rate is not None:
+        bounds = bounds[0], max(bounds[0], min(bounds[1], rate))
+    return Drift(stationary=stationary(period), any_order=bounds)
 
 
 def dobrushin(matrix: Floats) -> float:

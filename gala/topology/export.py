@@ -40,7 +40,9 @@ def write(topology: Topology, path: str | Path) -> Path:
         try:
             same = load_topology(draft) == topology
         except UserError as error:
-            raise UserError(f"{suffix} cannot hold it: {error.rule}", file=path) from None
+            fix = "use .yaml, .json or .graphml"
+            rule = f"{suffix} cannot hold it: {error.rule}"
+            raise UserError(rule, file=path, hint=fix) from None
     if not same:
         raise UserError(
             f"{suffix} cannot hold the weights and rounds of {topology.name}",
@@ -119,7 +121,11 @@ def _plain(name: str) -> str:
 
 def _yaml(topology: Topology) -> str:
     many = len(topology.rounds) > 1
-    lines = ["version: 1", f"name: {json.dumps(topology.name)}", f"agents: {topology.agents}"]
+    lines = [
+        "version: 1",
+        f"name: {json.dumps(_plain(topology.name), ensure_ascii=False)}",
+        f"agents: {topology.agents}",
+    ]
     if many:
         lines.append(f"rounds: {len(topology.rounds)}")
     lines.append("edges:" if len(topology.edges) else "edges: []")

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gala.topology.families import Count, Unfit, powers
+from gala.topology.families import Count, powers
 from gala.topology.graph import Graph, distinct, edge_array, shift
+from gala.topology.limits import MAX_EDGES, Unfit, check
 
 Pair = tuple[int, int, float]
 """Two agents that hear each other, and the weight that each gives to the other."""
@@ -28,6 +29,8 @@ def n_peer_exponential(agents: int, *, peers: Count = 2) -> Graph:
 
     Between the one-peer (``peers`` 1) and the static exponential graph (log2 N) in messages and in
     speed.
+
+    Source: Assran et al. 2019, arXiv 1811.10792.
     """
     hops = powers(agents)
     peers = min(peers, max(len(hops), 1))
@@ -46,6 +49,8 @@ def bipartite_exponential(agents: int) -> Graph:
 
     Every hop length is one perfect matching, so that with ``schedule: rotate`` agents meet in
     pairs, one message each. N must be even.
+
+    Source: Lian et al. 2018, arXiv 1710.06952.
     """
     if agents > 1 and agents % 2:
         raise Unfit(
@@ -67,7 +72,11 @@ def base(agents: int, *, peers: Count = 1) -> Graph:
     hypercube of that base, one dimension per round. Otherwise N is written in base k + 1; groups of
     that many agents average among themselves, swap shares with the smaller groups so that each
     group's mean becomes everybody's, and average once more. beta is 0.
+
+    Source: Takezawa et al. 2023, arXiv 2305.11420.
     """
+    peers = min(peers, max(agents - 1, 1))
+    check(agents, edges=agents * peers, option="peers", hint=f"peers: {MAX_EDGES // agents}")
     everybody = list(range(agents))
     plans = [_simple(everybody, peers)]
     smooth = _smooth_part(agents, peers + 1)

@@ -25,7 +25,8 @@ def edge_array(edges: Iterable[tuple[int, int]] | NDArray[np.int64]) -> Edges:
     array = array.reshape(-1, 2)
     array = array[array[:, 0] != array[:, 1]]
     span = int(array.max(initial=0)) + 1
-    keys = np.unique(array[:, 1] * span + array[:, 0])  # one number per edge: many times faster
+    keys = np.sort(array[:, 1] * span + array[:, 0])  # one number per edge: many times faster
+    keys = keys[np.flatnonzero(np.diff(keys, prepend=-1))]  # np.unique hashes, which is slow here
     return np.stack([keys % span, keys // span], axis=1)
 
 
@@ -102,6 +103,46 @@ def reached(edges: Edges, agents: int, start: int) -> NDArray[np.bool_]:
 def strongly_connected(edges: Edges, agents: int) -> bool:
     """Whether information from every agent arrives at every other."""
     return bool(reached(edges, agents, 0).all() and reached(edges[:, ::-1], agents, 0).all())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Agents that reach each other.
+
+    Attributes:
+        agents: sorted.
+        hears: whether they hear any other group.
+        heard: whether any other group hears them.
+        reaches: number, among all groups, of one that they reach and that reaches none.
+    """
+
+    agents: list[int]
+    hears: bool
+    heard: bool
+    reaches: int
+
+
+def groups(edges: Edges, agents: int) -> list[Group]:
+    """The strongly connected groups of a graph, in the order of their first agents."""
+    import networkx as nx  # only for a graph that is refused
+
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    graph.add_nodes_from(range(agents))
+    graph.add_edges_from(edges.tolist())
+    parts = sorted(map(sorted, nx.strongly_connected_components(graph)))
+    parts_graph = nx.condensation(graph, parts)
+    last: dict[int, int] = {}
+    for number in reversed(list(nx.topological_sort(parts_graph))):
+        last[number] = max((last[after] for after in parts_graph[number]), default=number)
+    return [
+        Group(
+            agents=part,
+            hears=parts_graph.in_degree(number) > 0,
+            heard=parts_graph.out_degree(number) > 0,
+            reaches=last[number],
+        )
+        for number, part in enumerate(parts)
+    ]
 
 
 def colour_edges(edges: Edges, agents: int) -> tuple[Edges, ...]:

@@ -7,9 +7,11 @@ from typing import Any
 from xml.parsers import expat
 
 from gala.errors import UserError
+from gala.topology import complaints
 from gala.topology.description import Key, Place
 from gala.topology.network_formats import RawGraph, label_of
 
+EXAMPLE = "write it with networkx.write_graphml"
 CASTS = {"double": float, "float": float, "int": int, "long": int}
 
 
@@ -23,11 +25,10 @@ def read_graphml(text: str, path: Path) -> RawGraph:
     try:
         reader.parser.Parse(text.encode(), True)
     except expat.ExpatError as error:
-        raise UserError(
-            f"malformed XML: {expat.ErrorString(error.code)}", file=path, line=error.lineno
-        ) from None
+        rule = f"malformed XML: {expat.ErrorString(error.code)}"
+        raise Place(file=path).error(rule, line=error.lineno, hint=EXAMPLE) from None
     if reader.graph is None:
-        raise UserError("holds no <graph>", file=path, hint="write it with networkx.write_graphml")
+        raise Place(file=path).error("holds no <graph>", hint=EXAMPLE)
     return reader.graph
 
 
@@ -50,11 +51,12 @@ class _Reader:
         self._default: str | None = None
         self._characters = ""
 
-    def _error(self, rule: str) -> UserError:
-        return UserError(rule, file=self.path, line=self.parser.CurrentLineNumber)
+    def _error(self, rule: str, hint: str) -> UserError:
+        place = Place(file=self.path)
+        return place.error(rule, line=self.parser.CurrentLineNumber, hint=hint)
 
     def _doctype(self, *_: object) -> None:
-        raise self._error("a DOCTYPE is not allowed")
+        raise self._error("a DOCTYPE is not allowed", "remove it and its entities")
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         name = tag.rsplit(" ", 1)[-1]
@@ -69,18 +71,20 @@ class _Reader:
             )
         elif name == "graph":
             if self.graph is not None:
-                raise self._error("holds more than one graph")
+                raise self._error("holds more than one graph", "keep one graph per file")
             directed = attributes.get("edgedefault", "directed") == "directed"
             self.graph = RawGraph(place=Place(file=self.path, line=self._line), directed=directed)
             self._inside = self.graph.attributes
         elif name == "node" and self.graph is not None:
             if "id" not in attributes:
-                raise self._error("a node needs an id")
+                raise self._error("a node needs an id", '<node id="0"/>')
             self.graph.nodes.append(label_of(attributes["id"]))
             self._inside = {}
         elif name == "edge" and self.graph is not None:
             if not {"source", "target"} <= attributes.keys():
-                raise self._error("an edge needs source and target")
+                raise self._error(
+                    "an edge needs source and target", '<edge source="0" target="1"/>'
+                )
             self._inside = self._edge_defaults()
             source, target = label_of(attributes["source"]), label_of(attributes["target"])
             self.graph.edges.append((source, target, self._inside))
@@ -106,7 +110,8 @@ class _Reader:
         try:
             return CASTS.get(kind, str)(text.strip())
         except ValueError:
-            raise self._error(f"{label} is {text.strip()[:40]!r}, expected a number") from None
+            rule = f"{label} is {complaints.short(text.strip())}, expected a number"
+            raise self._error(rule, f"{label}: 1") from None
 
     def _edge_defaults(self) -> dict[str, Any]:
         return {
@@ -116,4 +121,6 @@ class _Reader:
         }
 
     def _line(self, key: Key) -> int | None:
-        return self._lines[key[1]] if len(key) > 1 and isinstance(key[1], int) else None
+        entry = key[1] if len(key) > 1 else 0
+        found = isinstance(entry, int) and key[:1] == ("edges",) and entry < len(self._lines)
+        return self._lines[int(entry)] if found else None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gala.topology.families import Count, Unfit, powers
+from gala.topology.families import Count, powers
 from gala.topology.graph import Graph, edge_array
+from gala.topology.limits import MAX_EDGES, Unfit, check, count
 
 
 def hierarchical(agents: int, *, per_host: Count | None = None) -> Graph:
@@ -16,6 +17,9 @@ def hierarchical(agents: int, *, per_host: Count | None = None) -> Graph:
     bottleneck. Hosts hold consecutive agents, as torchrun numbers them. Without ``per_host`` the
     largest divisor of N up to its square root is taken. Irregular: Metropolis-Hastings weights,
     which are doubly stochastic here.
+
+    Source: made for this toolkit; two levels as in the hierarchical local SGD of Lin et al. 2018,
+    "Don't Use Large Mini-Batches, Use Local SGD", arXiv 1808.07217.
     """
     if per_host is None:
         per_host = max(m for m in range(1, int(np.sqrt(agents)) + 1) if agents % m == 0)
@@ -24,10 +28,12 @@ def hierarchical(agents: int, *, per_host: Count | None = None) -> Graph:
             (m for m in range(1, agents + 1) if agents % m == 0), key=lambda m: abs(m - per_host)
         )
         raise Unfit(
-            f"{agents} agents do not fill hosts of {per_host}",
+            f"{count(agents)} cannot fill hosts of {per_host}",
             option="per_host",
             hint=f"per_host: {fits}",
         )
+    fits = max(m for m in range(1, MAX_EDGES // agents + 1) if agents % m == 0)
+    check(agents, edges=agents * (per_host - 1), option="per_host", hint=f"per_host: {fits}")
     hosts = agents // per_host
     index = np.arange(agents, dtype=np.int64)
     host, place = index // per_host, index % per_host

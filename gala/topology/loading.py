@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from gala import presets
@@ -11,10 +12,12 @@ from gala.errors import UserError, did_you_mean
 from gala.topology.building import FAMILIES, build
 from gala.topology.description import Description, Place
 from gala.topology.graphml import read_graphml
+from gala.topology.limits import max_mib
 from gala.topology.matrix_formats import read_csv, read_npy
 from gala.topology.network_formats import (
     RawGraph,
     describe_graph,
+    json_as_yaml,
     read_adjacency_list,
     read_edge_list,
     read_node_link,
@@ -33,9 +36,6 @@ GRAPHS: dict[str, Callable[[str, Path], RawGraph]] = {
 """Readers of graphs, by suffix."""
 
 SUFFIXES = (".yaml", ".yml", *GRAPHS, ".npy", ".csv")
-
-MAX_MIB = {".yaml": 2, ".yml": 2, ".npy": 512}
-"""Largest files that are read, in MiB; YAML is slow to parse. 32 for all others."""
 
 
 def load_topology(spec: str | Path, agents: int | None = None) -> Topology:
@@ -56,13 +56,14 @@ def load_topology(spec: str | Path, agents: int | None = None) -> Topology:
 
 def read(spec: str | Path) -> Description:
     """What ``spec`` says, before it meets a number of agents. Raises as :func:`load_topology`."""
-    path = Path(spec)
-    if path.is_file() or (path.exists() and path.suffix):
-        return _read_file(path)
-    shipped = presets.shipped("topologies", path)
-    if shipped is not None:
-        return _read_file(shipped)
-    name = str(spec)
+    path = file_of(spec)
+    if path is not None:
+        description = _read_file(path)
+        if path == Path(spec):
+            return description
+        # of a shipped file the user knows the name, not the place and the lines
+        return replace(description, place=Place(file=Path(spec)))
+    name, path = str(spec), Path(spec)
     if name in FAMILIES:
         return Description(name=name, place=Place(), family=name)
     known = sorted({*FAMILIES, *presets.names("topologies")})
@@ -71,38 +72,55 @@ def read(spec: str | Path) -> Description:
     raise UserError(f"unknown topology {name!r}", hint=did_you_mean(name, known, limit=20))
 
 
+def file_of(spec: str | Path) -> Path | None:
+    """The file that ``spec`` means, there or shipped; None: it may be the name of a family."""
+    path = Path(spec)
+    if path.is_file() or (path.exists() and (path.suffix or path.parent != Path())):
+        return path
+    shipped = presets.shipped("topologies", path)
+    if shipped is None and str(spec) not in FAMILIES and path.exists():
+        return path
+    return shipped
+
+
 def _read_file(path: Path) -> Description:
-    suffix = path.suffix.lower()
+    suffix, place = path.suffix.lower(), Place(file=path)
+    if path.is_dir():
+        raise place.error("is a folder, expected a topology file", hint="name a file in it")
     if suffix not in SUFFIXES:
-        raise UserError(
-            f"{suffix or 'no suffix'} is no topology file", file=path, hint=", ".join(SUFFIXES)
-        )
+        rule = f"{suffix or 'no suffix'} is no topology file"
+        raise place.error(rule, hint=", ".join(SUFFIXES))
     try:
-        if path.is_dir():
-            raise UserError("is a folder, expected a topology file", file=path)
-        size, limit = path.stat().st_size / 2**20, MAX_MIB.get(suffix, 32)
-        if size > limit:
-            raise UserError(
-                f"is {size:.0f} MiB, the limit for {suffix} is {limit} MiB",
-                file=path,
-                hint="an edge list or .npy holds large graphs",
-            )
+        _check_size(path.stat().st_size, suffix, place)
         if suffix == ".npy":
             return read_npy(path)
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # with the mark that Excel writes, or without
     except UnicodeDecodeError as error:
-        raise UserError(f"is not UTF-8 text (byte {error.start})", file=path) from None
+        rule = f"is not UTF-8 text (byte {error.start})"
+        raise place.error(rule, hint="save it as UTF-8") from None
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", file=path) from None
+        rule = f"cannot be read: {error.strerror}"
+        raise place.error(rule, hint="check its permissions") from None
     if not text.strip():
-        raise UserError("is empty", file=path, hint="for example: family: ring")
+        raise place.error("is empty", hint="for example: family: ring")
     if suffix in (".yaml", ".yml"):
         return describe(parse_yaml(text, path))
     if suffix == ".csv":
         return read_csv(text, path)
     if suffix == ".json" and _is_version_1(text):
-        return describe(parse_yaml(text, path))
+        _check_size(len(text), ".yaml", place)
+        return describe(parse_yaml(json_as_yaml(text), path))
     return describe_graph(GRAPHS[suffix](text, path), path)
+
+
+def _check_size(size: int, suffix: str, place: Place) -> None:
+    limit = max_mib(suffix)
+    if size <= limit * 2**20:
+        return
+    fix = "an edge list holds large sparse graphs"
+    if suffix not in (".yaml", ".yml", ".npy"):
+        fix = f".npy may have {max_mib('.npy')} MiB, and the name of a family needs no file"
+    raise place.error(f"is {size / 2**20:.0f} MiB, the limit for {suffix} is {limit} MiB", hint=fix)
 
 
 def _is_version_1(text: str) -> bool:

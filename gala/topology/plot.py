@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gala.errors import UserError
 from gala.pictures import new_figure, save_figure
 from gala.topology import spectrum
+from gala.topology.limits import count
 from gala.topology.mixing import Mixing
 from gala.topology.topology import Topology
 
@@ -49,7 +50,7 @@ def save(topology: Topology, path: str | Path) -> Path:
     if small:
         _matrix(figure, axes[-1], shown[0])
     rate, factor = spectrum.beta(topology), spectrum.factor(topology)
-    facts = [f"{topology.agents} agents", f"weights {topology.weights}"]
+    facts = [count(topology.agents), f"weights {topology.weights}"]
     facts += [] if rate is None else [f"beta {rate:.3f}"]
     facts += ["no bound"] if factor is None else [f"factor {factor:.3g}"]
     messages = f"{spectrum.messages_per_update(topology):.3g}"

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from gala.topology.families import MAX_EDGES, Count, Unfit
+from gala.topology.families import Count
 from gala.topology.graph import Edges, Graph, colour_edges, edge_array
+from gala.topology.limits import MAX_EDGES, MAX_ROUNDS, Unfit, check, count
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -30,13 +31,16 @@ TRIES = 100
 
 
 def random_peer(
-    agents: int, *, seed: Seed = 0, period: Annotated[int, Field(ge=1, le=4096)] = 64
+    agents: int, *, seed: Seed = 0, period: Annotated[int, Field(ge=1, le=MAX_ROUNDS)] = 64
 ) -> Graph:
     """In every round all agents stand on a new random circle and hear the one before them.
 
     One message per update, doubly stochastic, and about as good as the one-peer exponential graph
     for any N. ``period`` rounds are drawn from the seed and then repeat.
+
+    Source: Boyd et al. 2006, "Randomized gossip algorithms", with circles instead of pairs.
     """
+    check(agents, rounds=period, option="period")
     generator = np.random.default_rng(seed)
     layers = [_circle(generator.permutation(agents)) for _ in range(period if agents > 1 else 0)]
     return Graph(agents=agents, layers=tuple(layers), timed=True)
@@ -48,14 +52,17 @@ def random_regular(agents: int, *, degree: Count | None = None, seed: Seed = 0) 
     The union of a random circle, which makes it strongly connected, and random permutations. With
     high probability its gap stays away from zero as N grows, at a constant number of messages: beta
     is near ``2 sqrt(degree) / (degree + 1)`` (a directed analogue of Friedman 2003).
+
+    Source: Friedman 2003, "A proof of Alon's second eigenvalue conjecture".
     """
     if degree is not None and degree >= max(agents, 2):
         raise Unfit(
-            f"{agents} agents have {agents - 1} others, degree cannot be {degree}",
+            f"{count(agents)} have {agents - 1} others, degree cannot be {degree}",
             option="degree",
-            hint=f"degree: {agents - 1}",
+            hint=f"degree: {max(agents - 1, 1)}",
         )
     degree = min(2 if degree is None else degree, agents - 1)
+    check(agents, edges=agents * degree, option="degree", hint=f"degree: {MAX_EDGES // agents}")
     generator = np.random.default_rng(seed)
     if 2 * degree > agents:  # too crowded to draw: distinct hops on a random circle
         places = generator.permutation(agents)
@@ -85,9 +92,14 @@ def small_world(
     """A ring with ``neighbours`` per agent of which a share ``rewire`` leads anywhere instead.
 
     Watts and Strogatz's model, drawn until it is connected. Irregular: Metropolis-Hastings weights.
+
+    Source: Watts, Strogatz 1998, "Collective dynamics of small-world networks".
     """
     import networkx as nx  # a tenth of a second that the other families do not need
 
+    few = MAX_EDGES // agents // 2 * 2
+    wanted = agents * min(neighbours, agents - 1)
+    check(agents, edges=wanted, option="neighbours", hint=f"neighbours: {few}")
     if agents <= neighbours:
         return _undirected(nx.complete_graph(agents))
     graph = nx.connected_watts_strogatz_graph(agents, neighbours, rewire, tries=TRIES, seed=seed)
@@ -99,17 +111,15 @@ def erdos_renyi(agents: int, *, probability: Probability | None = None, seed: Se
 
     Twice the threshold of connectedness; drawn until it is connected. Irregular:
     Metropolis-Hastings weights.
+
+    Source: Erdos, Renyi 1959, "On random graphs I".
     """
     import networkx as nx
 
     threshold = min(1.0, 2 * np.log(max(agents, 2)) / agents)
     chance = threshold if probability is None else probability
-    if chance * agents * (agents - 1) > MAX_EDGES:
-        raise Unfit(
-            f"would have about {chance * agents * (agents - 1):,.0f} edges, the limit is "
-            f"{MAX_EDGES:,}",
-            option="probability" if probability is not None else None,
-        )
+    fits = f"probability: {MAX_EDGES / agents / max(agents - 1, 1):.2g}"
+    check(agents, edges=round(chance * agents * (agents - 1)), option="probability", hint=fits)
     for attempt in range(TRIES):
         graph = nx.fast_gnp_random_graph(agents, chance, seed=seed * TRIES + attempt)
         if nx.is_connected(graph):

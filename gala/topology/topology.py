@@ -36,6 +36,7 @@ class Topology:
             whoever mixes applies it, see :func:`gala.topology.weights.discount_by_age`.
         family: name of the family, or None for a graph that was written down edge by edge.
         positions: Float64[N, 2] for drawing, or None for a circle.
+        notes: what the user should know about how its file was read.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Topology:
     discount: float = 1.0
     family: str | None = None
     positions: NDArray[np.float64] | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the shape."""

@@ -47,7 +47,7 @@ class Weights:
 class WeightError(ValueError):
     """Weights that cannot be: ``rule``, the ``agent`` whose row is at fault, and a ``hint``."""
 
-    def __init__(self, rule: str, *, agent: int | None = None, hint: str | None = None) -> None:
+    def __init__(self, rule: str, *, agent: int, hint: str) -> None:
         super().__init__(rule)
         self.rule, self.agent, self.hint = rule, agent, hint
 

@@ -23,17 +23,24 @@ without it is used in every round; ``directed: false`` lets every edge be heard 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gala.errors import UserError, did_you_mean
+from gala.topology import complaints
 from gala.topology.description import Description, EdgeList, Place
+from gala.topology.limits import MAX_AGENTS, MAX_ROUNDS
 from gala.topology.schedules import Schedule, ScheduleKind
 from gala.topology.weights import Weights, WeightsKind
 from gala.yaml_file import Document
 
-Agent = Annotated[int, Field(strict=True)]
+Agent = Annotated[
+    int, Field(strict=True, json_schema_extra={"minimum": 0, "maximum": MAX_AGENTS - 1})
+]
+Round = Annotated[
+    int, Field(strict=True, json_schema_extra={"minimum": 0, "maximum": MAX_ROUNDS - 1})
+]
 
 
 def _kind(value: Any) -> Any:
@@ -44,6 +51,16 @@ def _edge(value: Any) -> Any:
     if isinstance(value, list) and len(value) in (2, 3):
         return dict(zip(("source", "target", "weight"), value, strict=False))
     return value
+
+
+EXAMPLE = "for example: family: ring"
+
+NAMED: dict[tuple[str | int, ...], str] = {
+    ("family",): "family: ring",
+    ("weights",): "weights: uniform",
+    ("schedule",): "schedule: rotate",
+}
+"""Fields that are a name, or a mapping with ``kind`` and options."""
 
 
 class _Model(BaseModel):
@@ -59,7 +76,7 @@ class EdgeModel(_Model):
     """Agent that averages."""
     weight: Annotated[float, Field(strict=True)] | None = None
     """Weight that the target gives to the source; what is left of one goes to the target itself."""
-    round: Agent | list[Agent] | None = None
+    round: Round | list[Round] | None = None
     """Round, or rounds, of the period that use the edge; none: all."""
 
 
@@ -92,7 +109,7 @@ class ScheduleModel(_Model):
     """Layers of the graph per round, for rotate."""
     seed: Annotated[int, Field(ge=0, strict=True)] = 0
     """For random: the same seed draws the same rounds."""
-    period: Annotated[int, Field(ge=1, le=4096, strict=True)] = 64
+    period: Annotated[int, Field(ge=1, le=MAX_ROUNDS, strict=True)] = 64
     """For random: rounds until it repeats."""
 
 
@@ -103,7 +120,7 @@ class TopologyFile(_Model):
     """Version of this format."""
     name: str | None = None
     """What people call the topology; none: the name of the file."""
-    agents: Literal["any"] | Annotated[int, Field(ge=1, strict=True)] = "any"
+    agents: Literal["any"] | Annotated[int, Field(ge=1, le=MAX_AGENTS, strict=True)] = "any"
     """Number of agents, or any: as many as are launched."""
     family: (
         Annotated[FamilyModel, BeforeValidator(_kind, json_schema_input_type=str | FamilyModel)]
@@ -125,7 +142,7 @@ class TopologyFile(_Model):
     """The edges, one by one; instead of a family."""
     directed: Annotated[bool, Field(strict=True)] = True
     """False: every edge is heard both ways."""
-    rounds: Annotated[int, Field(ge=1, strict=True)] | None = None
+    rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS, strict=True)] | None = None
     """Rounds of one period; none: as many as the edges name."""
     weights: (
         Annotated[
@@ -151,32 +168,26 @@ def describe(document: Document) -> Description:
     Raises:
         UserError: a field is unknown, missing or of the wrong type.
     """
+    place = Place(file=document.path, line=lambda key: document.line(*key))
     if not isinstance(document.data, dict):
-        raise document.error(
-            "a topology file is a mapping of fields", hint="for example: family: ring"
-        )
+        raise place.error("a topology file is a mapping of fields", hint=EXAMPLE)
     try:
         model = TopologyFile.model_validate(document.data)
     except ValidationError as error:
-        raise explain(error, document) from None
-    place = Place(file=document.path, line=lambda key: document.line(*key))
-    if (model.family is None) == (model.edges is None):
-        raise place.error(
-            "a topology has either a family or edges"
-            + (", not both" if model.family is not None else ""),
-            *(("edges",) if model.family is not None else ()),
-            hint="keep one of them" if model.family is not None else "for example family: ring",
-        )
+        raise explain(error, place) from None
+    if model.family is None and model.edges is None:
+        raise place.error("a topology has either a family or edges", hint=EXAMPLE)
     if model.family is not None:
-        for name in ("rounds", "directed"):
+        if model.edges is not None:
+            rule = "a topology has either a family or edges, not both"
+            raise place.error(rule, "edges", hint="keep one of them")
+        for name, fix in (
+            ("rounds", "remove it, or write schedule: rotate"),
+            ("directed", "write family: {kind: ring, directed: true}"),
+        ):
             if name in document.data:
-                raise place.error(
-                    f"{name} belongs to a list of edges, not to a family",
-                    name,
-                    hint="write family: {kind: ring, directed: true}"
-                    if name == "directed"
-                    else None,
-                )
+                rule = f"{name} belongs to a list of edges, not to a family"
+                raise place.error(rule, name, hint=fix)
     return Description(
         name=model.name or document.path.stem,
         place=place,
@@ -208,15 +219,18 @@ def _edges(model: TopologyFile, place: Place) -> EdgeList:
     rounds: list[int] = []
     entries: list[int] = []
     for index, edge in enumerate(model.edges or []):
+        for agent in (edge.source, edge.target):
+            if abs(agent) > MAX_AGENTS:  # whatever the launch; others wait for its size
+                named_agents = MAX_AGENTS if model.agents == "any" else model.agents
+                rule, fix = complaints.of_agent(agent, named_agents)
+                raise place.error(rule, "edges", index, hint=fix)
         named = [-1] if edge.round is None else edge.round
         for number in [named] if isinstance(named, int) else named:
-            if edge.round is not None and not 0 <= number < (model.rounds or 4096):
-                raise place.error(
-                    f"round {number} is outside 0..{(model.rounds or 4096) - 1}",
-                    "edges",
-                    index,
-                    "round",
-                )
+            last = (model.rounds or MAX_ROUNDS) - 1
+            if edge.round is not None and not 0 <= number <= last:
+                rule = f"round {complaints.short(number)} is outside 0..{last}"
+                near = max(0, min(number, last))
+                raise place.error(rule, "edges", index, "round", hint=f"round: {near}")
             ways = [(edge.source, edge.target)]
             if not model.directed:
                 ways.append((edge.target, edge.source))
@@ -228,35 +242,36 @@ def _edges(model: TopologyFile, place: Place) -> EdgeList:
     return EdgeList.of(triples, round=rounds, entry=entries, rounds=max(period, 1))
 
 
-def explain(error: ValidationError, document: Document) -> UserError:
+def explain(error: ValidationError, place: Place) -> UserError:
     """The first of pydantic's complaints, in the words of a topology file."""
     first = error.errors()[0]
     key = tuple(part for part in first["loc"] if not _machinery(part))
     kind, value = first["type"], first["input"]
+    if kind == "invalid_key":
+        key = tuple(map(str, key))
+    shown, name = complaints.short(value), str(key[-1]) if key else ""
     if kind == "extra_forbidden":
-        return document.error(
-            "unknown field", *key, hint=did_you_mean(str(key[-1]), _fields(key[:-1]))
-        )
+        return place.error("unknown field", *key, hint=did_you_mean(name, _fields(key[:-1])))
     if kind == "missing":
-        return document.error("is missing", *key)
+        return place.error("is missing", *key, hint=f"add {name}")
     if key == ("version",):
-        return document.error(
-            f"version {value!r} is unknown", *key, hint="this gala reads version 1"
-        )
-    if kind == "literal_error" and key[-1:] == ("kind",):
-        options = cast("dict[str, str]", first["ctx"])["expected"].replace("'", "")
-        names = options.replace(" or ", ", ").split(", ")
-        return document.error(
-            f"unknown {key[0]} {value!r}", *key[:-1], hint=did_you_mean(str(value), names)
-        )
+        return place.error(f"version {shown} is unknown", *key, hint="this gala reads version 1")
+    if kind == "literal_error" and name == "kind":
+        _, fix = complaints.of_pydantic(first, name)
+        return place.error(f"unknown {key[0]} {shown}", *key[:-1], hint=fix)
+    if key in NAMED:
+        return place.error(f"is a name or a mapping with kind, got {shown}", *key, hint=NAMED[key])
     if key[:1] == ("edges",) and len(key) == 2:
-        return document.error(
-            "an edge is [source, target], [source, target, weight] or a mapping", *key
-        )
+        rule = "an edge is [source, target], [source, target, weight] or a mapping"
+        return place.error(rule, *key, hint="for example [0, 1]")
     if key == ("agents",):
-        return document.error(f"must be a number from 1 or any, got {value!r}", *key)
-    message = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return document.error(f"{message}, got {_short(value)}", *key)
+        rule = f"must be a number from 1 to {MAX_AGENTS} or any, got {shown}"
+        near = "any"
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
+            near = str(round(max(1, min(value, MAX_AGENTS))))
+        return place.error(rule, *key, hint=f"agents: {near}")
+    rule, fix = complaints.of_pydantic(first, name)
+    return place.error(rule, *key, hint=fix)
 
 
 def _machinery(part: str | int) -> bool:
@@ -275,8 +290,3 @@ def _fields(key: tuple[str | int, ...]) -> list[str]:
     }
     model = models[str(key[0])] if key else TopologyFile
     return list(model.model_fields)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,6 +1,7 @@
 """``gala simulate``."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -47,13 +48,28 @@ def test_every_option_reaches_the_simulation(
         (["--dimension", "1"], "--dimension: must be at least 2"),
         (["--max-staleness", "-1"], "argument --max-staleness"),
         (["--topology", "rign"], "rign"),
+        (
+            ["--agents", "100000000"],
+            "--agents: 100,000,000 agents are too many, the limit is 100,000 (--agents 100000)",
+        ),
+        (
+            ["--agents", "100000", "--dimension", "5000"],
+            "5,000 are too many, the limit for 100,000 agents is 4,000 (--dimension 4000)",
+        ),
         (["--plot", "x.txt"], "is no picture format"),
     ],
 )
 def test_mistakes(options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    start = time.process_time()
     assert cli.main([*QUICK, *options]) == 2
+    assert time.process_time() - start < 2
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1 and words in captured.err and captured.out == ""
+
+
+def test_one_is_no_many(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main("simulate --topology ring --agents 1 --updates 1".split()) == 0
+    assert capsys.readouterr().out.startswith("ring, 1 agent x 1 update")
 
 
 @pytest.mark.slow

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -51,7 +53,29 @@ def test_json_is_one_object_and_nothing_else(capsys: pytest.CaptureFixture[str])
     command.show("exponential", 8, json=True)
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1
-    assert json.loads(printed) == spectrum.report(load_topology("exponential", 8))
+    found = json.loads(printed)
+    assert found.pop("stationary") is None and found.pop("any_order") is None
+    assert found == spectrum.report(load_topology("exponential", 8))
+
+
+def test_show_says_who_counts_where_the_mean_drifts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "star.yaml"
+    path.write_text("family: star\nweights: uniform\n")
+    command.show(path, 5, json=True)
+    found = json.loads(capsys.readouterr().out)
+    # a random walk stands at an agent in proportion to its neighbours and itself: 5, 2, 2, 2, 2
+    assert found["stationary"] == pytest.approx([5 / 13] + [2 / 13] * 4)
+    low, high = found["any_order"]
+    assert low == pytest.approx(0.5) and 0.5 <= high < 0.6  # the eigenvalues are 1, 1/2, -3/10
+    console, text = screen()
+    command.show(path, 5, console=console)
+    shown = text.getvalue()
+    assert "counts             each agent 0.1538 to 0.3846 of the consensus, agent 0 most" in shown
+    assert "any order          disagreement times 0.5 per mix, in the worst order" in shown
+    command.show("ring", 5, console=console)
+    assert "any order" not in text.getvalue().removeprefix(shown)
 
 
 def test_convert(tmp_path: Path) -> None:
@@ -73,7 +97,12 @@ def test_compare(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     ]  # fmt: skip
     assert found["rows"][0]["bytes_per_update"] == 8000
     assert found["rows"][3]["problem"] == "a hypercube needs a power of two agents, got 6"
-    assert (tmp_path / "both.svg").read_text().startswith("<?xml")
+    drawn = (tmp_path / "both.svg").read_text()
+    assert drawn.startswith("<?xml")
+    for panel in ("beta", "factor of", "diameter", "messages per", "MB per", "mixes until"):
+        assert panel in drawn, panel
+    numbers = {field.name for field in fields(compare.Row)} - {"name", "agents", "problem"}
+    assert set(compare.PANELS) == numbers
     console, text = screen()
     command.compare(files, [4, 6], console=console)
     assert "hypercube, 6 agents: a hypercube needs a power of two agents, got 6" in text.getvalue()
@@ -81,6 +110,49 @@ def test_compare(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         command.compare(["hypercube"], [6, 7])
     with pytest.raises(UserError, match="nothing to compare"):
         command.compare([], [4])
+
+
+def test_equal_names_are_told_apart(tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("name: ring\nfamily: {kind: ring, directed: true}\n")
+    rows = compare.table(["ring", other, "ring"], [4, 8])
+    assert [(row.name, row.agents) for row in rows] == [
+        ("ring", 4), ("ring", 8), (f"ring ({other})", 4), (f"ring ({other})", 8),
+    ]  # fmt: skip
+
+
+def test_convert_keeps_its_source(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("family: ring\n")
+    with pytest.raises(UserError, match=r"is the file that is read.*\(write mine-4.yaml\)"):
+        command.convert(path, path, 4)
+    assert path.read_text() == "family: ring\n"
+    with pytest.raises(UserError, match=r"cannot hold it: is empty \(use .yaml, .json or"):
+        command.convert("ring", tmp_path / "one.edgelist", 1)
+
+
+def test_one_is_no_many(tmp_path: Path) -> None:
+    console, text = screen()
+    command.show("ring", 1, console=console)
+    command.convert("ring", tmp_path / "one.yaml", 1, console=console)
+    command.suggest(1, 1, console=console)
+    command.suggest(2, 1, console=console)
+    shown = text.getvalue()
+    assert shown.startswith("ring, 1 agent ") and "1 agent, 0 edges, 1 round," in shown
+    assert "for 1 agent and up to 1 message" in shown and "after 1 round," in shown
+    assert "1 agents" not in shown and "1 rounds" not in shown
+
+
+def test_a_list_without_circle_gets_a_note(tmp_path: Path) -> None:
+    path = tmp_path / "path.edgelist"
+    path.write_text("0 1\n1 2\n2 3\n")
+    console, text = screen()
+    command.show(path, console=console)
+    command.convert(path, tmp_path / "path.yaml", console=console)
+    assert text.getvalue().count("note: the edges hold no directed circle") == 2
+    for settled in ("# undirected\n0 1\n1 2\n2 3\n", "0 1\n1 2\n2 0\n"):
+        path.write_text(settled)
+        assert load_topology(path).notes == ()
 
 
 def test_the_markdown_table() -> None:
@@ -111,6 +183,20 @@ def test_suggestions_keep_the_budget_and_can_be_loaded(
         if max(len(row[1]) for mixing in other.rounds for row in mixing.rows) <= degree:
             factor = spectrum.factor(other)
             assert factor is None or best <= factor * 1.011 + 1e-9
+
+
+@pytest.mark.parametrize("agents", [9, 16, 24, 32])
+def test_a_larger_budget_never_gets_a_worse_graph(agents: int) -> None:
+    factors = [compare.suggest(agents, degree)["best"]["factor"] for degree in range(1, 9)]
+    for before, after in itertools.pairwise(factors):
+        assert after <= before * 1.01 + 1e-9, factors
+
+
+@pytest.mark.parametrize(
+    ("agents", "degree", "factor"), [(32, 4, 2.0), (32, 8, 1.0), (16, 4, 1.0), (16, 6, 1.0)]
+)
+def test_known_best_suggestions(agents: int, degree: int, factor: float) -> None:
+    assert compare.suggest(agents, degree)["best"]["factor"] <= factor + 1e-6
 
 
 def test_suggest_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gala.topology import load_topology
-from gala.topology.ergodicity import dobrushin, dobrushin_rate, joint_spectral_radius, stationary
+from gala.topology.ergodicity import (
+    dobrushin,
+    dobrushin_rate,
+    drift,
+    joint_spectral_radius,
+    stationary,
+)
 
 Floats = NDArray[np.float64]
 
@@ -78,6 +85,26 @@ def test_one_peer_exponential_in_the_worst_order_never_agrees() -> None:
     topology = load_topology("one-peer-exponential", 4)
     bounds = joint_spectral_radius([topology.matrix(r) for r in range(2)], length=4)
     assert bounds == pytest.approx((1.0, 1.0))
+
+
+def test_the_drift_of_a_schedule(tmp_path: Path) -> None:
+    """All agree on the mean by stationary weights of the parameters at the start."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "edges:\n  - {source: 0, target: 1, weight: 0.3, round: 0}\n"
+        "  - {source: 1, target: 2, weight: 0.6, round: 1}\n"
+        "  - {source: 2, target: 0, weight: 0.5, round: 1}\n"
+    )
+    topology = load_topology(path, 3)
+    found = drift(topology)
+    assert found is not None and found.any_order is not None
+    x = np.array([1.0, 10.0, 100.0])
+    expected = found.stationary @ x
+    for number in range(400):
+        x = topology.matrix(number) @ x
+    np.testing.assert_allclose(x, expected, rtol=1e-6)
+    assert 0 < found.any_order[0] <= found.any_order[1] <= 1
+    assert drift(load_topology("exponential", 8)) is None
 
 
 def test_too_many_products() -> None:

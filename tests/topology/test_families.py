@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from pathlib import Path
 
 import networkx as nx
@@ -191,9 +193,11 @@ def test_small_world_and_erdos_renyi_degrees(agents: int) -> None:
     assert len(drawn.edges) == pytest.approx(chance * agents * (agents - 1), rel=0.3)
 
 
-def test_every_family_has_its_paragraph() -> None:
+def test_every_family_has_its_paragraph_and_its_source() -> None:
     for function in FAMILIES.values():
-        assert len((function.__doc__ or "").split()) >= 15, function
+        what, _, source = (inspect.getdoc(function) or "").rpartition("\n\nSource: ")
+        assert len(what.split()) >= 15, function
+        assert re.search(r"(made for this toolkit|[12][089][0-9]{2})", source), function
 
 
 def test_every_shipped_file_loads() -> None:

@@ -164,6 +164,52 @@ def test_names_and_gaps_among_the_nodes(tmp_path: Path) -> None:
     assert load_topology(counted) == load_topology("directed-ring", 3)
 
 
+def test_names_of_grids_and_multiline_lists(tmp_path: Path) -> None:
+    grid = nx.grid_2d_graph(3, 3)
+    (tmp_path / "g.json").write_text(json.dumps(nx.node_link_data(grid)))
+    nx.write_edgelist(grid, tmp_path / "g.edgelist")
+    nx.write_adjlist(grid, tmp_path / "g.adjlist")
+    nx.write_multiline_adjlist(grid, tmp_path / "m.adjlist")
+    for path in sorted(tmp_path.iterdir()):
+        assert len(load_topology(path, 9).edges) == 24, path
+    shares = nx.DiGraph([(0, 1), (1, 2), (2, 0), (0, 2)])
+    nx.set_edge_attributes(shares, 0.25, "weight")
+    nx.write_multiline_adjlist(shares, tmp_path / "w.adjlist")
+    assert load_topology(tmp_path / "w.adjlist").row(2, 0) == (0.5, {0: 0.25, 1: 0.25})
+    (tmp_path / "w.adjlist").write_text("0 1\n1 {}\n1 0 2\n")
+    with pytest.raises(UserError, match=r"w.adjlist:3: a node of a multiline .* \(write it with"):
+        load_topology(tmp_path / "w.adjlist")
+
+
+def test_weights_that_are_lengths(tmp_path: Path) -> None:
+    """The karate club counts meetings: the message says how to leave them out, and that works."""
+    club = nx.karate_club_graph()
+    nx.write_edgelist(club, tmp_path / "g.edgelist")
+    (tmp_path / "g.json").write_text(json.dumps(nx.node_link_data(club)))
+    for path, fix in (
+        ("g.edgelist", "a comment line '# weights uniform' ignores them"),
+        ("g.json", "the graph attribute weights: uniform ignores them"),
+    ):
+        with pytest.raises(UserError) as caught:
+            load_topology(tmp_path / path)
+        assert fix in str(caught.value)
+    lines = (tmp_path / "g.edgelist").read_text()
+    (tmp_path / "g.edgelist").write_text("# weights uniform\n" + lines)
+    club.graph["weights"] = "uniform"
+    (tmp_path / "g.json").write_text(json.dumps(nx.node_link_data(club)))
+    assert load_topology(tmp_path / "g.edgelist") == load_topology(tmp_path / "g.json", 34)
+
+
+def test_names_with_spaces_and_parallel_edges_are_explained(tmp_path: Path) -> None:
+    path = tmp_path / "g.edgelist"
+    nx.write_edgelist(nx.path_graph(["New York", "San Jose"]), path)
+    with pytest.raises(UserError, match=r"names with spaces need .json or .graphml"):
+        load_topology(path)
+    nx.write_edgelist(nx.MultiGraph([(0, 1), (0, 1)]), path)
+    with pytest.raises(UserError, match=r"networkx.Graph\(g\) keeps one of parallel edges"):
+        load_topology(path)
+
+
 def test_graph_attributes(tmp_path: Path) -> None:
     graph = nx.path_graph(4)
     graph.graph.update(weights="metropolis", name="my path")
