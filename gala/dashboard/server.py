@@ -74,11 +74,11 @@ class Broadcast:
     async def _look(self) -> None:
         while self._watchers:
             try:
-                news = await run_in_threadpool(self._news)
-            except OSError as error:  # no permission, a broken disk: said, and tried again
-                news = [("problems", [str(error)])]
-            for kind, content in news:
-                message = f"event: {kind}\ndata: {dumps(content)}\n\n".encode()
+                messages = await run_in_threadpool(self._messages)
+            except Exception as error:  # said, and tried again: nobody may watch in vain
+                messages = [_message("problems", [f"{type(error).__name__}: {error}"])]
+                self._slow_at = time.time()  # stands there until the next round of problems
+            for message in messages:
                 for queue in list(self._watchers):
                     self._tell(queue, message)
             await asyncio.sleep(EVERY_S)
@@ -90,6 +90,9 @@ class Broadcast:
             self._watchers.discard(queue)
             queue.put_nowait(None)
 
+    def _messages(self) -> list[bytes]:
+        return [_message(kind, content) for kind, content in self._news()]
+
     def _news(self) -> list[tuple[str, Any]]:
         now = time.time()
         rows, events = self._view.poll()
@@ -99,6 +102,7 @@ class Broadcast:
         scanned = self._view.scanned()
         if scanned != self._scanned:  # older events were found meanwhile
             self._scanned = scanned
+            self._slow_at = -math.inf if scanned == 1.0 else self._slow_at  # damage is known, too
             news.append(("events", {"share": scanned, "all": self._view.events()}))
         elif events:
             news.append(("events", {"share": scanned, "new": events}))
@@ -217,6 +221,10 @@ def static(name: str) -> Response:
     if name not in STATIC:
         raise HTTPException(404, "no such file")
     return Response(STATIC[name], media_type=type_of(name))
+
+
+def _message(kind: str, content: Any) -> bytes:
+    return f"event: {kind}\ndata: {dumps(content)}\n\n".encode()
 
 
 def _json(content: Any) -> Response:

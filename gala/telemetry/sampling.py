@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from gala.telemetry.reader import Record
+from gala.telemetry.reader import Record, number, parse_line
 
 BLOCK = 8 * 1024
 """Bytes of one read; most records are shorter."""
@@ -105,7 +105,7 @@ class _File:
     """Records of a file from any of its bytes on."""
 
     def __init__(self, path: str | Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY)
+        self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is not waited for
         self.size = os.fstat(self._fd).st_size
 
     def close(self) -> None:
@@ -158,14 +158,7 @@ class _File:
 
 
 def _parse(line: bytes) -> Record | None:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+    record = parse_line(line)
+    if record is None or number(record.get("t")) is None or not isinstance(record.get("rank"), int):
         return None
-    valid = (
-        isinstance(record, dict)
-        and isinstance(record.get("t"), int | float)
-        and math.isfinite(record["t"])
-        and isinstance(record.get("rank"), int)
-    )
-    return record if valid else None
+    return record

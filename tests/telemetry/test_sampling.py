@@ -71,6 +71,7 @@ def test_events_damage_and_half_lines_are_passed_over(tmp_path: Path) -> None:
     good = json.dumps(record(2)) + "\n"
     path.write_text(
         '{"rank": 0, "t": 1, "event": "start"}\nnonsense\n[1]\n{"t": 1}\n{"rank": 0, "t": "late"}\n'
+        + f'{{"rank": 0, "t": {10**400}}}\n'
         + good + '{"rank": 0, "t": 3'
     )  # fmt: skip
     assert [r["t"] for r in sample(path, 10).records] == [2]
