@@ -46,8 +46,14 @@ largest ``divergence/kl/<j>`` of an agent."""
 NEWEST_BYTES = 64 * 1024
 """Read from the end of each file to know how an agent stands."""
 
-BUDGET = 16_000
+BUDGET = 8_000
 """Records that one answer holds, of all agents."""
+
+PEAKS = ("divergence/epsilon_ratio", "gossip/staleness_max")
+"""Metrics of which a short rise is what matters: the largest since the record shown before."""
+
+WHOLE = 64 * 1024 * 1024
+"""Bytes of all agents up to which one answer knows :data:`PEAKS`."""
 
 SILENT_S = 15.0
 """Age of the newest record after which an agent that did not say goodbye counts as dead."""
@@ -129,9 +135,21 @@ class RunView:
 
     @survives("the history", lambda view: {"share": 1.0, "agents": {}})
     def history(
-        self, points: int, *, since: float = -math.inf, until: float = math.inf
+        self,
+        points: int,
+        *,
+        since: float = -math.inf,
+        until: float = math.inf,
+        whole: float = WHOLE,
     ) -> dict[str, Any]:
         """Records of all agents between two times, as columns.
+
+        Args:
+            points: for each agent, at most about so many.
+            since: unix seconds.
+            until: unix seconds.
+            whole: bytes of the range, of all agents, up to which :data:`PEAKS` are looked for
+                between the records.
 
         Returns:
             ``share`` (of the records in the range, 0 to 1) and ``agents``: by rank the columns
@@ -141,7 +159,9 @@ class RunView:
         points = min(points, BUDGET // max(len(files), 1))
         agents, share = {}, 1.0
         for rank, path in files.items():
-            found = sample(path, points, since=since, until=until)
+            found = sample(
+                path, points, since=since, until=until, peaks=PEAKS, whole=whole / len(files)
+            )
             share = min(share, found.share)
             rows = [_row(record) for record in found.records]
             columns = zip(*rows, strict=True) if rows else [()] * (3 + len(METRICS))
@@ -269,10 +289,9 @@ def _values(record: Record) -> list[float | int | None]:
 
 def _short(value: Any) -> float | int | None:
     """Five digits are more than a chart can show."""
-    known = number(value)
-    if known is None or isinstance(value, int):
-        return None if known is None else value
-    return float(f"{known:.5g}")
+    if type(value) is float:
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return _whole(value)
 
 
 def _time(record: Record) -> float:
@@ -280,4 +299,4 @@ def _time(record: Record) -> float:
 
 
 def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and number(value) is not None else None
+    return value if type(value) is int and abs(value) < 2**63 else None

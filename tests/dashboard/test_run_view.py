@@ -38,6 +38,19 @@ def test_history_is_columns_of_each_agent(run: MadeRun) -> None:
     assert columns["divergence/kl"] == [pytest.approx(0.004)] * 30  # the larger of two
 
 
+def test_a_short_excursion_is_in_every_history(tmp_path: Path) -> None:
+    run = MadeRun(tmp_path / "run", agents=2, records=300)
+    odd = {"divergence/epsilon_ratio": 1.7, "gossip/staleness_max": 91}
+    run.append(1, run.line(1, 300, **odd), *(run.line(1, k) for k in range(301, 600)))
+    view = view_of(run)
+    columns = view.history(20)["agents"][1]
+    assert len(columns["t"]) == 21
+    assert sum(value == 1.7 for value in columns["divergence/epsilon_ratio"]) == 1
+    assert sum(value == 91 for value in columns["gossip/staleness_max"]) == 1
+    assert columns["step"][-1] == 250 * 599
+    assert 91 not in view.history(20, whole=0)["agents"][1]["gossip/staleness_max"]
+
+
 def test_history_of_a_range(run: MadeRun) -> None:
     columns = view_of(run).history(1000, since=run.start + 9.5, until=run.start + 20.5)["agents"][0]
     assert columns["step"] == [250 * k for k in range(10, 21)]

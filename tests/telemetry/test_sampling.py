@@ -1,6 +1,7 @@
 """Some records of a long file: the right ones, whatever the file looks like."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -26,15 +27,17 @@ def write(path: Path, records: list[Record]) -> Path:
     since=st.one_of(st.integers(-1, 501), st.just(float("-inf"))),
     until=st.one_of(st.integers(-1, 501), st.just(float("inf"))),
     points=st.integers(1, 1000),
+    whole=st.sampled_from([0.0, 20_000.0, float("inf")]),
 )
 def test_a_range_is_what_a_filter_gives(
     tmp_path_factory: pytest.TempPathFactory,
     times: list[int], width: int, since: float, until: float, points: int,
+    whole: float,
 ) -> None:  # fmt: skip
     path = tmp_path_factory.mktemp("s") / "m"
     write(path, [record(t, width) for t in times])
     wanted = [t for t in times if since <= t <= until]
-    found = sample(path, points, since=since, until=until)
+    found = sample(path, points, since=since, until=until, whole=whole)
     got = [r["t"] for r in found.records]
     assert got == sorted(set(got)) and set(got) <= set(wanted)
     if found.share == 1.0:
@@ -42,6 +45,28 @@ def test_a_range_is_what_a_filter_gives(
     else:
         assert got[0] == wanted[0] and got[-1] == wanted[-1]
         assert len(got) <= points + 1
+
+
+@given(
+    values=st.lists(
+        st.one_of(st.none(), st.floats(-9, 9), st.integers(-9, 9)), min_size=1, max_size=60
+    ),
+    points=st.integers(1, 70),
+)
+def test_no_peak_is_lost(
+    tmp_path_factory: pytest.TempPathFactory, values: list[float | None], points: int
+) -> None:
+    path = tmp_path_factory.mktemp("s") / "m"
+    event = json.dumps(record(0) | {"event": "x"}) + "\n"
+    lines = [json.dumps(record(t) | {"peak": v, "last": v}) for t, v in enumerate(values)]
+    path.write_text("nonsense\n".join(line + "\n" + event for line in lines))
+    found = sample(path, points, peaks=["peak", "last"], whole=math.inf).records
+    before = -1
+    for each in found:
+        skipped = [v for v in values[before + 1 : int(each["t"]) + 1] if v is not None]
+        assert each["peak"] == each["last"] == max(skipped, default=None)
+        before = int(each["t"])
+    assert before == len(values) - 1
 
 
 def test_few_of_many_are_evenly_spread(tmp_path: Path) -> None:
