@@ -43,7 +43,7 @@ METRICS = (
 """Metrics with a chart, in the order in which rows of them are sent; ``divergence/kl`` is the
 largest ``divergence/kl/<j>`` of an agent."""
 
-NEWEST_BYTES = 64 * 1024
+NEWEST_BYTES = 16 * 1024
 """Read from the end of each file to know how an agent stands."""
 
 BUDGET = 8_000

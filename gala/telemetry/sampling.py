@@ -81,12 +81,13 @@ def newest(path: str | Path) -> Record | None:
     """The last record of a file that is no event; None when there is none."""
     try:
         with closing(_File(path)) as file:
-            begin = file.size
+            begin, step = file.size, BLOCK
             while begin > 0:
-                end, begin = begin, max(0, begin - 16 * BLOCK)
-                found = deque(file.records(begin, end), maxlen=1)
-                if found:
-                    return found[0]
+                end, begin, step = begin, max(0, begin - step), 2 * step
+                for _, line in reversed(list(file.lines(begin, end, WHOLE_BLOCK))):
+                    record = _parse(line)
+                    if record is not None and "event" not in record:
+                        return record
     except OSError:
         pass
     return None

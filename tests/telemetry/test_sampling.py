@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gala.telemetry import sampling
 from gala.telemetry.reader import Record
 from gala.telemetry.sampling import BLOCK, newest, sample
 
@@ -128,3 +129,18 @@ def test_the_newest_record_stands_before_any_flood_of_events(tmp_path: Path) -> 
     assert found is not None and found["t"] == 4
     path.write_text(event)
     assert newest(path) is None and newest(tmp_path / "none") is None
+
+
+def test_the_newest_record_is_found_from_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "m", [record(t, 300) for t in range(1_000)])
+    parsed, real = [0], sampling.parse_line
+    monkeypatch.setattr(
+        sampling, "parse_line", lambda line: (parsed.__setitem__(0, parsed[0] + 1), real(line))[1]
+    )
+    found = newest(path)
+    assert found is not None and found["t"] == 999 and parsed == [1]
+    long = write(tmp_path / "long", [record(t, 50_000) for t in range(5)])
+    found = newest(long)
+    assert found is not None and found["t"] == 4
