@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
@@ -49,8 +50,9 @@ def event_of(record: Any) -> Record | None:
     kind, rank, t = record.get("event"), record.get("rank"), number(record.get("t"))
     if not (isinstance(kind, str) and isinstance(rank, int) and t is not None):
         return None
-    message = str(record.get("message", ""))[:LONGEST_MESSAGE]
-    return {"t": t, "rank": rank, "event": kind, "message": message}
+    message = record.get("message", "")
+    text = message if isinstance(message, str) else reprlib.repr(message)
+    return {"t": t, "rank": rank, "event": kind, "message": text[:LONGEST_MESSAGE]}
 
 
 class EventScan:

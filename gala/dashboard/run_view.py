@@ -172,7 +172,10 @@ class RunView:
     @survives("what is new", lambda view: ([], []))
     def poll(self) -> tuple[list[list[Any]], list[Record]]:
         """What is new: rows ``[rank, t, step, update, *METRICS]``, and events."""
+        jumps = sum(tail.jumps for tail in self._reader.tails.values())
         new = self._reader.poll()
+        if sum(tail.jumps for tail in self._reader.tails.values()) > jumps:
+            self.__dict__.pop("_scan", None)  # nobody has looked for long: what was passed over
         rows = [[r["rank"], *_row(r)] for r in new if "event" not in r and _time(r)]
         return rows, self._note(new)
 

@@ -124,7 +124,7 @@ class Runs:
         self._folder = folder
         self._open: dict[str, tuple[RunView, Broadcast]] = {}
         self._readers: dict[str, RunReader] = {}
-        self._scraping = threading.Lock()
+        self._opening, self._scraping = threading.Lock(), threading.Lock()
 
     def names(self) -> dict[str, Path]:
         """Run folders by name, as they are now."""
@@ -136,13 +136,23 @@ class Runs:
         Raises:
             HTTPException: there is none; a name is looked up, never joined to a path.
         """
-        if name not in self._open:
-            path = self.names().get(name)
-            if path is None:
-                raise HTTPException(404, f"no run is named {name!r}")
-            view = RunView(name, path)
-            self._open[name] = view, Broadcast(view)
-        return self._open[name]
+        if name in self._open:
+            return self._open[name]
+        path = self.names().get(name)
+        if path is None:
+            raise HTTPException(404, f"no run is named {name!r}")
+        return self._opened(name, path)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """All runs, as they are now."""
+        return [self._opened(name, path)[0].describe() for name, path in self.names().items()]
+
+    def _opened(self, name: str, path: Path) -> tuple[RunView, Broadcast]:
+        with self._opening:  # once, whoever asks for it
+            if name not in self._open:
+                view = RunView(name, path)
+                self._open[name] = view, Broadcast(view)
+            return self._open[name]
 
     def exposition(self) -> str:
         """All runs as they are now, for Prometheus; events count from when it first asked."""
@@ -173,10 +183,7 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = Non
         return static(request.path_params["name"])
 
     async def listing(request: Request) -> Response:
-        def describe() -> list[dict[str, Any]]:
-            return [runs.view(name)[0].describe() for name in runs.names()]
-
-        return _json(await run_in_threadpool(describe))
+        return _json(await run_in_threadpool(runs.describe))
 
     async def history(request: Request) -> Response:
         view, _ = await run_in_threadpool(runs.view, request.path_params["run"])

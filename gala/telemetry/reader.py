@@ -16,6 +16,9 @@ Record = dict[str, Any]
 MAX_EVENTS = 10_000
 """Newest events kept by a :class:`RunReader`."""
 
+FAR_BEHIND = 4 * 1024 * 1024
+"""Unread bytes at which a reader that began near the end of a file does so again."""
+
 STREAM_BYTES = 4 * 1024 * 1024
 """What :meth:`Tail.stream` holds of a file at a time."""
 
@@ -69,13 +72,15 @@ class Tail:
 
     Args:
         path: the file; it may not exist yet.
-        last_bytes: begin so many bytes before the end of what is there; None reads all of it.
+        last_bytes: begin so many bytes before the end of what is there, and so again when nobody
+            has read for long; None reads all of it.
 
     Attributes:
-        corrupt: lines skipped.
+        corrupt: lines skipped, since the last jump.
         offset: bytes read, or passed over.
-        began: byte that the first read began at; the lines that begin before it, or at it, were
-            passed over unless it is 0.
+        began: byte of the file that reading began at; the lines that begin before it, or at it,
+            were passed over unless it is 0.
+        jumps: times that reading began again near the end.
         restarts: times that a file which had been read was truncated, replaced or deleted.
         error: why the file cannot be read now; None when it can.
     """
@@ -85,6 +90,7 @@ class Tail:
         self.corrupt = 0
         self.offset = 0
         self.began = 0
+        self.jumps = 0
         self.restarts = 0
         self.error: str | None = None
         self._last_bytes = last_bytes
@@ -141,6 +147,9 @@ class Tail:
             raise
         if found.st_ino != self._inode or found.st_size < self.offset:
             self._restart(found.st_ino, found.st_size)
+        elif self._last_bytes is not None and found.st_size - self.offset > FAR_BEHIND:
+            self.jumps += 1
+            self._begin(found.st_size)
         return found.st_size
 
     def _parse(self, line: bytes) -> Record | None:
@@ -153,11 +162,15 @@ class Tail:
 
     def _restart(self, inode: int | None, size: int = 0) -> None:
         self.restarts += self._inode is not None
-        self._inode, self._rest = inode, b""
+        self._inode = inode
+        corrupt = self.corrupt
+        self._begin(size)
+        self.corrupt = corrupt
+
+    def _begin(self, size: int) -> None:
+        self.corrupt, self._rest = 0, b""
         self.offset = 0 if self._last_bytes is None else max(size - self._last_bytes, 0)
-        self._midway = self.offset > 0
-        if not self.restarts:
-            self.began = self.offset
+        self.began, self._midway = self.offset, self.offset > 0
 
 
 def steps_recorded(path: Path) -> int:

@@ -10,6 +10,7 @@ from made_run import SKETCH, MadeRun
 
 from gala.dashboard import run_view
 from gala.dashboard.run_view import METRICS, NEWEST_BYTES, SILENT_S, RunView
+from gala.telemetry import reader
 
 
 @pytest.fixture
@@ -98,6 +99,23 @@ def test_events_are_told_once_in_the_order_of_time(run: MadeRun) -> None:
     kinds = [(e["event"], e["rank"]) for e in view.events()]
     assert kinds == [("join", 3), *(("start", rank) for rank in range(4)), ("alarm", 0)]
     assert view.scanned() == 1.0
+
+
+def test_after_a_long_time_unseen_the_files_are_searched_again(
+    run: MadeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "FAR_BEHIND", 100_000)
+    view = view_of(run)
+    view.wait_for_events()
+    run.append(0, "damage\n")
+    view.poll()
+    run.append(0, run.event_line(0, run.now, "alarm", "left the ball"), "damage\n")
+    run.append(0, *(run.line(0, k) for k in range(30, 200)))
+    rows, events = view.poll()
+    assert 0 < len(rows) < 20 and events == [] and rows[-1][2] == 250 * 199
+    view.wait_for_events()
+    assert [e["event"] for e in view.events()] == [*["start"] * 4, "alarm"]
+    assert view.problems == ["rank_00/metrics.jsonl: 2 damaged lines skipped"]
 
 
 def test_distances_of_all_pairs(run: MadeRun) -> None:

@@ -175,6 +175,15 @@ def test_one_odd_run_hides_no_other(runs: Path) -> None:
         assert client.get("/metrics").status_code == 200
 
 
+def test_a_run_that_vanishes_while_all_are_listed_hides_no_other(runs: Path) -> None:
+    found = server.find_runs(runs)
+    with (
+        mock.patch.object(server, "find_runs", side_effect=[found, {}]),
+        TestClient(create_app(runs), base_url="http://127.0.0.1") as client,
+    ):
+        assert len(client.get("/api/runs").json()) == 2
+
+
 def test_a_stream_says_what_went_wrong_and_goes_on(runs: Path) -> None:
     view = RunView("one", runs / "one")
     bad = mock.patch.object(view, "peers", side_effect=[ArithmeticError("odd"), {0: math.nan}, {}])

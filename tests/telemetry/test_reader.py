@@ -114,6 +114,23 @@ def test_problems_are_told(tmp_path: Path) -> None:
     assert reader.meta == {"agents": 4}
 
 
+def test_who_has_not_looked_for_long_reads_the_end_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "FAR_BEHIND", 1_000)
+    path = tmp_path / "m.jsonl"
+    path.write_text(line(a=0) + "damage\n")
+    tail, everything = Tail(path, last_bytes=100), Tail(path)
+    assert len(tail.read()) == len(everything.read()) == 1
+    with open(path, "a") as file:
+        file.write("".join(line(a=k) for k in range(1, 500)))
+    found = [r["a"] for r in tail.read()]
+    assert found == list(range(500 - len(found), 500)) and 0 < len(found) < 10
+    assert (tail.jumps, tail.restarts, tail.corrupt) == (1, 0, 0)
+    assert tail.began == path.stat().st_size - 100
+    assert len(everything.read()) == 499 and everything.jumps == 0
+
+
 def test_what_happens_to_a_file_is_told(tmp_path: Path) -> None:
     paths = [tmp_path / f"rank_{rank:02d}" / "metrics.jsonl" for rank in range(6)]
     for rank, path in enumerate(paths):
