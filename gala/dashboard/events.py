@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from gala.telemetry.reader import MAX_EVENTS, Record, number, parse_line
+from gala.telemetry.sampling import LONGEST_LINE
 
-BLOCK = 4 * 1024 * 1024
-"""Bytes of one read; a longer line is damage."""
+BLOCK = 1024 * 1024
+"""Bytes of one read."""
 
 LONGEST_MESSAGE = 2_000
 """Characters of an event that are shown."""
@@ -20,27 +21,29 @@ LONGEST_MESSAGE = 2_000
 MARK = b'"event"'
 
 
-def odd_lines(path: Path, until: int) -> Iterator[bytes]:
+def odd_lines(path: Path, rank: int, until: int) -> Iterator[bytes]:
     """The lines of a ``metrics.jsonl`` up to a byte that are events, or look damaged.
 
     Records are told by their looks, which is far cheaper than to parse them: one object on a line,
-    in ASCII. A line that begins before ``until`` is read to its end.
+    in ASCII, with the agent's rank. A line that begins before ``until`` is read to its end.
     """
+    stamp = f'"rank": {rank},'.encode()
+
+    def odd(line: bytes) -> bool:
+        whole = line.startswith(b"{") and line.endswith(b"}") and line.find(b"{", 1) < 0
+        record = whole and line.isascii() and stamp in line and MARK not in line
+        return not record and bool(line.strip())
+
     with open(path, "rb") as file:
         rest = b""
         while until > file.tell() and (block := file.read(min(BLOCK, until - file.tell()))):
             *lines, rest = (rest + block).split(b"\n")
-            yield from filter(_is_odd, lines)
-            if len(rest) > BLOCK:
+            yield from filter(odd, lines)
+            if len(rest) > LONGEST_LINE:
                 rest = b"..."
-        end = file.readline(BLOCK) if until else b""
-        if end.endswith(b"\n") and _is_odd(line := rest + end[:-1]):
+        end = file.readline(LONGEST_LINE) if until else b""
+        if end.endswith(b"\n") and odd(line := rest + end[:-1]):
             yield line
-
-
-def _is_odd(line: bytes) -> bool:
-    whole = line.startswith(b"{") and line.endswith(b"}") and line.find(b"{", 1) < 0
-    return MARK in line or not (whole and line.isascii()) and bool(line.strip())
 
 
 def event_of(record: Any) -> Record | None:
@@ -86,7 +89,7 @@ class EventScan:
     def _run(self) -> None:
         for rank, (path, until) in self._files.items():
             try:
-                for line in odd_lines(path, until):
+                for line in odd_lines(path, rank, until):
                     record = parse_line(line)
                     if record is None or record.get("rank") != rank:
                         self.damaged[rank] += 1

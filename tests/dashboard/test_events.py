@@ -71,15 +71,20 @@ def test_a_line_without_an_end_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     good = json.dumps({"t": 1, "rank": 0, "event": "stop", "message": ""}) + "\n"
     path.write_text(good + "x" * 5_000 + "\n" + good)
-    with mock.patch.object(events, "BLOCK", 300):
+    with (
+        mock.patch.object(events, "BLOCK", 300),
+        mock.patch.object(events, "LONGEST_LINE", 300),
+    ):
         scan = scanned(path)
     assert len(scan.found) == 2 and scan.damaged == {0: 1}
 
 
 def test_half_a_record_before_a_whole_one_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"t": 1, "rank": 0, "charts/S{"t": 1, "rank": 0}\n{"t": 1, "rank": 0}\n\0\0\n')
-    assert scanned(path).damaged == {0: 2}
+    path.write_text(
+        '{"t": 1, "rank": 0, "charts/S{"t": 1, "rank": 0}\n{"t": 1, "rank": 0}\n\0\0\n{"t": oops}\n'
+    )
+    assert scanned(path).damaged == {0: 3}
 
 
 def test_the_scan_goes_through_all_files_and_survives_a_lost_one(tmp_path: Path) -> None:
