@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gala.atomic_file import open_atomic
 from gala.errors import UserError
-from gala.telemetry.reader import Record, Tail
-from gala.telemetry.selection import choose_format, damage, select_runs, tails
+from gala.telemetry.reader import Record, Tail, damage
+from gala.telemetry.selection import choose_format, select_runs, tails
 
 if TYPE_CHECKING:
     import pyarrow

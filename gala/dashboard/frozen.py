@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ def freeze(run_dirs: Sequence[Path], *, summary_html: str = "") -> str:
         data[kind] = {}
     for view in views:
         view.wait_for_events()
-        data["history"][view.name] = view.history(points)
+        data["history"][view.name] = view.history(points, whole=math.inf)
         data["peers"][view.name] = {"now": now, "peers": view.peers(now)}
         data["events"][view.name] = {"share": 1, "all": view.events()[-500:]}
         data["distances"][view.name] = view.distances()

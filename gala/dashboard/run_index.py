@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gala.errors import UserError
+from gala.telemetry.reader import rank_folders
 
 DEPTH = 3
 """Folders below the named one that are searched."""
@@ -51,7 +52,7 @@ def require_runs(folder: Path) -> Mapping[str, Path]:
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / "meta.json").is_file() or (folder / "rank_00").is_dir()
+    return os.path.isfile(folder / "meta.json") or bool(rank_folders(folder))
 
 
 def _folders(parent: Path) -> list[Path]:

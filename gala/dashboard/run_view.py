@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import deque
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
-import numpy as np
-
+from gala.dashboard.distances import NONE, distances_of
 from gala.dashboard.events import EventScan, event_of
-from gala.telemetry.reader import MAX_EVENTS, Record, RunReader
+from gala.dashboard.facts import facts_of, graph_of
+from gala.telemetry.reader import MAX_EVENTS, Record, RunReader, number, rank_folders
 from gala.telemetry.sampling import newest, sample
-from gala.telemetry.sketches import read_sketches
 
 METRICS = (
     "charts/episodic_return",
@@ -43,17 +43,17 @@ METRICS = (
 """Metrics with a chart, in the order in which rows of them are sent; ``divergence/kl`` is the
 largest ``divergence/kl/<j>`` of an agent."""
 
-FACTS = (
-    "run_id", "started", "command", "agents", "env_id", "seed", "coupling", "total_steps", "gala",
-    "torch", "commit", "hostnames", "parameters", "frames_per_step",
-)  # fmt: skip
-"""Entries of ``meta.json`` that the page shows."""
-
-NEWEST_BYTES = 64 * 1024
+NEWEST_BYTES = 16 * 1024
 """Read from the end of each file to know how an agent stands."""
 
-BUDGET = 16_000
+BUDGET = 8_000
 """Records that one answer holds, of all agents."""
+
+PEAKS = ("divergence/epsilon_ratio", "gossip/staleness_max")
+"""Metrics of which a short rise is what matters: the largest since the record shown before."""
+
+WHOLE = 64 * 1024 * 1024
+"""Bytes of all agents up to which one answer knows :data:`PEAKS`."""
 
 SILENT_S = 15.0
 """Age of the newest record after which an agent that did not say goodbye counts as dead."""
@@ -63,8 +63,32 @@ GOODBYE = {"done": "done", "stop": "stopped"}
 DOWN = 3
 """``gossip/in/<j>/state`` of a neighbour that is known to be dead."""
 
-IN = "gossip/in/"
+HEARS = re.compile(r"gossip/in/(\d{1,6})/(age_s|state)", re.ASCII)
 KL = "divergence/kl/"
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def survives(what: str, otherwise: Callable[[RunView], Any]) -> Callable[[Method], Method]:
+    """A method that returns ``otherwise``, and tells a problem, where it would raise.
+
+    Files may hold what nobody has thought of: the rest of the run is shown all the same.
+    """
+
+    def decorate(method: Method) -> Method:
+        @wraps(method)
+        def attempt(self: RunView, *args: Any, **named: Any) -> Any:
+            try:
+                found = method(self, *args, **named)
+            except Exception as error:
+                self.trouble[what] = f"{what} cannot be shown: {type(error).__name__}: {error}"
+                return otherwise(self)
+            self.trouble.pop(what, None)
+            return found
+
+        return cast(Method, attempt)
+
+    return decorate
 
 
 class RunView:
@@ -75,57 +99,69 @@ class RunView:
         path: the run folder.
 
     Attributes:
-        events: newest events of all agents, by time.
+        trouble: what could not be shown, and why, by what it is.
     """
 
     def __init__(self, name: str, path: Path) -> None:
         self.name, self.path = name, path
+        self.trouble: dict[str, str] = {}
         self._reader = RunReader(path, last_bytes=NEWEST_BYTES)
-        self._reader.poll()
         self._newest: dict[int, Record] = {}
         self._live: deque[Record] = deque(maxlen=MAX_EVENTS)
+        self._begin()
+
+    @survives("what was recorded last", lambda view: None)
+    def _begin(self) -> None:
+        self._reader.poll()
         self._note(self._reader.events)
-        for rank in self.ranks():  # what stands before a flood of events, or a long last line
-            record = newest(self._metrics(rank))
+        for rank, path in self._files("metrics.jsonl").items():
+            record = newest(path)  # what stands before a flood of events, or a long last line
             if record is not None:
                 known_since = self._reader.latest.get(rank, {})
                 self._reader.latest[rank] = record | known_since
 
+    @survives("what the run is", lambda view: view._describe({}, {}))
     def describe(self) -> dict[str, Any]:
         """Facts that do not change while the run goes on."""
-        meta, topology = self._reader.meta, self._reader.topology
-        ranks = self.ranks()
-        agents = meta.get("agents")
-        if not isinstance(agents, int) or agents < len(ranks):
-            agents = max(ranks, default=-1) + 1
-        return {
-            "name": self.name,
-            **{fact: meta.get(fact) for fact in FACTS},
-            "agents": agents,
-            "topology": topology.get("name"),
-            "edges": _edges(topology),
-            "metrics": METRICS,
-        }
+        return self._describe(self._reader.meta, self._reader.topology)
+
+    def _describe(self, meta: Record, topology: Record) -> dict[str, Any]:
+        facts, graph = facts_of(meta, self.ranks())[0], graph_of(topology)[0]
+        return {"name": self.name, **facts, **graph, "metrics": METRICS}
 
     def ranks(self) -> list[int]:
         """Ranks that have a folder."""
-        names = (path.name.removeprefix("rank_") for path in self.path.glob("rank_*"))
-        return sorted(int(name) for name in names if name.isdigit())
+        return list(rank_folders(self.path))
 
+    @survives("the history", lambda view: {"share": 1.0, "agents": {}})
     def history(
-        self, points: int, *, since: float = -math.inf, until: float = math.inf
+        self,
+        points: int,
+        *,
+        since: float = -math.inf,
+        until: float = math.inf,
+        whole: float = WHOLE,
     ) -> dict[str, Any]:
         """Records of all agents between two times, as columns.
+
+        Args:
+            points: for each agent, at most about so many.
+            since: unix seconds.
+            until: unix seconds.
+            whole: bytes of the range, of all agents, up to which :data:`PEAKS` are looked for
+                between the records.
 
         Returns:
             ``share`` (of the records in the range, 0 to 1) and ``agents``: by rank the columns
             ``t``, ``step``, ``update`` and :data:`METRICS`, each a list with null where unknown.
         """
-        ranks = self.ranks()
-        points = min(points, BUDGET // max(len(ranks), 1))
+        files = self._files("metrics.jsonl")
+        points = min(points, BUDGET // max(len(files), 1))
         agents, share = {}, 1.0
-        for rank in ranks:
-            found = sample(self._metrics(rank), points, since=since, until=until)
+        for rank, path in files.items():
+            found = sample(
+                path, points, since=since, until=until, peaks=PEAKS, whole=whole / len(files)
+            )
             share = min(share, found.share)
             rows = [_row(record) for record in found.records]
             columns = zip(*rows, strict=True) if rows else [()] * (3 + len(METRICS))
@@ -133,9 +169,13 @@ class RunView:
             agents[rank] = dict(zip(names, map(list, columns), strict=True))
         return {"share": share, "agents": agents}
 
+    @survives("what is new", lambda view: ([], []))
     def poll(self) -> tuple[list[list[Any]], list[Record]]:
         """What is new: rows ``[rank, t, step, update, *METRICS]``, and events."""
+        jumps = sum(tail.jumps for tail in self._reader.tails.values())
         new = self._reader.poll()
+        if sum(tail.jumps for tail in self._reader.tails.values()) > jumps:
+            self.__dict__.pop("_scan", None)  # nobody has looked for long: what was passed over
         rows = [[r["rank"], *_row(r)] for r in new if "event" not in r and _time(r)]
         return rows, self._note(new)
 
@@ -146,16 +186,17 @@ class RunView:
         self._newest |= {event["rank"]: event for event in events}
         return events
 
+    @survives("how the agents stand", lambda view: {})
     def peers(self, now: float | None = None) -> dict[int, dict[str, Any]]:
         """How each agent stands: its newest values, what it says of its neighbours, its status."""
         now = time.time() if now is None else now
         latest = self._reader.latest
         dead = {
-            int(name[len(IN) : -len("/state")])
+            peer
             for record in latest.values()
             if now - _time(record) < SILENT_S
-            for name, value in record.items()
-            if name.startswith(IN) and name.endswith("/state") and value == DOWN
+            for peer, (_, state) in _hears(record).items()
+            if state == DOWN
         }
         return {
             rank: {
@@ -170,6 +211,7 @@ class RunView:
             for rank in self.ranks()
         }
 
+    @survives("the events", lambda view: [])
     def events(self) -> list[Record]:
         """The newest events of all agents, by time, each once."""
         every = {(e["t"], e["rank"], e["event"]): e for e in [*self._scan.found, *self._live]}
@@ -178,69 +220,40 @@ class RunView:
     @cached_property
     def _scan(self) -> EventScan:
         # begun when events are first asked for: after the records, which are wanted at once
-        return EventScan(sorted(self.path.glob("rank_*/metrics.jsonl")))
+        tails = self._reader.tails
+        return EventScan({rank: (tail.path, tail.began) for rank, tail in tails.items()})
 
     def scanned(self) -> float:
-        """Share of the run's files whose events are known."""
+        """Share of the run's files whose events and damage are known."""
         return self._scan.share
 
     def wait_for_events(self) -> None:
         """Until all events that are on file are known."""
         self._scan.join()
 
+    @survives("the distances", lambda view: dict(NONE))
     def distances(self) -> dict[str, Any]:
-        """``||x_i - x_j||_2`` of all pairs of agents that sketched the newest common tick.
-
-        Estimated from sketches: the relative standard error is ``error``.
-        """
-        newest: dict[int, Any] = {}
-        for rank in self.ranks():
-            records = read_sketches(self.path / f"rank_{rank:02d}" / "sketches.bin", last=3)
-            if len(records) and (
-                not newest or _size(records) == _size(next(iter(newest.values())))
-            ):
-                newest[rank] = records
-        if len(newest) < 2:
-            return {"ranks": [], "matrix": [], "t": None, "error": None}
-        # An agent may not have written the newest tick yet: the newest that most of them share.
-        ticks = [int(tick) for records in newest.values() for tick in set(records["tick"].tolist())]
-        tick = max(set(ticks), key=lambda each: (ticks.count(each), each))
-        rows = {
-            rank: records[records["tick"] == tick][-1]
-            for rank, records in newest.items()
-            if (records["tick"] == tick).any()
-        }
-        sketches = np.stack([row["sketch"] for row in rows.values()]).astype(np.float64)
-        centred = sketches - sketches.mean(axis=0)
-        gram = centred @ centred.T
-        squares = np.diag(gram)
-        apart = np.sqrt(np.maximum(squares[:, None] + squares - 2.0 * gram, 0.0))
-        np.fill_diagonal(apart, 0.0)
-        return {
-            "ranks": list(rows),
-            "matrix": [[_short(float(value)) for value in row] for row in apart],
-            "t": max(float(row["t"]) for row in rows.values()),
-            "error": 1.0 / math.sqrt(2.0 * sketches.shape[1]),
-        }
+        """All pairs, see :func:`gala.dashboard.distances.distances_of`."""
+        return distances_of(self._files("sketches.bin"))[0]
 
     @property
     def problems(self) -> list[str]:
         """What could not be read, one line each."""
-        missing = [f"{name} cannot be read" for name in ("meta.json", "topology.json")
-                   if not self._readable(name)]  # fmt: skip
-        silent = [
-            f"rank_{rank:02d}: no metrics.jsonl"
-            for rank in self.ranks()
-            if not self._metrics(rank).exists()
+        return self._problems() + list(self.trouble.values())
+
+    @survives("what is wrong", lambda view: [])
+    def _problems(self) -> list[str]:
+        if not self.path.is_dir():
+            return ["the run folder is gone"]
+        return [
+            *facts_of(self._reader.meta, self.ranks())[1],
+            *graph_of(self._reader.topology)[1],
+            *self._reader.problems_with(self._scan.damaged),
+            *distances_of(self._files("sketches.bin"))[1],
         ]
-        gone = [] if self.path.is_dir() else ["the run folder is gone"]
-        return gone + missing + silent + self._reader.problems
 
-    def _readable(self, name: str) -> bool:
-        return bool(self._reader.meta if name == "meta.json" else self._reader.topology)
-
-    def _metrics(self, rank: int) -> Path:
-        return self.path / f"rank_{rank:02d}" / "metrics.jsonl"
+    def _files(self, name: str) -> dict[int, Path]:
+        return {rank: folder / name for rank, folder in rank_folders(self.path).items()}
 
     def _status(self, rank: int, now: float, known_dead: bool) -> str:
         record, event = self._reader.latest.get(rank, {}), self._newest.get(rank, {})
@@ -253,26 +266,12 @@ class RunView:
         return "active"
 
 
-def _edges(topology: Record) -> list[list[int]]:
-    """``[source, target]`` of all edges of a node-link graph."""
-    edges = topology.get("edges") or topology.get("links") or []
-    return [
-        [edge["source"], edge["target"]]
-        for edge in edges
-        if isinstance(edge, dict)
-        and isinstance(edge.get("source"), int)
-        and isinstance(edge.get("target"), int)
-    ]
-
-
 def _hears(record: Record) -> dict[int, list[float | None]]:
     """What an agent says of its in-neighbours: age of the newest message in s, and state."""
     found: dict[int, list[float | None]] = {}
     for name, value in record.items():
-        if name.startswith(IN):
-            peer, _, what = name[len(IN) :].partition("/")
-            if what in ("age_s", "state") and peer.isdigit():
-                found.setdefault(int(peer), [None, None])[what == "state"] = _short(value)
+        if (match := HEARS.fullmatch(name)) is not None:
+            found.setdefault(int(match[1]), [None, None])[match[2] == "state"] = _short(value)
     return found
 
 
@@ -282,28 +281,25 @@ def _row(record: Record) -> list[Any]:
 
 
 def _values(record: Record) -> list[float | int | None]:
-    apart = [value for name, value in record.items() if name.startswith(KL) and value is not None]
+    apart = [
+        x
+        for name, value in record.items()
+        if name.startswith(KL) and (x := number(value)) is not None
+    ]
     record = record | {"divergence/kl": max(apart, default=None)}
     return [_short(record.get(name)) for name in METRICS]
 
 
 def _short(value: Any) -> float | int | None:
     """Five digits are more than a chart can show."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if isinstance(value, int):
-        return value
-    return float(f"{value:.5g}") if math.isfinite(value) else None
+    if type(value) is float:
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return _whole(value)
 
 
 def _time(record: Record) -> float:
-    t = record.get("t")
-    return float(t) if isinstance(t, int | float) and math.isfinite(t) else 0.0
+    return number(record.get("t")) or 0.0
 
 
 def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def _size(records: Any) -> int:
-    return int(records["sketch"].shape[1])
+    return value if type(value) is int and abs(value) < 2**63 else None

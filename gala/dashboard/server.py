@@ -74,11 +74,11 @@ class Broadcast:
     async def _look(self) -> None:
         while self._watchers:
             try:
-                news = await run_in_threadpool(self._news)
-            except OSError as error:  # no permission, a broken disk: said, and tried again
-                news = [("problems", [str(error)])]
-            for kind, content in news:
-                message = f"event: {kind}\ndata: {dumps(content)}\n\n".encode()
+                messages = await run_in_threadpool(self._messages)
+            except Exception as error:  # said, and tried again: nobody may watch in vain
+                messages = [_message("problems", [f"{type(error).__name__}: {error}"])]
+                self._slow_at = time.time()  # stands there until the next round of problems
+            for message in messages:
                 for queue in list(self._watchers):
                     self._tell(queue, message)
             await asyncio.sleep(EVERY_S)
@@ -90,6 +90,9 @@ class Broadcast:
             self._watchers.discard(queue)
             queue.put_nowait(None)
 
+    def _messages(self) -> list[bytes]:
+        return [_message(kind, content) for kind, content in self._news()]
+
     def _news(self) -> list[tuple[str, Any]]:
         now = time.time()
         rows, events = self._view.poll()
@@ -99,6 +102,7 @@ class Broadcast:
         scanned = self._view.scanned()
         if scanned != self._scanned:  # older events were found meanwhile
             self._scanned = scanned
+            self._slow_at = -math.inf if scanned == 1.0 else self._slow_at  # damage is known, too
             news.append(("events", {"share": scanned, "all": self._view.events()}))
         elif events:
             news.append(("events", {"share": scanned, "new": events}))
@@ -120,7 +124,7 @@ class Runs:
         self._folder = folder
         self._open: dict[str, tuple[RunView, Broadcast]] = {}
         self._readers: dict[str, RunReader] = {}
-        self._scraping = threading.Lock()
+        self._opening, self._scraping = threading.Lock(), threading.Lock()
 
     def names(self) -> dict[str, Path]:
         """Run folders by name, as they are now."""
@@ -132,13 +136,23 @@ class Runs:
         Raises:
             HTTPException: there is none; a name is looked up, never joined to a path.
         """
-        if name not in self._open:
-            path = self.names().get(name)
-            if path is None:
-                raise HTTPException(404, f"no run is named {name!r}")
-            view = RunView(name, path)
-            self._open[name] = view, Broadcast(view)
-        return self._open[name]
+        if name in self._open:
+            return self._open[name]
+        path = self.names().get(name)
+        if path is None:
+            raise HTTPException(404, f"no run is named {name!r}")
+        return self._opened(name, path)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """All runs, as they are now."""
+        return [self._opened(name, path)[0].describe() for name, path in self.names().items()]
+
+    def _opened(self, name: str, path: Path) -> tuple[RunView, Broadcast]:
+        with self._opening:  # once, whoever asks for it
+            if name not in self._open:
+                view = RunView(name, path)
+                self._open[name] = view, Broadcast(view)
+            return self._open[name]
 
     def exposition(self) -> str:
         """All runs as they are now, for Prometheus; events count from when it first asked."""
@@ -169,10 +183,7 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = Non
         return static(request.path_params["name"])
 
     async def listing(request: Request) -> Response:
-        def describe() -> list[dict[str, Any]]:
-            return [runs.view(name)[0].describe() for name in runs.names()]
-
-        return _json(await run_in_threadpool(describe))
+        return _json(await run_in_threadpool(runs.describe))
 
     async def history(request: Request) -> Response:
         view, _ = await run_in_threadpool(runs.view, request.path_params["run"])
@@ -217,6 +228,10 @@ def static(name: str) -> Response:
     if name not in STATIC:
         raise HTTPException(404, "no such file")
     return Response(STATIC[name], media_type=type_of(name))
+
+
+def _message(kind: str, content: Any) -> bytes:
+    return f"event: {kind}\ndata: {dumps(content)}\n\n".encode()
 
 
 def _json(content: Any) -> Response:

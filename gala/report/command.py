@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from gala.atomic_file import open_atomic, write_atomic
 from gala.errors import UserError
 from gala.pictures import new_figure, save_figure
@@ -22,7 +20,7 @@ from gala.report.pages import captioned, table_page
 from gala.report.run_data import read_run
 from gala.report.summary import Method, RunSet, grouped, methods_of, sets_of, summarize_run
 from gala.report.svg import inline_svg
-from gala.report.tables import Table, tables_of
+from gala.report.tables import Table, tables_of, terminal
 from gala.telemetry.selection import choose_format, select_runs
 
 FORMATS = ("md", "pdf", "png", "html")
@@ -109,9 +107,9 @@ def report(
     if json:
         print(encoder.dumps(made.to_json(), allow_nan=False))
     elif form is None:
-        console = Console()
+        console = terminal()
         for table in made.tables:
-            console.print(table.rich(), "")
+            table.print(console)
     return made
 
 

@@ -285,8 +285,8 @@ def _profile(groups: Sequence[Group]) -> Drawing | None:
         (number, [e.summary.final_return for e in group if e.summary.final_return is not None])
         for number, group in enumerate(groups)
     ]
-    shown = [(number, scores) for number, scores in shown if scores]
-    if sum(len(scores) for _, scores in shown) < 2:
+    shown = [(number, scores) for number, scores in shown if len(scores) > 1]
+    if not shown:  # of one run the share above a value is a single step
         return None
     figure, axes = _panels([_env(groups[number]) for number, _ in shown])
     for env, ax in axes.items():
@@ -309,8 +309,8 @@ def _profile(groups: Sequence[Group]) -> Drawing | None:
     return Drawing(
         "profile",
         "Performance profiles",
-        "Share of runs whose final return is above the value below; band: 95 % bootstrap interval, "
-        "from three runs on.",
+        "Share of runs whose final return is above the value below, of sets of at least two; band: "
+        "95 % bootstrap interval, from three runs on.",
         figure,
     )
 

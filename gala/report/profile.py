@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from gala.errors import UserError
 from gala.laps import PHASES
 from gala.pictures import new_figure, save_figure
 from gala.report import gantt
-from gala.report.tables import Table, cell
+from gala.report.tables import Table, cell, terminal
 from gala.telemetry.reader import Record, RunReader, Tail
 
 
@@ -110,8 +108,8 @@ def profile(
         }
         print(encoder.dumps(said, allow_nan=False))
     else:
-        console = Console(highlight=False)
-        console.print(table(lanes).rich())
+        console = terminal()
+        table(lanes).print(console)
         if damaged:
             console.print(f"{damaged} damaged lines skipped")
         if output is not None:

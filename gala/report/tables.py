@@ -6,11 +6,15 @@ import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from gala.report.summary import Estimate, Method, RunSet, Summary
 from gala.telemetry.console import clock
+
+ENDLESS = 100_000
+"""Columns of a file or a pipe."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +57,31 @@ class Table:
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
         )
 
-    def rich(self) -> RichTable:
-        """The same for a terminal."""
-        table = RichTable(title=self.title, title_justify="left", caption=self.note or None)
-        table.caption_justify = "left"
+    def print(self, console: Console) -> None:
+        """The same for people: a table where there is room, else a line for each cell."""
+        table = RichTable(title=self.title, title_justify="left")
         for index, name in enumerate(self.columns):
-            table.add_column(name, justify="left" if index < self.words else "right")
+            table.add_column(name, justify="left" if index < self.words else "right", no_wrap=True)
         for row in self.rows:
             table.add_row(*map(Text, row))
-        return table
+        if Console(width=ENDLESS).measure(table).maximum <= console.width:
+            console.print(table)
+        else:
+            console.print(Text(self.title, style="table.title"))
+            longest = max(map(len, self.columns))
+            for row in self.rows:
+                for name, cell in zip(self.columns, row, strict=True):
+                    console.print(Text(f"  {name:{longest}}  {cell}"), soft_wrap=True)
+                console.print()
+        if self.note:
+            console.print(Text(self.note, style="table.caption"))
+        console.print()
+
+
+def terminal() -> Console:
+    """Where tables are printed: as wide as the terminal; a pipe has no end."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(width=ENDLESS, highlight=False)
 
 
 def tables_of(

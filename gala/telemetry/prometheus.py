@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from gala.telemetry.reader import RunReader
+from gala.telemetry.reader import RunReader, number
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of the response that carries :func:`exposition`."""
@@ -217,8 +217,8 @@ def exposition(runs: Mapping[str, RunReader], now: float) -> str:
 def _samples(reader: RunReader, now: float) -> Iterator[Sample]:
     meta = reader.meta
     for metric, value in ((AGENTS, meta.get("agents")), (TARGET, meta.get("total_steps"))):
-        if (number := _number(value)) is not None:
-            yield metric, {}, number
+        if (known := number(value)) is not None:
+            yield metric, {}, known
     last_words = {
         event["rank"]: event["event"]
         for event in reader.events
@@ -230,7 +230,7 @@ def _samples(reader: RunReader, now: float) -> Iterator[Sample]:
     for rank in sorted(set(reader.latest) | set(range(_expected(meta)))):
         own = {"rank": str(rank)}
         values = reader.latest.get(rank, {})
-        last, heard = last_words.get(rank), _number(values.get("t"))
+        last, heard = last_words.get(rank), number(values.get("t"))
         age = max(now - heard, 0.0) if heard is not None else math.inf
         yield UP, own, age < UP_S or last == "done"
         yield FINISHED, own, last in ("stop", "done")
@@ -244,19 +244,19 @@ def _samples(reader: RunReader, now: float) -> Iterator[Sample]:
 
 def _recorded(values: Mapping[str, Any]) -> Iterator[Sample]:
     """What the newest values of one agent say."""
-    refused = _number(values.get("gossip/messages_refused"))
+    refused = number(values.get("gossip/messages_refused"))
     if refused is not None:  # always there, so that the first refusal is seen as an increase
         yield REFUSED, {"reason": "other"}, max(refused - _of_a_reason(values), 0.0)
     for name, given in values.items():
-        value = _number(given)
+        value = number(given)
         if value is None:
             continue
         if (direct := _DIRECT.get(name)) is not None:
             yield direct, {}, value * direct.scale
         elif (edge := NEIGHBOUR.fullmatch(name)) is not None:
             if value in range(len(NEIGHBOUR_STATES)):
-                for number, state in enumerate(NEIGHBOUR_STATES):
-                    yield STATE, {"neighbour": edge[1], "state": state}, number == value
+                for code, state in enumerate(NEIGHBOUR_STATES):
+                    yield STATE, {"neighbour": edge[1], "state": state}, code == value
         else:
             for metric, pattern in _PATTERNS:
                 if (match := pattern.fullmatch(name)) is not None:
@@ -265,7 +265,7 @@ def _recorded(values: Mapping[str, Any]) -> Iterator[Sample]:
 
 def _of_a_reason(values: Mapping[str, Any]) -> float:
     """Messages refused whose reason is on record."""
-    counts = (_number(each) for name, each in values.items() if REFUSED.pattern.fullmatch(name))
+    counts = (number(each) for name, each in values.items() if REFUSED.pattern.fullmatch(name))
     return sum(count for count in counts if count is not None)
 
 
@@ -273,17 +273,6 @@ def _expected(meta: Mapping[str, Any]) -> int:
     """Agents that should be there; 0 when nobody knows."""
     agents = meta.get("agents")
     return agents if isinstance(agents, int) and 0 < agents <= MAX_AGENTS else 0
-
-
-def _number(value: object) -> float | None:
-    """A finite number; None for anything else that a file may hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _series(name: str, labels: Labels) -> str:

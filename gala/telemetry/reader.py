@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import stat
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,52 @@ Record = dict[str, Any]
 MAX_EVENTS = 10_000
 """Newest events kept by a :class:`RunReader`."""
 
+FAR_BEHIND = 4 * 1024 * 1024
+"""Unread bytes at which a reader that began near the end of a file does so again."""
+
 STREAM_BYTES = 4 * 1024 * 1024
 """What :meth:`Tail.stream` holds of a file at a time."""
 
 _STAMP = frozenset({"v", "event", "message"})
+
+
+def number(value: object) -> float | None:
+    """A finite number; None for anything else that a file may hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return found if math.isfinite(found) else None
+
+
+def parse_line(line: bytes) -> Record | None:
+    """The JSON object of a line; None for anything else."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def rank_folders(run_dir: str | Path) -> dict[int, Path]:
+    """The folders ``rank_RR`` of a run by rank, or whatever else has such a name."""
+    try:
+        names = sorted(os.listdir(run_dir))
+    except OSError:
+        return {}
+    found: dict[int, Path] = {}
+    for name in names:
+        digits = name.removeprefix("rank_")
+        if digits != name and digits.isdecimal() and len(digits) < 7:
+            found.setdefault(int(digits), Path(run_dir, name))
+    return dict(sorted(found.items()))
+
+
+def damage(path: Path, lines: int) -> str:
+    """One line on what was skipped in a file."""
+    return f"{path}: {lines} damaged line{'s' * (lines != 1)} skipped"
 
 
 class Tail:
@@ -28,17 +72,27 @@ class Tail:
 
     Args:
         path: the file; it may not exist yet.
-        last_bytes: begin so many bytes before the end of what is there; None reads all of it.
+        last_bytes: begin so many bytes before the end of what is there, and so again when nobody
+            has read for long; None reads all of it.
 
     Attributes:
-        corrupt: lines skipped.
+        corrupt: lines skipped, since the last jump.
         offset: bytes read, or passed over.
+        began: byte of the file that reading began at; the lines that begin before it, or at it,
+            were passed over unless it is 0.
+        jumps: times that reading began again near the end.
+        restarts: times that a file which had been read was truncated, replaced or deleted.
+        error: why the file cannot be read now; None when it can.
     """
 
     def __init__(self, path: str | Path, *, last_bytes: int | None = None) -> None:
         self.path = Path(path)
         self.corrupt = 0
         self.offset = 0
+        self.began = 0
+        self.jumps = 0
+        self.restarts = 0
+        self.error: str | None = None
         self._last_bytes = last_bytes
         self._inode: int | None = None
         self._rest = b""
@@ -51,20 +105,15 @@ class Tail:
             at_most: bytes to read; the next call goes on there.
         """
         try:
-            stat = os.stat(self.path)
-        except OSError:
-            self._restart(None)
-            return []
-        if stat.st_ino != self._inode or stat.st_size < self.offset:
-            self._restart(stat.st_ino, stat.st_size)
-        if stat.st_size == self.offset:
-            return []
-        try:
+            size = self._look()
+            if size == self.offset:
+                return []
             with open(self.path, "rb") as file:
                 file.seek(self.offset)
-                new = stat.st_size - self.offset
+                new = size - self.offset
                 data = file.read(new if at_most is None else min(new, at_most))
-        except OSError:
+        except OSError as error:
+            self.error = error.strerror or str(error)
             return []
         self.offset += len(data)
         if self._midway:  # what comes before the first newline is the end of some line
@@ -81,22 +130,47 @@ class Tail:
             if self.offset == before:
                 return
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the last line has no end yet."""
+        return bool(self._rest)
+
+    def _look(self) -> int:
+        """Size of the file; whether it is still the same one is seen at once."""
+        self.error = None
+        try:
+            found = os.stat(self.path)
+            if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+                raise OSError("not a file")
+        except OSError:
+            self._restart(None)
+            raise
+        if found.st_ino != self._inode or found.st_size < self.offset:
+            self._restart(found.st_ino, found.st_size)
+        elif self._last_bytes is not None and found.st_size - self.offset > FAR_BEHIND:
+            self.jumps += 1
+            self._begin(found.st_size)
+        return found.st_size
+
     def _parse(self, line: bytes) -> Record | None:
         if not line.strip():
             return None
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        if not isinstance(record, dict):
+        record = parse_line(line)
+        if record is None:
             self.corrupt += 1
-            return None
         return record
 
     def _restart(self, inode: int | None, size: int = 0) -> None:
-        self._inode, self._rest = inode, b""
+        self.restarts += self._inode is not None
+        self._inode = inode
+        corrupt = self.corrupt
+        self._begin(size)
+        self.corrupt = corrupt
+
+    def _begin(self, size: int) -> None:
+        self.corrupt, self._rest = 0, b""
         self.offset = 0 if self._last_bytes is None else max(size - self._last_bytes, 0)
-        self._midway = self.offset > 0
+        self.began, self._midway = self.offset, self.offset > 0
 
 
 def steps_recorded(path: Path) -> int:
@@ -116,6 +190,7 @@ class RunReader:
         latest: newest value of each metric, by rank, with the stamp of the newest record.
         events: newest events, oldest first.
         event_counts: events read so far, by rank and kind.
+        tails: the file of each agent, by rank; also of those that are gone.
     """
 
     def __init__(self, run_dir: str | Path, *, last_bytes: int | None = None) -> None:
@@ -124,35 +199,50 @@ class RunReader:
         self.latest: dict[int, Record] = {}
         self.events: deque[Record] = deque(maxlen=MAX_EVENTS)
         self.event_counts: Counter[tuple[int, str]] = Counter()
-        self._tails: dict[Path, Tail] = {}
+        self.tails: dict[int, Tail] = {}
 
     def poll(self) -> list[Record]:
         """All new records (events too) since the last call, by rank and then by age."""
-        for path in sorted(self.run_dir.glob("rank_*/metrics.jsonl")):
-            if path not in self._tails:
-                self._tails[path] = Tail(path, last_bytes=self._last_bytes)
+        for rank, folder in rank_folders(self.run_dir).items():
+            if rank not in self.tails:
+                self.tails[rank] = Tail(folder / "metrics.jsonl", last_bytes=self._last_bytes)
         new: list[Record] = []
-        for tail in self._tails.values():
+        for rank, tail in self.tails.items():
             for record in tail.read():
-                if not isinstance(record.get("rank"), int):
-                    tail.corrupt += 1
+                if record.get("rank") != rank or isinstance(record["rank"], bool):
+                    tail.corrupt += 1  # an agent writes of itself, into its own folder
                     continue
                 new.append(record)
                 if "event" in record:
                     self.events.append(record)
-                    self.event_counts[record["rank"], str(record["event"])] += 1
-                merged = self.latest.setdefault(record["rank"], {})
+                    self.event_counts[rank, str(record["event"])] += 1
+                merged = self.latest.setdefault(rank, {})
                 merged.update((k, v) for k, v in record.items() if k not in _STAMP)
         return new
 
     @property
     def problems(self) -> list[str]:
-        """What was skipped, one line a file."""
-        return [
-            f"{tail.path.relative_to(self.run_dir)}: {tail.corrupt} damaged lines skipped"
-            for tail in self._tails.values()
-            if tail.corrupt
-        ]
+        """What could not be read, one line for each file and kind."""
+        return self.problems_with({})
+
+    def problems_with(self, damaged: Mapping[int, int]) -> list[str]:
+        """:attr:`problems`, with damaged lines, by rank, that others found where none is read."""
+        told = []
+        for rank, tail in sorted(self.tails.items()):
+            name = tail.path.relative_to(self.run_dir)
+            if not tail.path.parent.exists():
+                told.append(f"{name.parent}: the folder is gone")
+            elif tail.error is not None:
+                gone = not os.path.lexists(tail.path)
+                told.append(f"{name.parent}: no {name.name}" if gone else f"{name}: {tail.error}")
+            if tail.restarts:
+                times = "once" if tail.restarts == 1 else f"{tail.restarts} times"
+                told.append(f"{name}: truncated, replaced or deleted {times} while it was read")
+            if lines := tail.corrupt + damaged.get(rank, 0):
+                told.append(damage(name, lines))
+            if tail.unfinished:
+                told.append(f"{name}: the last line is half written")
+        return told
 
     @property
     def meta(self) -> Record:
@@ -165,8 +255,9 @@ class RunReader:
         return self._json("topology.json")
 
     def _json(self, name: str) -> Record:
+        path = self.run_dir / name
         try:
-            content = json.loads((self.run_dir / name).read_text())
-        except (OSError, ValueError):
+            content = json.loads(path.read_text()) if path.is_file() else None
+        except (OSError, ValueError, RecursionError):
             return {}
         return content if isinstance(content, dict) else {}

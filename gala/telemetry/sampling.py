@@ -3,6 +3,10 @@
 The records of an agent are in the order of time, so that a time is found by halving the file, and
 evenly spaced places of the file give evenly spaced records. Nothing is indexed or kept: whatever
 happens to the file between two calls, the next call reads what is there then.
+
+What lasts for less than the records that are passed over would be lost. Where there is time to look
+at every line of a range, without parsing it, the largest value of some metrics is kept for the next
+record that is returned.
 """
 
 from __future__ import annotations
@@ -11,16 +15,21 @@ import json
 import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from gala.telemetry.reader import Record
+from gala.telemetry.reader import Record, number, parse_line
 
 BLOCK = 8 * 1024
 """Bytes of one read; most records are shorter."""
+
+EVENT = b'"event"'
+
+WHOLE_BLOCK = 1024 * 1024
+"""Bytes of one read where every line is looked at."""
 
 LONGEST_LINE = 4 * 1024 * 1024
 """Bytes after which a line without an end is damage, not a record."""
@@ -32,7 +41,7 @@ class Sample:
 
     Attributes:
         records: without events.
-        share: of the bytes of the asked range that were read; 1 when every record is there.
+        share: of the records of the asked range, about; 1 when every record is there.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -40,7 +49,13 @@ class Sample:
 
 
 def sample(
-    path: str | Path, points: int, *, since: float = -math.inf, until: float = math.inf
+    path: str | Path,
+    points: int,
+    *,
+    since: float = -math.inf,
+    until: float = math.inf,
+    peaks: Sequence[str] = (),
+    whole: float = 0.0,
 ) -> Sample:
     """At most about ``points`` records with ``since <= t <= until``, evenly spread over the file.
 
@@ -51,10 +66,13 @@ def sample(
         points: wanted.
         since: unix seconds.
         until: unix seconds.
+        peaks: metrics of which a record has the largest value since the record before it.
+        whole: bytes of the range up to which ``peaks`` are known; beyond, values are those of the
+            record itself.
     """
     try:
         with closing(_File(path)) as file:
-            return _sample(file, points, since, until)
+            return _sample(file, points, since, until, peaks, whole)
     except OSError:
         return Sample()
 
@@ -63,18 +81,21 @@ def newest(path: str | Path) -> Record | None:
     """The last record of a file that is no event; None when there is none."""
     try:
         with closing(_File(path)) as file:
-            begin = file.size
+            begin, step = file.size, BLOCK
             while begin > 0:
-                end, begin = begin, max(0, begin - 16 * BLOCK)
-                found = deque(file.records(begin, end), maxlen=1)
-                if found:
-                    return found[0]
+                end, begin, step = begin, max(0, begin - step), 2 * step
+                for _, line in reversed(list(file.lines(begin, end, WHOLE_BLOCK))):
+                    record = _parse(line)
+                    if record is not None and "event" not in record:
+                        return record
     except OSError:
         pass
     return None
 
 
-def _sample(file: _File, points: int, since: float, until: float) -> Sample:
+def _sample(
+    file: _File, points: int, since: float, until: float, peaks: Sequence[str], whole: float
+) -> Sample:
     begin = file.first_at(since) if since > -math.inf else 0
     end = file.first_at(math.nextafter(until, math.inf)) if until < math.inf else file.size
     length = end - begin
@@ -85,6 +106,8 @@ def _sample(file: _File, points: int, since: float, until: float) -> Sample:
     typical = BLOCK if not first else max(len(json.dumps(record)) for record in first)
     if stride <= 1.5 * typical:  # seeking would read it all
         return Sample(list(file.records(begin, end)))
+    if length <= whole:
+        return _thinned(file, begin, end, stride, peaks)
     found: dict[float, Record] = {}
     for k in range(points):
         record = next(file.records(begin + int(k * stride), end), None)
@@ -96,6 +119,52 @@ def _sample(file: _File, points: int, since: float, until: float) -> Sample:
     return Sample([found[t] for t in sorted(found)], min(1.0, points * typical / length))
 
 
+def _thinned(file: _File, begin: int, end: int, stride: float, peaks: Sequence[str]) -> Sample:
+    """The first record after each ``stride`` bytes, and the last, with the peaks between them."""
+    keys = {name: f'"{name}": '.encode() for name in peaks}
+    found: list[Record] = []
+    high: dict[str, float] = {}
+    count, due = 0, float(begin)
+    newest = b""
+
+    def take(line: bytes) -> bool:
+        record = _parse(line)
+        if record is None or "event" in record or (found and record["t"] <= found[-1]["t"]):
+            return False
+        found.append(record | high)
+        high.clear()
+        return True
+
+    for start, line in file.lines(begin, end, WHOLE_BLOCK):
+        if EVENT in line or not line.endswith(b"}"):
+            continue
+        count += 1
+        for name, key in keys.items():
+            value = _value(line, key)
+            if value is not None and value > high.get(name, -math.inf):
+                high[name] = value
+        newest = line
+        if start >= due and take(line):
+            due = start + stride
+            newest = b""
+    if newest:
+        take(newest)
+    return Sample(found, len(found) / count if count > len(found) else 1.0)
+
+
+def _value(line: bytes, key: bytes) -> float | None:
+    """The number after ``key`` in a line that is not parsed for it."""
+    place = line.find(key)
+    if place < 0:
+        return None
+    place += len(key)
+    end = line.find(b",", place)
+    try:
+        return float(line[place : end if end >= 0 else -1])
+    except ValueError:  # null
+        return None
+
+
 def _last(file: _File, begin: int, end: int, typical: int) -> Record | None:
     newest = deque(file.records(max(begin, end - 3 * typical), end), maxlen=1)
     return newest[0] if newest else None
@@ -105,7 +174,7 @@ class _File:
     """Records of a file from any of its bytes on."""
 
     def __init__(self, path: str | Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY)
+        self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is not waited for
         self.size = os.fstat(self._fd).st_size
 
     def close(self) -> None:
@@ -113,7 +182,7 @@ class _File:
 
     def records(self, begin: int, end: int) -> Iterator[Record]:
         """Metrics of the lines that begin in ``[begin, end)``."""
-        for _, line in self._lines(begin, end):
+        for _, line in self.lines(begin, end):
             record = _parse(line)
             if record is not None and "event" not in record:
                 yield record
@@ -128,19 +197,19 @@ class _File:
                 high = middle
             else:
                 low = middle
-        for start, line in self._lines(low, self.size):
+        for start, line in self.lines(low, self.size):
             record = _parse(line)
             if record is not None and record["t"] >= t:
                 return start
         return self.size
 
-    def _lines(self, begin: int, end: int) -> Iterator[tuple[int, bytes]]:
-        """Complete lines that begin in ``[begin, end)``, and where."""
+    def lines(self, begin: int, end: int, size: int = BLOCK) -> Iterator[tuple[int, bytes]]:
+        """Complete lines that begin in ``[begin, end)``, and where; ``size``: bytes of a read."""
         # A line begins after a newline: the byte before `begin` tells whether one begins there.
         place = start = max(begin - 1, 0)
         rest, skip = b"", begin > 0
         while start < end:
-            block = os.pread(self._fd, BLOCK, place)
+            block = os.pread(self._fd, size, place)
             if not block:
                 return
             place += len(block)
@@ -158,14 +227,7 @@ class _File:
 
 
 def _parse(line: bytes) -> Record | None:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+    record = parse_line(line)
+    if record is None or number(record.get("t")) is None or not isinstance(record.get("rank"), int):
         return None
-    valid = (
-        isinstance(record, dict)
-        and isinstance(record.get("t"), int | float)
-        and math.isfinite(record["t"])
-        and isinstance(record.get("rank"), int)
-    )
-    return record if valid else None
+    return record

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from gala.errors import UserError, did_you_mean
-from gala.telemetry.reader import Tail
+from gala.telemetry.reader import Tail, rank_folders
 
 
 def select_runs(folders: Sequence[str | Path]) -> dict[str, Path]:
@@ -65,25 +65,18 @@ def choose_format(
 
 def tails(run: Path) -> dict[int, Tail]:
     """The records of each agent of a run, unread, by rank."""
-    return {rank: Tail(path) for rank, path in sorted(_metrics_files(run))}
+    return {rank: Tail(path) for rank, path in _metrics_files(run).items()}
 
 
-def damage(path: Path, lines: int) -> str:
-    """One line on what was skipped in a file."""
-    return f"{path}: {lines} damaged line{'s' * (lines != 1)} skipped"
-
-
-def _metrics_files(run: Path) -> Iterator[tuple[int, Path]]:
-    for path in run.glob("rank_*/metrics.jsonl"):
-        rank = path.parent.name.removeprefix("rank_")
-        if rank.isdecimal():
-            yield int(rank), path
+def _metrics_files(run: Path) -> dict[int, Path]:
+    files = {rank: folder / "metrics.jsonl" for rank, folder in rank_folders(run).items()}
+    return {rank: path for rank, path in files.items() if path.is_file()}
 
 
 def _require_records(run: Path) -> None:
     if not run.is_dir():
         raise UserError("no such run folder", file=run)
-    if any(path.stat().st_size for _, path in _metrics_files(run)):
+    if any(path.stat().st_size for path in _metrics_files(run).values()):
         return
     inner = sorted({path.parent.parent.name for path in run.glob("*/rank_*/metrics.jsonl")})
     hint = f"it holds runs: {', '.join(inner[:4])}" if inner else "a run has rank_*/metrics.jsonl"

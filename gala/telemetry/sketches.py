@@ -79,6 +79,24 @@ def read_sketches(path: str | Path, *, last: int | None = None) -> NDArray[np.vo
     return np.frombuffer(data[: len(data) // dtype.itemsize * dtype.itemsize], dtype=dtype)
 
 
+def sketch_damage(path: str | Path) -> str | None:
+    """What is wrong with a sketch file; None when nothing is, and when there is none."""
+    try:
+        with open(path, "rb") as file:
+            header = file.read(HEADER.size)
+            length = file.seek(0, 2) - HEADER.size
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error.strerror or str(error)
+    if len(header) < HEADER.size:
+        return "has no header"
+    magic, size, _ = HEADER.unpack(header)
+    if magic != MAGIC or not 0 < size <= 2**16:
+        return "is not a file of sketches"
+    return "the last sketch is half written" if length % record_dtype(size).itemsize else None
+
+
 class SketchWriter:
     """Appends records to a sketch file; one writer per file."""
 

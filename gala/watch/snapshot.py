@@ -119,7 +119,7 @@ class Watcher:
         self._view.poll()
         if not 0 <= now - self._looked < HISTORY_S:
             self._looked = now
-            agents = self._view.history(POINTS)["agents"].values()
+            agents = self._view.history(POINTS, whole=0)["agents"].values()
             self._returns = over_time(agents, "charts/episodic_return", mean)
             self._divergence = over_time(agents, "divergence/total", max)
         return Snapshot(

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from gala.telemetry.prometheus import FAMILIES
+
 DOCS = Path(__file__).parents[2] / "docs"
 NAME = re.compile(r"(charts|losses|time|gossip|divergence)/[A-Za-z_<>/]+")
 WRITERS = ("gala.observer", "gala.algorithms.a2c", "gala.divergence", "gala.steering")
@@ -52,3 +54,21 @@ def test_every_row_says_what_to_do() -> None:
     for row in rows:
         cells = [cell.strip() for cell in row.replace(r"\|", "").strip("|").split("|")]
         assert len(cells) == 5 and all(cells), row
+
+
+def test_every_prometheus_metric_is_explained() -> None:
+    page = (DOCS / "metrics.md").read_text().partition("## The same for Prometheus")[2]
+    rows = {
+        cells[0]: cells[1:]
+        for line in page.splitlines()
+        if line.startswith("| `gala_")
+        for cells in [[cell.strip(" `") for cell in line.strip("|").split("|")]]
+    }
+    assert rows.keys() == {metric.name for metric in FAMILIES}
+    for metric in FAMILIES:
+        kind, labels, source = rows[metric.name][:3]
+        assert kind.startswith(metric.kind), metric.name
+        if metric.source:
+            assert (labels, source) == (
+                ", ".join(["rank", *re.findall(r"<(\w+)>", metric.source)]), metric.source
+            )  # fmt: skip

@@ -354,7 +354,7 @@ def test_damage_is_reported_on_the_page(tmp_path: Path, serve: Serve, visit: Vis
     page = visit.open(serve(tmp_path))
     page.wait_for_selector("#problems:not([hidden])")
     said = page.locator("#problems").inner_text()
-    assert "topology.json cannot be read" in said and "1 damaged lines skipped" in said
+    assert "topology.json cannot be read" in said and "1 damaged line skipped" in said
 
 
 def test_names_and_messages_are_text_never_markup(

@@ -1,5 +1,6 @@
 """Which runs a folder holds, and how they are named."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,13 @@ def test_links_and_hidden_folders_are_not_followed(tmp_path: Path) -> None:
 def test_a_run_that_lost_its_meta_file_is_still_one(tmp_path: Path) -> None:
     run = MadeRun(tmp_path / "a", agents=2, records=1)
     (run.path / "meta.json").unlink()
+    assert list(find_runs(tmp_path)) == ["a"]
+
+
+def test_a_run_whose_first_agent_is_gone_is_still_one(tmp_path: Path) -> None:
+    run = MadeRun(tmp_path / "a", agents=2, records=1)
+    (run.path / "meta.json").unlink()
+    shutil.rmtree(run.path / "rank_00")
     assert list(find_runs(tmp_path)) == ["a"]
 
 

@@ -2,11 +2,15 @@
 
 import json
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import pytest
-from made_run import MadeRun
+from made_run import SKETCH, MadeRun
 
-from gala.dashboard.run_view import METRICS, SILENT_S, RunView
+from gala.dashboard import run_view
+from gala.dashboard.run_view import METRICS, NEWEST_BYTES, SILENT_S, RunView
+from gala.telemetry import reader
 
 
 @pytest.fixture
@@ -33,6 +37,19 @@ def test_history_is_columns_of_each_agent(run: MadeRun) -> None:
     assert columns["charts/SPS"] == [1002.0] * 30
     assert columns["step"] == [250 * k for k in range(30)]
     assert columns["divergence/kl"] == [pytest.approx(0.004)] * 30  # the larger of two
+
+
+def test_a_short_excursion_is_in_every_history(tmp_path: Path) -> None:
+    run = MadeRun(tmp_path / "run", agents=2, records=300)
+    odd = {"divergence/epsilon_ratio": 1.7, "gossip/staleness_max": 91}
+    run.append(1, run.line(1, 300, **odd), *(run.line(1, k) for k in range(301, 600)))
+    view = view_of(run)
+    columns = view.history(20)["agents"][1]
+    assert len(columns["t"]) == 21
+    assert sum(value == 1.7 for value in columns["divergence/epsilon_ratio"]) == 1
+    assert sum(value == 91 for value in columns["gossip/staleness_max"]) == 1
+    assert columns["step"][-1] == 250 * 599
+    assert 91 not in view.history(20, whole=0)["agents"][1]["gossip/staleness_max"]
 
 
 def test_history_of_a_range(run: MadeRun) -> None:
@@ -84,6 +101,23 @@ def test_events_are_told_once_in_the_order_of_time(run: MadeRun) -> None:
     assert view.scanned() == 1.0
 
 
+def test_after_a_long_time_unseen_the_files_are_searched_again(
+    run: MadeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "FAR_BEHIND", 100_000)
+    view = view_of(run)
+    view.wait_for_events()
+    run.append(0, "damage\n")
+    view.poll()
+    run.append(0, run.event_line(0, run.now, "alarm", "left the ball"), "damage\n")
+    run.append(0, *(run.line(0, k) for k in range(30, 200)))
+    rows, events = view.poll()
+    assert 0 < len(rows) < 20 and events == [] and rows[-1][2] == 250 * 199
+    view.wait_for_events()
+    assert [e["event"] for e in view.events()] == [*["start"] * 4, "alarm"]
+    assert view.problems == ["rank_00/metrics.jsonl: 2 damaged lines skipped"]
+
+
 def test_distances_of_all_pairs(run: MadeRun) -> None:
     found = view_of(run).distances()
     assert found["ranks"] == [0, 1, 2, 3]
@@ -119,12 +153,78 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_shown(run: MadeRun) -> None
     assert view.problems == [
         "meta.json cannot be read",
         "topology.json cannot be read",
+        "rank_00/metrics.jsonl: 1 damaged line skipped",
         "rank_01: no metrics.jsonl",
-        "rank_00/metrics.jsonl: 1 damaged lines skipped",
     ]
     assert view.describe()["agents"] == 4 and view.describe()["edges"] == []
     assert len(view.history(100)["agents"][0]["t"]) == 30
     assert view.history(100)["agents"][1]["t"] == []
+
+
+def test_damage_far_from_the_end_is_found(run: MadeRun) -> None:
+    half = run.line(2, 5)[:-40] + "\n"
+    run.append(2, half, "nonsense\n", *(run.line(2, k) for k in range(100)), half)
+    assert run.metrics(2).stat().st_size > 2 * NEWEST_BYTES
+    view = view_of(run)
+    view.wait_for_events()
+    assert view.problems == ["rank_02/metrics.jsonl: 3 damaged lines skipped"]
+    run.append(2, half)
+    view.poll()
+    assert view.problems == ["rank_02/metrics.jsonl: 4 damaged lines skipped"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("meta.json", '{"started": NaN}', "meta.json: started is no number"),
+        ("meta.json", '{"seed": 1.5}', "meta.json: seed is no whole number"),
+        ("meta.json", '{"env_id": {}}', "meta.json: env_id is no text"),
+        ("meta.json", '{"hostnames": [1]}', "meta.json: hostnames is no list"),
+        ("meta.json", '{"agents": 1e9}', "meta.json: agents is no whole number"),
+        ("meta.json", '{"agents": 1000000000}', "meta.json: there cannot be so many agents"),
+        ("meta.json", '{"agents": 6}', "no folder of agent 4, 5"),
+        ("meta.json", "[" * 100_000, "meta.json cannot be read"),
+        ("topology.json", '{"edges": 5}', "topology.json: the edges are no list of sources and"),
+        ("topology.json", '{"edges": [{"source": "a", "target": 1}]}', "topology.json: the edges"),
+        ("topology.json", '{"edges": [{"source": 0, "target": -1}]}', "topology.json: the edges"),
+    ],
+)
+def test_odd_facts_are_told_and_left_out(
+    run: MadeRun, name: str, content: str, problem: str
+) -> None:
+    (run.path / name).write_text(content)
+    view = view_of(run)
+    facts = view.describe()
+    assert json.loads(json.dumps(facts, allow_nan=False))["agents"] in (4, 6)
+    if name == "topology.json":
+        assert facts["edges"] == []
+    assert [told for told in view.problems if told.startswith(problem)], view.problems
+
+
+def test_sketches_that_cannot_be_read_are_told(run: MadeRun) -> None:
+    whole = (run.path / "rank_00" / "sketches.bin").read_bytes()
+    (run.path / "rank_00" / "sketches.bin").write_bytes(b"nonsense" * 100)
+    (run.path / "rank_01" / "sketches.bin").write_bytes(whole[:-5])
+    nan = np.full(SKETCH, np.nan, "<f4").tobytes()
+    (run.path / "rank_02" / "sketches.bin").write_bytes(whole[: -4 * SKETCH] + nan)
+    (run.path / "rank_03" / "sketches.bin").write_bytes(b"")
+    view = view_of(run)
+    assert view.distances()["matrix"] == []
+    assert view.problems == [
+        "rank_00/sketches.bin: is not a file of sketches",
+        "rank_01/sketches.bin: the last sketch is half written",
+        "rank_03/sketches.bin: has no header",
+        "rank_02/sketches.bin: values that are no numbers",
+    ]
+
+
+def test_whatever_nobody_thought_of_is_told(run: MadeRun) -> None:
+    view = view_of(run)
+    with mock.patch.object(run_view, "sample", side_effect=ZeroDivisionError("odd")):
+        assert view.history(10) == {"share": 1.0, "agents": {}}
+    assert view.problems == ["the history cannot be shown: ZeroDivisionError: odd"]
+    view.history(10)
+    assert view.problems == []
 
 
 def test_a_folder_that_vanishes_is_a_problem_not_a_crash(run: MadeRun) -> None:
@@ -149,12 +249,16 @@ def test_nothing_in_a_record_can_break_the_stream(run: MadeRun) -> None:
            '{"rank": 1, "t": 1e400}', '{"rank": 1, "t": 3, "step": "x", "update": [], "a": {}}',
            '{"rank": 2, "t": 3, "event": ["x"]}', '{"rank": 2, "t": [], "event": "x"}',
            '{"rank": 1e9, "t": 5}', '{"rank": -7, "t": 5}',
+           f'{{"rank": 0, "t": {10**400}, "event": "x"}}', f'{{"rank": 0, "step": {10**400}}}',
+           '{"rank": 0, "t": 4, "divergence/kl/1": "far", "gossip/in/x/state": 3}',
+           '{"rank": 0, "t": 4, "gossip/in/\u00b2/state": 3, "gossip/in/1/state": {}}',
            '{"rank": 0, "t": 6, "event": "x", "message": {"a": NaN}}')  # fmt: skip
     run.append(0, *(line + "\n" for line in odd))
     rows, events = view.poll()
     said = [rows, events, view.peers(run.now), view.events(), view.history(9), view.problems]
     assert json.loads(json.dumps(said, allow_nan=False))
     assert [e["message"] for e in events] == ["{'a': nan}"]
+    assert view.trouble == {}
 
 
 def test_values_before_a_flood_of_events_are_known(run: MadeRun) -> None:

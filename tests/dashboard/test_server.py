@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -145,11 +146,58 @@ def test_a_stream_survives_damage_deletion_and_rotation(runs: Path, serve: Serve
     until(stream, lambda kind, content: kind == "distances")
     made.append(0, "nonsense\n", made.line(0, 3)[:-20])
     problems = until(stream, lambda kind, content: kind == "problems" and content)
-    assert problems == ["rank_00/metrics.jsonl: 1 damaged lines skipped"]
+    assert problems == [
+        "rank_00/metrics.jsonl: 1 damaged line skipped",
+        "rank_00/metrics.jsonl: the last line is half written",
+    ]
     made.metrics(0).unlink()
     until(stream, lambda kind, content: kind == "problems" and "no metrics.jsonl" in str(content))
     made.append(0, made.line(0, 7))
     assert until(stream, lambda kind, content: kind == "rows")[0][2] == 1750
+
+
+def test_one_odd_run_hides_no_other(runs: Path) -> None:
+    odd = {
+        "nan": ("meta.json", '{"started": NaN}'),
+        "five": ("topology.json", '{"edges": 5}'),
+        "long": ("rank_00/metrics.jsonl", f'{{"rank": 0, "t": {10**400}}}\n'),
+        "text": ("rank_00/metrics.jsonl", '{"rank": 0, "t": 1, "divergence/kl/1": "far"}\n'),
+    }
+    for name, (file, content) in odd.items():
+        made = MadeRun(runs / name, agents=2, records=3)
+        (made.path / file).write_text(content)
+    with TestClient(create_app(runs), base_url="http://127.0.0.1") as client:
+        listed = client.get("/api/runs")
+        assert listed.status_code == 200
+        assert {run["name"] for run in listed.json()} == {"one", "seeds/two", *odd}
+        for name in odd:
+            assert len(client.get(f"/api/history/{name}").json()["agents"]["1"]["t"]) == 3
+        assert client.get("/metrics").status_code == 200
+
+
+def test_a_run_that_vanishes_while_all_are_listed_hides_no_other(runs: Path) -> None:
+    found = server.find_runs(runs)
+    with (
+        mock.patch.object(server, "find_runs", side_effect=[found, {}]),
+        TestClient(create_app(runs), base_url="http://127.0.0.1") as client,
+    ):
+        assert len(client.get("/api/runs").json()) == 2
+
+
+def test_a_stream_says_what_went_wrong_and_goes_on(runs: Path) -> None:
+    view = RunView("one", runs / "one")
+    bad = mock.patch.object(view, "peers", side_effect=[ArithmeticError("odd"), {0: math.nan}, {}])
+
+    async def watch() -> list[bytes]:
+        stream = Broadcast(view).watch()
+        messages = [await asyncio.wait_for(anext(stream), 60) for _ in range(4)]
+        await stream.aclose()
+        return messages
+
+    with mock.patch.object(server, "EVERY_S", 0.001), bad:
+        _, first, second, third = asyncio.run(watch())
+    assert first == b'event: problems\ndata: ["ArithmeticError: odd"]\n\n'
+    assert b"problems" in second and b"ValueError" in second and b"event: peers" in third
 
 
 def test_a_watcher_that_does_not_read_is_let_go_and_others_stay(runs: Path) -> None:

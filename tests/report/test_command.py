@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from gala import cli
 from gala.report.command import read_report, summary_html
@@ -48,6 +50,44 @@ def test_without_output_the_tables_are_shown(
     shown = capsys.readouterr().out
     assert all(title in shown for title in ("Learning", "Agreement", "Sets of seeds"))
     assert "2 agents, ring" in shown and "al<o>ne" in shown and "2 of 3" in shown
+
+
+def test_a_pipe_gets_tables_of_any_width_uncut(
+    runs: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(["report", *runs]) == 0
+    shown = capsys.readouterr().out
+    assert "…" not in shown and "environment" in shown and "450.50" in shown
+    (head,) = [line for line in shown.splitlines() if "time to it" in line]
+    assert len(head) > 100 and "│ ring-1" in shown
+
+
+@pytest.mark.parametrize("columns", [30, 80])
+def test_a_narrow_terminal_gets_a_line_for_each_number(runs: list[str], columns: int) -> None:
+    made = read_report({Path(run).name: Path(run) for run in runs})
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=columns)
+    for table in made.tables:
+        table.print(console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in shown and "│" not in shown
+    assert "  run          ring-1\n" in shown and "  return       450.50\n" in shown
+    wide = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=300)
+    made.tables[0].print(wide)
+    assert "│ ring-1" in wide.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_one_run_of_a_kind_has_no_profile(
+    runs: list[str], write_run: Write, tmp_path: Path
+) -> None:
+    alone = write_run("cart", {0: records(300.0)}, env_id="Cart-v9", seed=1)
+    path = tmp_path / "one"
+    assert cli.main(["report", runs[0], str(alone), "--format", "png", "-o", str(path)]) == 0
+    assert not (path / "profile.png").exists()
+    made = read_report({Path(run).name: Path(run) for run in [*runs, alone]})
+    (drawing,) = [each for each in made.drawings() if each.name == "profile"]
+    steps = [line for ax in drawing.figure.axes for line in ax.lines]
+    assert len(steps) == 1  # the three seeds
 
 
 def test_json_has_the_fixed_names(runs: list[str], capsys: pytest.CaptureFixture[str]) -> None:

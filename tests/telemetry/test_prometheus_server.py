@@ -8,9 +8,11 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -74,6 +76,16 @@ class Watched:
             found["/".join(label for label in labels if label)] = float(each["value"][1])
         return found
 
+    def health(self) -> dict[str, tuple[str | None, str]]:
+        """Health of each job's target (None: not asked yet), and what was wrong."""
+        return {
+            each["labels"]["job"]: (
+                each["health"].replace("unknown", "") or None,
+                each["lastError"],
+            )
+            for each in self.get("/api/v1/targets")["activeTargets"]
+        }
+
     def firing(self) -> dict[str, set[str]]:
         """The names of the alerts that fire, by run."""
         found: dict[str, set[str]] = {name: set() for name in self.runs}
@@ -114,8 +126,11 @@ def serve(folder: Path) -> ThreadingHTTPServer:
     return ThreadingHTTPServer(("127.0.0.1", 0), Metrics)
 
 
-def settings(folder: Path, target: str) -> Path:
-    """The shipped configuration and rules, hastened: fast scrapes, alarms without a wait."""
+def settings(folder: Path, target: str, token: str | None = None) -> Path:
+    """The shipped configuration and rules, hastened: fast scrapes, alarms without a wait.
+
+    With a token, a second job asks without it.
+    """
     rules = yaml.safe_load((GRAFANA / "alerts.yaml").read_text())
     for group in rules["groups"]:
         for rule in group["rules"]:
@@ -125,9 +140,55 @@ def settings(folder: Path, target: str) -> Path:
     config["global"] = {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL}
     (scrape,) = config["scrape_configs"]
     scrape["static_configs"] = [{"targets": [target]}]
+    if token is not None:
+        config["scrape_configs"].append(scrape | {"job_name": "stranger"})
+        scrape["authorization"] = {"credentials": token}
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+@contextmanager
+def prometheus(home: Path, config: Path) -> Iterator[str]:
+    """The address of a server that keeps its data in ``home``."""
+    log = home / "log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            [str(PROMETHEUS), f"--config.file={config}", f"--storage.tsdb.path={home / 'data'}",
+             "--web.listen-address=127.0.0.1:0"],
+            stdout=output, stderr=output, env={**os.environ, "GOMAXPROCS": "1"},
+        )  # fmt: skip
+    try:
+        address = wait_for(
+            lambda: re.findall(r'"Listening on" address=(\S+)', log.read_text()),
+            lambda found: bool(found) or process.poll() is not None,
+        )
+        assert address, log.read_text()
+        url = f"http://{address[0]}"
+        wait_for(Watched(url, {}).ready, bool)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def dashboard(folder: Path, *options: str) -> Iterator[str]:
+    """Where ``gala dashboard`` listens."""
+    command = [sys.executable, "-m", "gala", "dashboard", str(folder), "--port", "0", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        said = [process.stdout.readline(), process.stdout.readline()]
+        yield re.findall(r"http://([^/]+)/", said[1])[0]
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
 
 
 @pytest.fixture(scope="module")
@@ -147,31 +208,12 @@ def watched(
     server = serve(folder)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    config = settings(home, f"127.0.0.1:{server.server_port}")
-    log = home / "log"
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
-            [str(PROMETHEUS), f"--config.file={config}", f"--storage.tsdb.path={home / 'data'}",
-             "--web.listen-address=127.0.0.1:0"],
-            stdout=output, stderr=output, env={**os.environ, "GOMAXPROCS": "1"},
-        )  # fmt: skip
     try:
-        address = wait_for(
-            lambda: re.findall(r'"Listening on" address=(\S+)', log.read_text()),
-            lambda found: bool(found) or process.poll() is not None,
-        )
-        assert address, log.read_text()
-        watched = Watched(f"http://{address[0]}", runs)
-        wait_for(watched.ready, bool)
-        wait_for(lambda: watched.ask("count by (run) (gala_up)"), lambda found: len(found) == 6)
-        yield watched
+        with prometheus(home, settings(home, f"127.0.0.1:{server.server_port}")) as url:
+            watched = Watched(url, runs)
+            wait_for(lambda: watched.ask("count by (run) (gala_up)"), lambda found: len(found) == 6)
+            yield watched
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
         server.shutdown()
         server.server_close()
         thread.join(10)
@@ -255,3 +297,34 @@ def test_the_questions_of_the_docs_are_understood(watched: Watched) -> None:
     for question in questions:
         watched.get("/api/v1/query", query=question)
     assert watched.ask("gala_up == 0 and gala_finished == 0").keys() == {"bereft/2"}
+
+
+@pytest.mark.parametrize("token", [None, "nobody knows it"])
+def test_it_scrapes_the_dashboard(
+    tmp_path: Path, start_run: Callable[..., Any], token: str | None
+) -> None:
+    runs = {name: start_run(tmp_path / "runs" / name) for name in ("one", "two")}
+    for _ in range(40):  # more than is read of a file at first
+        runs["two"].record(3)
+    options = () if token is None else ("--token", token)
+    with (
+        dashboard(tmp_path / "runs", *options) as target,
+        prometheus(tmp_path, settings(tmp_path, target, token)) as url,
+    ):
+        watched = Watched(url, runs)
+        total = "max by (run) (gala_divergence_total)"
+        assert wait_for(lambda: watched.ask(total), lambda found: len(found) == 2) == {
+            "one": 0.58,
+            "two": 0.58,
+        }
+        assert len(watched.ask("gala_staleness_max_updates")) == 8
+        runs["two"].record(3, divergence__total=41.8, divergence__epsilon_ratio=1.7)
+        runs["two"].event(3, "alarm", "left the ball")
+        wait_for(lambda: watched.ask(total), lambda found: found["two"] == 41.8)
+        wait_for(watched.firing, lambda alerts: "GalaLeftTheBall" in alerts["two"])
+        assert watched.ask('gala_alarms_total{run="two", rank="3"}') == {"two/3": 1}
+        health = wait_for(watched.health, lambda found: all(state for state, _ in found.values()))
+    assert health.pop("gala") == ("up", "")
+    if token is not None:
+        state, error = health.pop("stranger")
+        assert state == "down" and "401" in error

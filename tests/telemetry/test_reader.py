@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gala.telemetry import reader
-from gala.telemetry.reader import RunReader, Tail
+from gala.telemetry.reader import RunReader, Tail, number, rank_folders
+from gala.telemetry.sampling import sample
 
 
 def line(**fields: object) -> str:
@@ -110,6 +112,85 @@ def test_problems_are_told(tmp_path: Path) -> None:
     assert reader.meta == {} and reader.topology == {}
     (tmp_path / "meta.json").write_text('{"agents": 4}')
     assert reader.meta == {"agents": 4}
+
+
+def test_who_has_not_looked_for_long_reads_the_end_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "FAR_BEHIND", 1_000)
+    path = tmp_path / "m.jsonl"
+    path.write_text(line(a=0) + "damage\n")
+    tail, everything = Tail(path, last_bytes=100), Tail(path)
+    assert len(tail.read()) == len(everything.read()) == 1
+    with open(path, "a") as file:
+        file.write("".join(line(a=k) for k in range(1, 500)))
+    found = [r["a"] for r in tail.read()]
+    assert found == list(range(500 - len(found), 500)) and 0 < len(found) < 10
+    assert (tail.jumps, tail.restarts, tail.corrupt) == (1, 0, 0)
+    assert tail.began == path.stat().st_size - 100
+    assert len(everything.read()) == 499 and everything.jumps == 0
+
+
+def test_what_happens_to_a_file_is_told(tmp_path: Path) -> None:
+    paths = [tmp_path / f"rank_{rank:02d}" / "metrics.jsonl" for rank in range(6)]
+    for rank, path in enumerate(paths):
+        path.parent.mkdir()
+        path.write_text(line(rank=rank, a=1) * 3)
+    reader = RunReader(tmp_path)
+    assert len(reader.poll()) == 18 and reader.problems == []
+    paths[0].rename(paths[0].with_name("metrics.jsonl.1"))
+    paths[0].write_text(line(rank=0, a=2))
+    paths[1].write_text("")
+    with open(paths[2], "a") as file:
+        file.write(line(rank=2, a=2)[:-9])
+    paths[3].unlink()
+    shutil.rmtree(paths[4].parent)
+    paths[5].unlink()
+    paths[5].mkdir()
+    assert [record["a"] for record in reader.poll()] == [2]
+    was = "truncated, replaced or deleted once while it was read"
+    assert reader.problems == [
+        f"rank_00/metrics.jsonl: {was}",
+        f"rank_01/metrics.jsonl: {was}",
+        "rank_02/metrics.jsonl: the last line is half written",
+        "rank_03: no metrics.jsonl",
+        f"rank_03/metrics.jsonl: {was}",
+        "rank_04: the folder is gone",
+        f"rank_04/metrics.jsonl: {was}",
+        "rank_05/metrics.jsonl: not a file",
+        f"rank_05/metrics.jsonl: {was}",
+    ]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    assert Tail(tmp_path / "metrics.jsonl").read() == []
+    assert sample(tmp_path / "metrics.jsonl", 5).records == []
+    os.mkfifo(tmp_path / "meta.json")
+    assert RunReader(tmp_path).meta == {}
+
+
+def test_a_record_of_another_agent_is_damage(tmp_path: Path) -> None:
+    (tmp_path / "rank_01").mkdir()
+    good = line(rank=1, a=1)
+    bad = [line(rank=rank) for rank in (0, -7, True, 1e9, 10**400, None)]
+    (tmp_path / "rank_01" / "metrics.jsonl").write_text(good + "".join(bad))
+    reader = RunReader(tmp_path)
+    assert [record["a"] for record in reader.poll()] == [1] and reader.latest.keys() == {1}
+    assert reader.problems == ["rank_01/metrics.jsonl: 6 damaged lines skipped"]
+
+
+def test_folders_of_agents(tmp_path: Path) -> None:
+    for name in ("rank_10", "rank_9", "rank_x", "rank_²", "rank_", "rank_99999999999", "rank_02"):
+        (tmp_path / name).mkdir()
+    assert list(rank_folders(tmp_path)) == [2, 9, 10]
+    assert rank_folders(tmp_path)[9].name == "rank_9" and rank_folders(tmp_path / "no") == {}
+
+
+def test_numbers_are_finite() -> None:
+    assert (number(3), number(-0.5)) == (3.0, -0.5)
+    odd = (True, "3", None, [], float("nan"), float("inf"), 10**400, -(10**400))
+    assert [number(each) for each in odd] == [None] * len(odd)
 
 
 def test_a_stream_gives_the_same_in_small_pieces(

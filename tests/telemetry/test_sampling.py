@@ -1,12 +1,14 @@
 """Some records of a long file: the right ones, whatever the file looks like."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gala.telemetry import sampling
 from gala.telemetry.reader import Record
 from gala.telemetry.sampling import BLOCK, newest, sample
 
@@ -26,15 +28,17 @@ def write(path: Path, records: list[Record]) -> Path:
     since=st.one_of(st.integers(-1, 501), st.just(float("-inf"))),
     until=st.one_of(st.integers(-1, 501), st.just(float("inf"))),
     points=st.integers(1, 1000),
+    whole=st.sampled_from([0.0, 20_000.0, float("inf")]),
 )
 def test_a_range_is_what_a_filter_gives(
     tmp_path_factory: pytest.TempPathFactory,
     times: list[int], width: int, since: float, until: float, points: int,
+    whole: float,
 ) -> None:  # fmt: skip
     path = tmp_path_factory.mktemp("s") / "m"
     write(path, [record(t, width) for t in times])
     wanted = [t for t in times if since <= t <= until]
-    found = sample(path, points, since=since, until=until)
+    found = sample(path, points, since=since, until=until, whole=whole)
     got = [r["t"] for r in found.records]
     assert got == sorted(set(got)) and set(got) <= set(wanted)
     if found.share == 1.0:
@@ -42,6 +46,28 @@ def test_a_range_is_what_a_filter_gives(
     else:
         assert got[0] == wanted[0] and got[-1] == wanted[-1]
         assert len(got) <= points + 1
+
+
+@given(
+    values=st.lists(
+        st.one_of(st.none(), st.floats(-9, 9), st.integers(-9, 9)), min_size=1, max_size=60
+    ),
+    points=st.integers(1, 70),
+)
+def test_no_peak_is_lost(
+    tmp_path_factory: pytest.TempPathFactory, values: list[float | None], points: int
+) -> None:
+    path = tmp_path_factory.mktemp("s") / "m"
+    event = json.dumps(record(0) | {"event": "x"}) + "\n"
+    lines = [json.dumps(record(t) | {"peak": v, "last": v}) for t, v in enumerate(values)]
+    path.write_text("nonsense\n".join(line + "\n" + event for line in lines))
+    found = sample(path, points, peaks=["peak", "last"], whole=math.inf).records
+    before = -1
+    for each in found:
+        skipped = [v for v in values[before + 1 : int(each["t"]) + 1] if v is not None]
+        assert each["peak"] == each["last"] == max(skipped, default=None)
+        before = int(each["t"])
+    assert before == len(values) - 1
 
 
 def test_few_of_many_are_evenly_spread(tmp_path: Path) -> None:
@@ -71,6 +97,7 @@ def test_events_damage_and_half_lines_are_passed_over(tmp_path: Path) -> None:
     good = json.dumps(record(2)) + "\n"
     path.write_text(
         '{"rank": 0, "t": 1, "event": "start"}\nnonsense\n[1]\n{"t": 1}\n{"rank": 0, "t": "late"}\n'
+        + f'{{"rank": 0, "t": {10**400}}}\n'
         + good + '{"rank": 0, "t": 3'
     )  # fmt: skip
     assert [r["t"] for r in sample(path, 10).records] == [2]
@@ -102,3 +129,18 @@ def test_the_newest_record_stands_before_any_flood_of_events(tmp_path: Path) -> 
     assert found is not None and found["t"] == 4
     path.write_text(event)
     assert newest(path) is None and newest(tmp_path / "none") is None
+
+
+def test_the_newest_record_is_found_from_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "m", [record(t, 300) for t in range(1_000)])
+    parsed, real = [0], sampling.parse_line
+    monkeypatch.setattr(
+        sampling, "parse_line", lambda line: (parsed.__setitem__(0, parsed[0] + 1), real(line))[1]
+    )
+    found = newest(path)
+    assert found is not None and found["t"] == 999 and parsed == [1]
+    long = write(tmp_path / "long", [record(t, 50_000) for t in range(5)])
+    found = newest(long)
+    assert found is not None and found["t"] == 4

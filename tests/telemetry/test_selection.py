@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gala.errors import UserError
-from gala.telemetry.selection import choose_format, damage, name_runs, select_runs, tails
+from gala.telemetry.reader import damage
+from gala.telemetry.selection import choose_format, name_runs, select_runs, tails
 
 Write = Any
 
