@@ -182,6 +182,11 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = Non
         read: Callable[[], Any] = lambda: view.history(points, since=since, until=until)  # noqa: E731
         return _json(await run_in_threadpool(read))
 
+    async def events(request: Request) -> Response:
+        view, _ = await run_in_threadpool(runs.view, request.path_params["run"])
+        found = await run_in_threadpool(view.events)
+        return _json({"share": view.scanned(), "all": found})
+
     async def stream(request: Request) -> Response:
         _, broadcast = await run_in_threadpool(runs.view, request.path_params["run"])
         return StreamingResponse(broadcast.watch(), media_type="text/event-stream")
@@ -201,6 +206,7 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = Non
             Route("/metrics", metrics),
             Route("/api/runs", listing),
             Route("/api/history/{run:path}", history),
+            Route("/api/events/{run:path}", events),
             Route("/api/stream/{run:path}", stream),
         ]
     )

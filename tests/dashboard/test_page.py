@@ -201,8 +201,8 @@ def test_a_zoom_reads_what_was_thinned(tmp_path: Path, serve: Serve, visit: Visi
     page = visit.open(serve(tmp_path))
     assert "th record is shown" in page.locator("#verdict").inner_text()
     page.evaluate("Gala.page.zoom(3000, 3100)")
-    wait(page, "Gala.page.series.share === 1")
-    times = page.evaluate("Gala.page.series.agents.get(0).t")
+    wait(page, "Gala.page.reading.shown.share === 1")
+    times = page.evaluate("Gala.page.reading.shown.agents.get(0).t")
     assert len(times) == pytest.approx(100, abs=3)
     assert times[0] == pytest.approx(made.start + 2999, abs=2)
 
@@ -325,11 +325,11 @@ def test_pause_holds_what_is_new_until_it_is_wanted(
     page.keyboard.press("p")
     assert page.locator("#pause").inner_text() == "pause"  # until it is drawn
     made.append(0, made.line(0, 10, t=made.now + 1, **{"charts/SPS": 9999.0}))
-    wait(page, "Gala.page.held.length === 1")
+    wait(page, "Gala.page.held?.rows?.length === 1")
     assert page.locator("#state").inner_text() == "paused"
     assert value(page, "speed", 0) == 1000
     page.keyboard.press("p")
-    wait(page, "Gala.page.held.length === 0")
+    wait(page, "Gala.page.held === null")
     visit.settle()
     assert value(page, "speed", 0) == 9999
 
