@@ -258,6 +258,18 @@ def test_the_page_and_the_figures_have_one_palette(
     assert fills == page.evaluate("Gala.PHASES")
 
 
+def test_a_total_counts_agents_between_their_records(
+    tmp_path: Path, serve: Serve, visit: Visit
+) -> None:
+    made = MadeRun(tmp_path / "run", agents=2, records=90, ended=True)
+    lines = made.metrics(1).read_text().splitlines(keepends=True)
+    made.metrics(1).write_text("".join([lines[0], *lines[1::2]]))  # at half the pace
+    page = visit.open(serve(tmp_path))
+    chart = "Gala.page.charts.find((c) => c.spec.id === 'speed').built.series.at(-1)"
+    assert page.evaluate(f"{chart}.label") == "total"
+    assert set(page.evaluate(f"{chart}.values")) == {2001}
+
+
 def test_marks_stay_within_the_axes(tmp_path: Path, serve: Serve, visit: Visit) -> None:
     MadeRun(tmp_path / "run", agents=2, records=30, ended=True)
     page = visit.open(serve(tmp_path))

@@ -59,15 +59,19 @@ Gala.Compare = class {
   // Read what is chosen again, finer where it is zoomed.
   async renew() {
     if (this.page.runs.length < 2) return;
+    const asked = this.asked = {};
     for (const name of this.chosen) {
       const info = this.page.runs.find((run) => run.name === name);
       if (!info) continue;
       const { state } = this.page, reading = new Gala.Reading(info, 200);
+      let events;
       try {
         await reading.load();
         if (state.runsWindow) await reading.detail(...state.runsWindow.map((x) => reading.whole.timeAt(x, state.x)));
-        this.loaded.set(name, { reading, events: (await Gala.source.events(name)).all });
+        events = (await Gala.source.events(name)).all;
       } catch { continue; } // deleted meanwhile
+      if (asked !== this.asked) return; // another part is wanted meanwhile
+      this.loaded.set(name, { reading, events });
       this.stale = true;
       this.page.redrawSoon();
     }

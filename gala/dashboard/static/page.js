@@ -42,7 +42,7 @@ Gala.Page = class {
       this.$("summary").hidden = false;
     }
     await this.open(this.state.run);
-    await this.compared.renew();
+    this.compared.renew();
     document.body.dataset.ready = "yes";
     if (Gala.source.frozen) return;
     setInterval(async () => {
@@ -130,6 +130,7 @@ Gala.Page = class {
   }
 
   draw() {
+    if (!this.reading) return; // nothing was answered yet
     const { shown } = this.reading, { x } = this.state, [since, until] = this.bounds();
     this.grid = shown.grid(since, until);
     this.xs = this.series.axis(this.grid.t, x);

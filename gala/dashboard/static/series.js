@@ -199,9 +199,11 @@ Gala.marks = (events, series, xs, kind) => {
   }));
 };
 
-// The values of several agents as one: `values` per bin, and of what they say now (`newest`).
+// The values of several agents as one: `values` per bin, and of what they say now (`newest`). Who
+// recorded nothing in a bin, which is short, counts with what it said a few before.
 Gala.columns = (ranks, binned, newest = []) => {
-  const rows = ranks.map(binned), known = (v) => v !== null && v !== undefined, now = newest.filter(known);
+  const known = (v) => v !== null && v !== undefined, now = newest.filter(known);
+  const rows = ranks.map(binned).map((row) => row.map((v, k) => v ?? row[k - 1] ?? row[k - 2] ?? row[k - 3] ?? null));
   const each = (reduce) => ({
     values: (rows[0] ?? []).map((_, k) => {
       const found = rows.map((row) => row[k]).filter(known);
