@@ -185,6 +185,8 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = Non
     async def events(request: Request) -> Response:
         view, _ = await run_in_threadpool(runs.view, request.path_params["run"])
         found = await run_in_threadpool(view.events)
+        if kinds := request.query_params.get("kinds"):
+            found = [event for event in found if event["event"] in kinds.split(",")]
         return _json({"share": view.scanned(), "all": found})
 
     async def stream(request: Request) -> Response:

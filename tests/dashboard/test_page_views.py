@@ -1,8 +1,6 @@
 """Each view by itself: that it can be read, restored from a link, and contradicts no other."""
 
-import json
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -309,11 +307,3 @@ def test_all_chips_are_in_view(tmp_path: Path, serve: Serve, browser: Browser, w
     assert len(rights) == 64 and max(rights) <= width
     assert chips.evaluate("c => c.clientHeight") < (80 if width == 1500 else 200)
     visit.context.close()
-
-
-def test_events_of_a_run_are_answered(tmp_path: Path, serve: Serve, visit: Visit) -> None:
-    MadeRun(tmp_path / "run", agents=2, records=5, ended=True)
-    answer = visit.page.request.get(f"{serve(tmp_path)}api/events/run")
-    told = json.loads(answer.text())
-    times = [event["t"] for event in told["all"]]
-    assert set(told) == {"share", "all"} and all(a <= b for a, b in pairwise(times))

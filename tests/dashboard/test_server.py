@@ -44,6 +44,13 @@ def test_a_run_that_begins_later_is_there_too(client: TestClient, runs: Path) ->
     assert client.get("/api/history/three").status_code == 200
 
 
+def test_events_of_a_kind(client: TestClient) -> None:
+    every = client.get("/api/events/one").json()["all"]
+    assert [event["event"] for event in every].count("start") == len(every) > 0
+    assert client.get("/api/events/one?kinds=start,dead").json()["all"] == every
+    assert client.get("/api/events/one?kinds=dead").json()["all"] == []
+
+
 def test_history_of_a_run_with_a_slash_in_its_name(client: TestClient) -> None:
     columns = client.get("/api/history/seeds/two").json()["agents"]["0"]
     assert columns["step"] == [0, 250, 500, 750, 1000]

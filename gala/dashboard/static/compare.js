@@ -68,7 +68,7 @@ Gala.Compare = class {
       try {
         await reading.load();
         if (state.runsWindow) await reading.detail(...state.runsWindow.map((x) => reading.whole.timeAt(x, state.x)));
-        events = (await Gala.source.events(name)).all;
+        events = await Gala.source.events(name, ["start", "dead", "alarm"]);
       } catch { continue; } // deleted meanwhile
       if (asked !== this.asked) return; // another part is wanted meanwhile
       this.loaded.set(name, { reading, events });
@@ -92,7 +92,7 @@ Gala.Compare = class {
     const shown = names.filter((name) => chosen.has(name) && this.loaded.get(name)?.reading.whole.agents.size);
     const own = shown.map((name) => {
       const { reading: { whole, shown: series }, events } = this.loaded.get(name), grid = series.grid(), xs = whole.axis(grid.t, state.x);
-      const told = events.filter((e) => ["start", "dead", "alarm"].includes(e.event) && !hidden.has(e.event));
+      const told = events.filter((e) => !hidden.has(e.event));
       const colour = Gala.colour(names.indexOf(name), names.length);
       const marks = Gala.marks(told, whole, xs, state.x).map((mark) => ({ ...mark, colour, text: `${name}   ${mark.text}` }));
       return { name, colour, xs, marks, values: grid.t.length ? values(series, grid).values : [], breaks: state.x === "time" ? Gala.Series.breaks(grid.t) : [] };
