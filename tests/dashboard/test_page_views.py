@@ -180,9 +180,9 @@ def test_runs_side_by_side_have_marks_and_short_runs_are_seen(
     address = serve(tmp_path)
     page = visit.open(address)
     chart = "Gala.page.compared.charts[0]"
-    wait(page, f"{chart}.built?.series.length === 2 && {chart}.marks.length >= 4")
+    wait(page, f"{chart}.built?.series.length === 2 && {chart}.marks.length === 5")
     marks = page.evaluate(f"{chart}.marks.map(([, m]) => [m.event, Math.round(m.x)])")
-    assert ["alarm", 1501] in marks and [kind for kind, _ in marks].count("start") >= 3
+    assert ["alarm", 1501] in marks and [kind for kind, _ in marks].count("start") == 4
     row = page.evaluate(f"{chart}.built.series.find((s) => s.label === 'short').values")
     known = [each for each in row if each is not None]
     assert len(known) == 4 and known[-1] == pytest.approx(6.5)

@@ -60,6 +60,7 @@ Gala.Compare = class {
   async renew() {
     if (this.page.runs.length < 2) return;
     const asked = this.asked = {};
+    let later = false;
     for (const name of this.chosen) {
       const info = this.page.runs.find((run) => run.name === name);
       if (!info) continue;
@@ -71,10 +72,12 @@ Gala.Compare = class {
         events = await Gala.source.events(name, ["start", "dead", "alarm"]);
       } catch { continue; } // deleted meanwhile
       if (asked !== this.asked) return; // another part is wanted meanwhile
-      this.loaded.set(name, { reading, events });
+      this.loaded.set(name, { reading, events: events.all });
+      later ||= events.share < 1;
       this.stale = true;
       this.page.redrawSoon();
     }
+    if (later) setTimeout(() => { if (asked === this.asked) this.renew(); }, 1000); // events are still looked for
   }
 
   draw() {

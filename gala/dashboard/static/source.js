@@ -10,7 +10,7 @@ Gala.source = (() => {
       summary: () => document.getElementById("frozen-summary"),
       runs: async () => frozen.runs,
       history: async (name) => frozen.history[name],
-      events: async (name, kinds) => frozen.events[name].all.filter((e) => kinds.includes(e.event)),
+      events: async (name, kinds) => ({ share: 1, all: frozen.events[name].all.filter((e) => kinds.includes(e.event)) }),
       follow: (name, listen) => {
         for (const kind of ["peers", "events", "distances", "problems"]) listen(kind, frozen[kind][name]);
         return () => {};
@@ -34,7 +34,7 @@ Gala.source = (() => {
       if (Number.isFinite(until)) asked.set("until", until);
       return get(`api/history/${path(name)}?${asked}`);
     },
-    events: async (name, kinds) => (await get(`api/events/${path(name)}?kinds=${kinds}`)).all,
+    events: (name, kinds) => get(`api/events/${path(name)}?kinds=${kinds}`),
     follow: (name, listen) => {
       const stream = new EventSource(`api/stream/${path(name)}`);
       for (const kind of ["peers", "rows", "events", "distances", "problems"])
