@@ -71,8 +71,14 @@ class Broadcast:
         finally:
             self._watchers.discard(queue)
 
+    async def look(self) -> None:
+        """Know what is on file by now, also while nobody watches."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._look())
+            await asyncio.wait([self._task], timeout=SLOW_S)  # goes on if somebody watches by now
+
     async def _look(self) -> None:
-        while self._watchers:
+        while True:
             try:
                 news = await run_in_threadpool(self._news)
             except OSError as error:  # no permission, a broken disk: said, and tried again
@@ -81,6 +87,8 @@ class Broadcast:
                 message = f"event: {kind}\ndata: {dumps(content)}\n\n".encode()
                 for queue in list(self._watchers):
                     self._tell(queue, message)
+            if not self._watchers:
+                return
             await asyncio.sleep(EVERY_S)
 
     def _tell(self, queue: Queue, message: bytes) -> None:
@@ -183,7 +191,8 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = Non
         return _json(await run_in_threadpool(read))
 
     async def events(request: Request) -> Response:
-        view, _ = await run_in_threadpool(runs.view, request.path_params["run"])
+        view, broadcast = await run_in_threadpool(runs.view, request.path_params["run"])
+        await broadcast.look()
         found = await run_in_threadpool(view.events)
         if kinds := request.query_params.get("kinds"):
             found = [event for event in found if event["event"] in kinds.split(",")]

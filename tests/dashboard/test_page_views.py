@@ -176,7 +176,7 @@ def test_runs_side_by_side_have_marks_and_short_runs_are_seen(
     end = time.time() - 60
     long = MadeRun(tmp_path / "long", agents=2, records=3_000, ended=True, now=end)
     MadeRun(tmp_path / "short", agents=2, records=4, ended=True, now=end)
-    long.append(0, long.event_line(1, long.start + 1500, "alarm", "far apart"))
+    long.append(1, long.event_line(1, long.start + 1500, "alarm", "far apart"))
     address = serve(tmp_path)
     page = visit.open(address)
     chart = "Gala.page.compared.charts[0]"

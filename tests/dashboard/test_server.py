@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,15 @@ def test_events_of_a_kind(client: TestClient) -> None:
     assert [event["event"] for event in every].count("start") == len(every) > 0
     assert client.get("/api/events/one?kinds=start,dead").json()["all"] == every
     assert client.get("/api/events/one?kinds=dead").json()["all"] == []
+
+
+def test_events_are_known_while_nobody_watches(client: TestClient, runs: Path) -> None:
+    client.get("/api/events/one")
+    run = runs / "one" / "rank_01" / "metrics.jsonl"
+    alarm = {"t": time.time(), "rank": 1, "event": "alarm", "message": "far apart"}
+    with open(run, "a") as file:
+        file.write(json.dumps(alarm) + "\n")
+    assert client.get("/api/events/one?kinds=alarm").json()["all"] == [alarm]
 
 
 def test_history_of_a_run_with_a_slash_in_its_name(client: TestClient) -> None:
