@@ -71,8 +71,14 @@ class Broadcast:
         finally:
             self._watchers.discard(queue)
 
+    async def look(self) -> None:
+        """Know what is on file by now, also while nobody watches."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._look())
+            await asyncio.wait([self._task], timeout=SLOW_S)  # goes on if somebody watches by now
+
     async def _look(self) -> None:
-        while self._watchers:
+        while True:
             try:
                 messages = await run_in_threadpool(self._messages)
             except Exception as error:  # said, and tried again: nobody may watch in vain
@@ -81,6 +87,8 @@ class Broadcast:
             for message in messages:
                 for queue in list(self._watchers):
                     self._tell(queue, message)
+            if not self._watchers:
+                return
             await asyncio.sleep(EVERY_S)
 
     def _tell(self, queue: Queue, message: bytes) -> None:
@@ -193,6 +201,14 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = Non
         read: Callable[[], Any] = lambda: view.history(points, since=since, until=until)  # noqa: E731
         return _json(await run_in_threadpool(read))
 
+    async def events(request: Request) -> Response:
+        view, broadcast = await run_in_threadpool(runs.view, request.path_params["run"])
+        await broadcast.look()
+        found = await run_in_threadpool(view.events)
+        if kinds := request.query_params.get("kinds"):
+            found = [event for event in found if event["event"] in kinds.split(",")]
+        return _json({"share": view.scanned(), "all": found})
+
     async def stream(request: Request) -> Response:
         _, broadcast = await run_in_threadpool(runs.view, request.path_params["run"])
         return StreamingResponse(broadcast.watch(), media_type="text/event-stream")
@@ -212,6 +228,7 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = Non
             Route("/metrics", metrics),
             Route("/api/runs", listing),
             Route("/api/history/{run:path}", history),
+            Route("/api/events/{run:path}", events),
             Route("/api/stream/{run:path}", stream),
         ]
     )

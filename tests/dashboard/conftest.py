@@ -1,4 +1,4 @@
-"""Put made_run.py within reach of the tests of this folder; serve run folders as a user would."""
+"""Put helpers within reach of the tests of this folder; serve and visit run folders as users do."""
 
 import subprocess
 import sys
@@ -6,8 +6,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from browsing import CHROMIUM, Visit
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    """A page on which nothing may go wrong."""
+    made = Visit(browser)
+    yield made
+    made.context.close()
+    assert made.complaints == []
 
 
 @pytest.fixture

@@ -1,109 +1,20 @@
 """The page in a real browser: what is drawn, what reacts, what it asks of whom."""
 
-import io
 import json
-import shutil
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from browsing import CHARTS, Serve, Visit, colours, needs_browser, value, wait
 from made_run import MadeRun
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser
 
 from gala.dashboard.frozen import freeze
 
-Serve = Callable[..., str]
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="NO BROWSER: the page is untested (Debian: apt-get install chromium)"
-)
-
-CHARTS = (
-    "divergence", "ratio", "policies", "return", "losses", "speed", "split", "staleness",
-    "messages", "bytes",
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-PATIENCE_S = 20.0
-
-
-def wait(page: Page, expression: str) -> None:
-    """Until a JavaScript expression is true; from outside, as the page's policy forbids eval."""
-    end = time.monotonic() + PATIENCE_S
-    while not page.evaluate(expression):
-        assert time.monotonic() < end, expression
-        page.wait_for_timeout(20)
-
-
-class Visit:
-    """A page, with everything that went wrong on it."""
-
-    def __init__(self, browser: Browser, width: int = 1400, height: int = 900) -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": height})
-        self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(1e3 * PATIENCE_S)
-        self.complaints: list[str] = []
-        self.asked: list[str] = []
-        self.page.on(
-            "console",
-            lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None,
-        )
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-
-    def open(self, address: str) -> Page:
-        self.page.goto(address)
-        self.page.wait_for_selector("body[data-ready][data-drawn]")
-        return self.page
-
-    def drawn(self) -> int:
-        return int(self.page.get_attribute("body", "data-drawn") or 0)
-
-    def settle(self) -> None:
-        """Wait until everything that was asked for is drawn."""
-        before = self.drawn()
-        self.page.evaluate("Gala.page.redrawSoon()")
-        wait(self.page, f"Number(document.body.dataset.drawn) > {before}")
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Visit]:
-    made = Visit(browser)
-    yield made
-    made.context.close()
-    assert made.complaints == []
-
-
-def colours(page: Page, selector: str) -> int:
-    """Different colours in a part of the page."""
-    data = page.locator(selector).first.screenshot()
-    pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).reshape(-1, 3)
-    return len(np.unique(pixels, axis=0))
-
-
-def value(page: Page, chart: str, agent: int) -> float | None:
-    """The newest value of an agent in a chart."""
-    return page.evaluate(
-        """([chart, agent]) => {
-            const built = Gala.page.charts.find((c) => c.spec.id === chart).built;
-            return built.series.find((s) => s.agent === agent).values.at(-1);
-        }""",
-        [chart, agent],
-    )
+pytestmark = needs_browser
 
 
 @pytest.mark.parametrize("agents", [1, 4, 64])
@@ -201,8 +112,8 @@ def test_a_zoom_reads_what_was_thinned(tmp_path: Path, serve: Serve, visit: Visi
     page = visit.open(serve(tmp_path))
     assert "th record is shown" in page.locator("#verdict").inner_text()
     page.evaluate("Gala.page.zoom(3000, 3100)")
-    wait(page, "Gala.page.series.share === 1")
-    times = page.evaluate("Gala.page.series.agents.get(0).t")
+    wait(page, "Gala.page.reading.shown.share === 1")
+    times = page.evaluate("Gala.page.reading.shown.agents.get(0).t")
     assert len(times) == pytest.approx(100, abs=3)
     assert times[0] == pytest.approx(made.start + 2999, abs=2)
 
@@ -325,11 +236,11 @@ def test_pause_holds_what_is_new_until_it_is_wanted(
     page.keyboard.press("p")
     assert page.locator("#pause").inner_text() == "pause"  # until it is drawn
     made.append(0, made.line(0, 10, t=made.now + 1, **{"charts/SPS": 9999.0}))
-    wait(page, "Gala.page.held.length === 1")
+    wait(page, "Gala.page.held?.rows?.length === 1")
     assert page.locator("#state").inner_text() == "paused"
     assert value(page, "speed", 0) == 1000
     page.keyboard.press("p")
-    wait(page, "Gala.page.held.length === 0")
+    wait(page, "Gala.page.held === null")
     visit.settle()
     assert value(page, "speed", 0) == 9999
 

@@ -72,6 +72,7 @@ def test_nothing_can_be_changed(app: Starlette, method: str) -> None:
         "/static/../server.py", "/static/..%2fserver.py", "/static/%2e%2e/server.py",
         "/api/history/../secret.txt", "/api/history/..%2f..%2fsecret.txt", "/api/history//etc",
         "/api/history/%2fetc%2fpasswd", "/api/stream/..", "/api/history/a%00",
+        "/api/events/..", "/api/events/%2fetc%2fpasswd",
         "/static/uPlot.LICENSE.txt",
     ],
 )  # fmt: skip

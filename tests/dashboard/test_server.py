@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,24 @@ def test_a_run_that_begins_later_is_there_too(client: TestClient, runs: Path) ->
     MadeRun(runs / "three", records=2)
     assert "three" in [run["name"] for run in client.get("/api/runs").json()]
     assert client.get("/api/history/three").status_code == 200
+
+
+def test_events_of_a_kind(client: TestClient) -> None:
+    while (told := client.get("/api/events/one").json())["share"] < 1:
+        pass  # they are looked for in the background
+    every = told["all"]
+    assert [event["event"] for event in every].count("start") == len(every) > 0
+    assert client.get("/api/events/one?kinds=start,dead").json()["all"] == every
+    assert client.get("/api/events/one?kinds=dead").json()["all"] == []
+
+
+def test_events_are_known_while_nobody_watches(client: TestClient, runs: Path) -> None:
+    client.get("/api/events/one")
+    run = runs / "one" / "rank_01" / "metrics.jsonl"
+    alarm = {"t": time.time(), "rank": 1, "event": "alarm", "message": "far apart"}
+    with open(run, "a") as file:
+        file.write(json.dumps(alarm) + "\n")
+    assert client.get("/api/events/one?kinds=alarm").json()["all"] == [alarm]
 
 
 def test_history_of_a_run_with_a_slash_in_its_name(client: TestClient) -> None:

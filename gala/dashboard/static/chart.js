@@ -8,16 +8,17 @@ Gala.MARKS = { // kinds of events that are drawn, with a glyph for eyes that can
 };
 
 Gala.Chart = class {
-  // spec: {id, title, unit, log, floor, hint, build(context) -> {xs, grid, series: [...]}}; each of
-  // its series: {label, values, colour, dash, width, fill, agent}
+  // spec: {id, title, unit, log, floor, hint, build(context) -> {xs, series: [...], marks: [...],
+  // breaks, bands}}; each of its series: {label, values, newest, told, colour, dash, width, fill,
+  // agent, gaps, sparse}; breaks and gaps: pairs of places that no line joins
   constructor(spec, page) {
     this.spec = spec;
     this.page = page;
     this.plot = null;
     this.shape = "";
     this.log = Boolean(spec.log);
-    this.readout = Gala.element("p", { class: "readout" });
-    this.body = Gala.element("div", { class: "plot" });
+    this.readout = Gala.element("div", { class: "readout" });
+    this.body = Gala.element("div", { class: "plot", tabindex: 0, role: "slider", "aria-label": spec.title, "aria-valuenow": 0 });
     const tools = Gala.element("span", { class: "tools" });
     const tool = (name, title, act) => tools.append(Gala.element("button", { type: "button", title, onclick: act, "data-tool": name }, name));
     tool("log", "logarithmic or linear axis", () => { this.log = !this.log; page.changed(); });
@@ -27,13 +28,15 @@ Gala.Chart = class {
       Gala.element("h2", {}, spec.title, ...(spec.unit ? [Gala.element("span", { class: "unit" }, spec.unit)] : []), tools), this.readout, this.body);
     if (spec.hint) this.card.append(Gala.element("p", { class: "hint" }, spec.hint));
     new ResizeObserver(() => this.resize()).observe(this.body);
+    this.body.addEventListener("keydown", (event) => this.key(event));
+    this.body.addEventListener("blur", () => this.point(null));
   }
 
   get width() { return Math.max(this.body.clientWidth, 120); }
-  get height() { return innerWidth < 520 ? 190 : 230; }
+  get height() { return Math.max(this.body.clientHeight, 120); }
 
   resize() {
-    if (this.plot && this.plot.width !== this.width) this.plot.setSize({ width: this.width, height: this.height });
+    if (this.plot && (this.plot.width !== this.width || this.plot.height !== this.height)) this.plot.setSize({ width: this.width, height: this.height });
   }
 
   rebuild() {
@@ -54,7 +57,39 @@ Gala.Chart = class {
       this.plot = new uPlot(this.options(built), data, this.body);
     } else this.plot.setData(data, false);
     this.frame();
-    this.tell(null);
+    this.tell();
+  }
+
+  // Arrows go along the values, + and - zoom around where they are, the page keys move the zoom.
+  key(event) {
+    if (!this.plot || event.ctrlKey || event.metaKey || event.altKey) return;
+    const { xs } = this.built, { min, max } = this.plot.scales.x, last = xs.length - 1, step = event.shiftKey ? 10 : 1;
+    const at = this.plot.cursor.idx ?? (event.key === "ArrowRight" || event.key === "Home" ? -1 : last + 1);
+    const zoom = (factor) => {
+      const x = xs[this.plot.cursor.idx] ?? (min + max) / 2, [from, to] = [x - (x - min) * factor, x + (max - x) * factor];
+      if (from <= xs[0] && to >= xs[last] && factor > 1) this.page.zoom(null, null);
+      else this.page.zoom(from, to);
+    };
+    const move = (share) => { if (this.page.window()[0] !== null) this.page.zoom(min + share * (max - min), max + share * (max - min)); };
+    const keys = {
+      ArrowLeft: () => this.point(at - step), ArrowRight: () => this.point(at + step), Home: () => this.point(0), End: () => this.point(last),
+      "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), PageUp: () => move(-0.5), PageDown: () => move(0.5),
+    };
+    if (!keys[event.key] || last < 0) return;
+    event.preventDefault();
+    keys[event.key]();
+  }
+
+  // Put the cursor at a value, as the pointer would; null takes it away.
+  point(index) {
+    if (!this.plot) return;
+    const { xs } = this.built, { min, max } = this.plot.scales.x, away = { left: -10, top: -10 };
+    if (index === null) { this.plot.setCursor(away, true, true); return; }
+    let k = Math.min(Math.max(index, 0), xs.length - 1); // but no further than what is in view
+    while (k > 0 && xs[k] > max) k--;
+    while (k < xs.length - 1 && xs[k] < min) k++;
+    this.plot.setCursor({ left: this.plot.valToPos(xs[k], "x"), top: this.plot.over.clientHeight / 2 }, true, true);
+    Gala.set(this.body, { "aria-valuenow": k, "aria-valuemax": xs.length - 1, "aria-valuetext": this.readout.textContent });
   }
 
   // The range that all charts show, and this chart's own values.
@@ -93,7 +128,7 @@ Gala.Chart = class {
       padding: [8, 22, 0, 0],
       legend: { show: false },
       cursor: {
-        sync: { key: "gala", setSeries: false },
+        sync: { key: this.page.group, setSeries: false },
         drag: { x: true, y: false, setScale: false },
         focus: { prox: 24 },
         points: { size: 5 },
@@ -108,14 +143,15 @@ Gala.Chart = class {
       ],
       series: [{}, ...built.series.map((s) => ({
         label: s.label, stroke: s.colour, width: s.width ?? 1.3, dash: s.dash, fill: s.fill,
-        points: { show: built.xs.length < 3 },
-        // what one agent did not record is spanned, the rest of a run that paused is not
-        spanGaps: false, gaps: (plot) => (this.built.breaks ?? []).map((k) => [k, k + 1].map((i) => plot.valToPos(this.built.xs[i], "x", true))),
+        points: { show: true, filter: (plot, k) => this.dots(plot, k) },
+        // a moment without a record is spanned, the rest of a run or an agent that was away is not
+        spanGaps: false, gaps: (plot, k) => Gala.Series.united([...(this.built.breaks ?? []), ...(this.built.series[k - 1].gaps ?? [])])
+          .map((pair) => pair.map((i) => plot.valToPos(this.built.xs[i], "x", true))),
       }))],
       bands: built.bands,
       hooks: {
         draw: [(plot) => this.mark(plot)],
-        setCursor: [(plot) => this.tell(plot.cursor.idx, plot)],
+        setCursor: [() => { if (this.plot) this.tell(); }],
         setSeries: [(_, index) => { this.near = index; }],
         setSelect: [(plot) => {
           if (plot.select.width < 4) return;
@@ -127,26 +163,33 @@ Gala.Chart = class {
     };
   }
 
+  // Points of a series that no line would show: those of a few values, or of a moment's run.
+  dots(plot, k) {
+    const { values } = this.built.series[k - 1] ?? { values: [] }, xs = this.built.xs;
+    const first = values.findIndex((v) => v !== null), last = values.findLastIndex((v) => v !== null);
+    if (first < 0 || this.built.series[k - 1].silent) return [];
+    const wide = Math.abs(plot.valToPos(xs[last], "x", true) - plot.valToPos(xs[first], "x", true)) / (devicePixelRatio || 1);
+    return wide < 8 ? [last] : values.filter((v) => v !== null).length < 3 ? [first, last] : [];
+  }
+
   // Events stand where they happened, on whatever axis; the newest of many at one place is drawn.
   mark(plot) {
-    const { grid } = this.built, shown = this.page.marks();
     this.marks = [];
-    if (!grid || !grid.t.length) return;
     const { ctx, bbox } = plot, ratio = devicePixelRatio || 1;
+    const low = plot.scales.x.min, high = plot.scales.x.max;
+    const inside = (this.built.marks ?? []).filter(({ x }) => x >= low && x <= high);
+    const crowded = inside.filter(({ event }) => event !== "checkpoint").length > 60; // short ticks: values first
+    let before = -Infinity;
     ctx.save();
     ctx.font = `${11 * ratio}px system-ui, sans-serif`;
     ctx.textAlign = "center";
-    let before = -Infinity;
-    const low = plot.scales.x.min, high = plot.scales.x.max;
-    const inside = shown.map((event) => [event, Gala.Series.place(event.t, grid, this.built.xs)]).filter(([, at]) => at >= low && at <= high);
-    const crowded = inside.filter(([event]) => event.event !== "checkpoint").length > 60; // short ticks: values first
-    for (const [event, at] of inside) {
-      const x = plot.valToPos(at, "x", true);
+    for (const mark of inside) {
+      const x = plot.valToPos(mark.x, "x", true);
       if (!(x >= bbox.left && x <= bbox.left + bbox.width)) continue;
-      this.marks.push([x / ratio - plot.bbox.left / ratio, event]);
-      const [glyph, ink] = Gala.MARKS[event.event] || ["◦", "soft"];
-      ctx.strokeStyle = ctx.fillStyle = Gala.ink(ink);
-      const small = event.event === "checkpoint";
+      this.marks.push([(x - bbox.left) / ratio, mark]);
+      const [glyph, ink] = Gala.MARKS[mark.event] || ["◦", "soft"];
+      ctx.strokeStyle = ctx.fillStyle = mark.colour ?? Gala.ink(ink);
+      const small = mark.event === "checkpoint";
       ctx.globalAlpha = small ? 0.5 : 0.75;
       ctx.lineWidth = ratio;
       ctx.setLineDash(small ? [] : [2 * ratio, 3 * ratio]);
@@ -156,37 +199,42 @@ Gala.Chart = class {
       ctx.stroke();
       if (!small && x - before > 9 * ratio) {
         ctx.globalAlpha = 1;
-        ctx.fillText(glyph, x, bbox.top + 4 * ratio);
+        const half = ctx.measureText(glyph).width / 2 + ratio; // and never across an axis
+        ctx.fillText(glyph, Math.min(Math.max(x, bbox.left + half), bbox.left + bbox.width - half), bbox.top + 4 * ratio);
         before = x;
       }
     }
     ctx.restore();
   }
 
-  // Under the title: what the pointer is at, else the newest values.
-  tell(index, plot) {
-    const { xs, series } = this.built;
-    const at = index ?? xs.length - 1;
-    if (at < 0 || !series.length) { this.readout.textContent = "nothing recorded"; return; }
-    const kind = this.page.state.x;
-    const where = kind === "time" ? Gala.clock(xs[at]) : `${Gala.number(xs[at], 4)} ${kind}`;
-    const shown = series.filter((s) => !s.silent);
-    const near = this.near ? series[this.near - 1] : null;
-    const listed = shown.length <= 9 ? shown : [...(near ? [near] : []), ...shown.filter((s) => s.agent === undefined)];
+  // Under the title, which is the key of its colours, too: what the pointer is at, else the newest values.
+  tell() {
+    const { xs, series } = this.built, { cursor } = this.plot ?? { cursor: {} };
+    const pointed = cursor.idx !== null && cursor.idx !== undefined && cursor.left >= 0, at = pointed ? cursor.idx : xs.length - 1;
+    const mark = pointed ? (this.marks || []).find(([x]) => Math.abs(x - cursor.left) < 5)?.[1] : null;
+    const newest = !pointed && this.page.window()[0] === null;
     const value = (s) => {
+      if (newest && s.newest !== undefined) return s.newest;
+      const values = s.told ?? s.values;
       let k = at; // an agent may have recorded nothing in this very bin
-      while (k > 0 && at - k < 5 && s.values[k] === null) k--;
-      return `${s.label} ${Gala.number((s.told ?? s.values)[k])}`;
+      while (k > 0 && (s.sparse || at - k < 5) && (values[k] === null || values[k] === undefined)) k--;
+      return values[k];
     };
-    const others = shown.length <= 9 ? [] : shown.filter((s) => s.agent !== undefined).map((s) => s.values[at]).filter((v) => v !== null);
+    const shown = series.filter((s) => !s.silent), own = shown.filter((s) => s.agent !== undefined), many = shown.length > 9;
+    const near = this.near ? series[this.near - 1] : null;
+    const listed = mark || at < 0 ? [] : [...shown.filter((s) => s.agent === undefined), ...(many ? own.filter((s) => s === near) : own)];
+    const kind = this.page.state.x;
+    const where = mark ? mark.text : at < 0 || !series.length ? "nothing recorded" : newest ? "newest" : kind === "time" ? Gala.clock(xs[at]) : `${Gala.number(xs[at], 4)} ${kind}`;
+    const others = many && !mark && at >= 0 ? own.map(value).filter((v) => v !== null && v !== undefined) : [];
     const spread = others.length ? [`agents ${Gala.number(Math.min(...others))} to ${Gala.number(Math.max(...others))}`] : [];
-    let text = [where, ...listed.map(value), ...spread].join("   ");
-    if (plot && index !== null && index !== undefined) {
-      const mark = (this.marks || []).find(([x]) => Math.abs(x - plot.cursor.left) < 5);
-      if (mark) text = `${Gala.clock(mark[1].t - this.page.series.start)}   agent ${mark[1].rank}: ${mark[1].event}: ${mark[1].message}`;
-    }
-    this.readout.textContent = text;
-    this.readout.title = text;
+    const items = new Map([["where", where], ...listed.map((s) => [`of ${s.label}`, s]), ...spread.map((text) => ["spread", text])]);
+    Gala.keyed(this.readout, [...items.keys()], (key) => Gala.element("span", { class: key === "where" ? "where" : "item" }, ...(typeof items.get(key) === "string" ? [""] : [Gala.swatch()]), ""), (item, key) => {
+      const s = items.get(key);
+      if (typeof s === "string") { Gala.say(item, s); return; }
+      Gala.paint(item.firstChild, s.colour, s.dash, s.fill ? 8 : 2 + (s.width ?? 1.3) / 2);
+      const text = `${s.label} ${Gala.number(value(s))}`;
+      if (item.lastChild.nodeValue !== text) item.lastChild.nodeValue = text;
+    });
   }
 
   saveTable() {
@@ -198,9 +246,19 @@ Gala.Chart = class {
   }
 
   savePicture() {
-    const from = this.plot.ctx.canvas, ratio = devicePixelRatio || 1, head = 26 * ratio, foot = 20 * ratio;
-    const canvas = Gala.element("canvas", { width: from.width, height: from.height + head + foot });
-    const ctx = canvas.getContext("2d");
+    const from = this.plot.ctx.canvas, ratio = devicePixelRatio || 1, head = 26 * ratio, line = 16 * ratio;
+    const small = `${11 * ratio}px system-ui, sans-serif`;
+    const canvas = Gala.element("canvas", { width: from.width, height: 1 }), ctx = canvas.getContext("2d");
+    ctx.font = small;
+    const key = []; // [series, x, row], in as many rows as it takes
+    let x = 8 * ratio, row = 0;
+    for (const s of this.built.series.filter((each) => !each.silent)) {
+      const wide = 44 * ratio + ctx.measureText(s.label).width;
+      if (x + wide > canvas.width && x > 8 * ratio) [x, row] = [8 * ratio, row + 1];
+      key.push([s, x, row]);
+      x += wide;
+    }
+    canvas.height = head + from.height + (row + 1) * line + 4 * ratio; // forgets the font
     ctx.fillStyle = Gala.ink("card");
     ctx.fillRect(0, 0, canvas.width, canvas.height);
     ctx.fillStyle = Gala.ink("ink");
@@ -208,15 +266,18 @@ Gala.Chart = class {
     const unit = this.spec.unit ? ` [${this.spec.unit}]` : "";
     ctx.fillText(`${this.spec.title}${unit} – ${this.page.state.run}`, 8 * ratio, 17 * ratio);
     ctx.drawImage(from, 0, head);
-    ctx.font = `${11 * ratio}px system-ui, sans-serif`;
-    let x = 8 * ratio;
-    for (const s of this.built.series.filter((each) => !each.silent)) {
-      if (x > canvas.width - 60 * ratio) break;
-      ctx.fillStyle = s.colour;
-      ctx.fillRect(x, head + from.height + 6 * ratio, 14 * ratio, 3 * ratio);
+    ctx.font = small;
+    for (const [s, left, at] of key) {
+      const y = head + from.height + at * line + 8 * ratio;
+      ctx.strokeStyle = s.colour;
+      ctx.lineWidth = ratio * (s.fill ? 8 : Math.max(1.5, s.width ?? 1.3));
+      ctx.setLineDash((s.dash ?? []).map((v) => v * ratio));
+      ctx.beginPath();
+      ctx.moveTo(left, y);
+      ctx.lineTo(left + 24 * ratio, y);
+      ctx.stroke();
       ctx.fillStyle = Gala.ink("ink");
-      ctx.fillText(s.label, x + 18 * ratio, head + from.height + 11 * ratio);
-      x += (30 * ratio) + ctx.measureText(s.label).width;
+      ctx.fillText(s.label, left + 28 * ratio, y + 4 * ratio);
     }
     canvas.toBlob((blob) => Gala.save(blob, this.name("png")), "image/png");
   }

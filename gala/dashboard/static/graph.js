@@ -3,121 +3,181 @@
 
 Gala.FRESH_S = 5;   // a message so young is as good as new: agents tell of it once a second
 Gala.SILENT_S = 15; // a heartbeat so old: the agent counts as dead
+Gala.CROWD = 20;    // so many agents want a larger drawing
 Gala.STATES = ["joining", "active", "suspect", "down", "left"];
 
 Gala.Graph = class {
   constructor(place, page) {
     this.page = page;
-    this.svg = Gala.svg("svg", { role: "group", "aria-label": "agents and who hears whom", viewBox: "0 0 400 300" });
+    this.card = place.parentElement;
+    this.edges = Gala.svg("g");
+    this.nodes = Gala.svg("g");
+    this.none = Gala.svg("text", { class: "none", "text-anchor": "middle" }, "no agents yet");
+    this.heads = ["fresh", "old", "down", "left"].map((kind) => Gala.svg("marker",
+      { id: `head-${kind}`, viewBox: "0 0 8 8", refX: 7, refY: 4, orient: "auto-start-reverse", markerUnits: "userSpaceOnUse" },
+      Gala.svg("path", { d: "M0 0L8 4L0 8z", class: "head", "data-kind": kind })));
+    this.svg = Gala.svg("svg", { role: "group", "aria-label": "agents and who hears whom" }, Gala.svg("defs", {}, ...this.heads), this.edges, this.nodes, this.none);
     place.append(this.svg);
+    place.after(this.legend());
+    this.listen();
+    new ResizeObserver(() => { if (page.series) this.draw(); }).observe(this.svg);
+  }
+
+  // Of the whole drawing, as nodes and edges come and go.
+  listen() {
+    const of = (event) => event.target.closest("[data-rank], [data-edge]");
+    const show = (event) => { const node = of(event); Gala.tip(node ? () => this.tell(node.dataset) : null, event); };
+    const filter = (event) => { const rank = of(event)?.dataset.rank; if (rank !== undefined) this.page.filter(Number(rank)); };
+    for (const kind of ["pointermove", "focusin"]) this.svg.addEventListener(kind, show);
+    for (const kind of ["pointerleave", "focusout"]) this.svg.addEventListener(kind, () => Gala.tip(null));
+    this.svg.addEventListener("click", filter);
+    this.svg.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); filter(event); } });
   }
 
   draw() {
-    const { series, peers, now, state } = this.page;
+    const { series, peers } = this.page;
     const count = Math.max(series.info.agents || 0, ...Object.keys(peers).map((r) => Number(r) + 1), 0);
-    const [cx, cy] = [200, 134], far = count > 1 ? 98 : 0;
-    const radius = count > 40 ? 5.5 : count > 20 ? 8 : count > 10 ? 12 : 17;
-    const at = (rank) => [cx + far * 1.35 * Math.sin((2 * Math.PI * rank) / count), cy - far * Math.cos((2 * Math.PI * rank) / count)];
-    this.svg.replaceChildren(this.arrowheads(radius));
-    const both = new Set(series.info.edges.map(([a, b]) => `${a},${b}`));
-    const many = series.info.edges.length > 200;
-    const chosen = (rank) => !state.agents.size || state.agents.has(rank);
-    for (const [source, target] of series.info.edges) {
-      if (source === target || source >= count || target >= count) continue;
-      const [told, code] = peers[target]?.hears?.[source] ?? [null, null];
-      const since = ["done", "stopped"].includes(peers[target]?.status) ? 0 : Math.max(0, now - (peers[target]?.t || now));
-      const age = told === null ? null : told + since;
-      this.svg.append(this.edge(source, target, at, radius, age, Gala.STATES[code], both.has(`${target},${source}`), many, chosen(source) || chosen(target)));
+    this.card.classList.toggle("crowd", count > Gala.CROWD);
+    const [width, height] = [this.svg.clientWidth || 400, this.svg.clientHeight || 300];
+    Gala.set(this.svg, { viewBox: `0 0 ${width} ${height}` });
+    this.layout = Gala.Graph.layout(count, width, height);
+    for (const head of this.heads) Gala.set(head, { markerWidth: this.layout.outer > 13 ? 6 : 4, markerHeight: this.layout.outer > 13 ? 6 : 4 });
+    this.judge();
+    const edges = new Set(series.info.edges.filter(([a, b]) => a !== b && a < count && b < count).map(([a, b]) => `${a}-${b}`));
+    this.width = edges.size > 200 ? 0.7 : 1.6;
+    Gala.keyed(this.edges, [...edges], (key) => Gala.svg("path", { "data-edge": key }),
+      (path, key) => this.edge(path, ...key.split("-").map(Number), edges));
+    Gala.keyed(this.nodes, Array.from({ length: count }, (_, rank) => rank), (rank) => this.make(rank), (group, rank) => this.node(group, rank));
+    Gala.set(this.none, { x: width / 2, y: height / 2, display: count ? "none" : null });
+  }
+
+  // Evenly around an ellipse, and so small that neighbours leave room for the arrows between them.
+  static layout(count, width, height) {
+    if (count < 2) return { places: [[width / 2, height / 2]], outer: 22 };
+    let outer = 22, places = [];
+    for (let round = 0; round < 3; round++) {
+      const room = outer + 16, b = height / 2 - room, a = Math.min(width / 2 - room, count > Gala.CROWD ? Infinity : 1.4 * b);
+      const fine = Array.from({ length: 1441 }, (_, k) => [width / 2 + a * Math.sin((Math.PI * k) / 720), height / 2 - b * Math.cos((Math.PI * k) / 720)]);
+      const along = [0];
+      for (let k = 1; k < fine.length; k++) along.push(along[k - 1] + Math.hypot(fine[k][0] - fine[k - 1][0], fine[k][1] - fine[k - 1][1]));
+      let at = 0;
+      places = Array.from({ length: count }, (_, rank) => {
+        while (along[at] < (rank * along[1440]) / count) at++;
+        return fine[at];
+      });
+      const apart = Math.min(...places.map(([x, y], k) => Math.hypot(x - places[(k + 1) % count][0], y - places[(k + 1) % count][1])));
+      outer = Math.min(22, 0.34 * apart);
+      this.apart = apart;
     }
-    for (let rank = 0; rank < count; rank++) this.svg.append(this.node(rank, at(rank), radius, peers[rank], now, chosen(rank)));
-    if (!count) this.svg.append(Gala.svg("text", { x: 200, y: 150, "text-anchor": "middle", fill: Gala.ink("soft") }, "no agents yet"));
-    this.legend();
+    return { places, outer, apart: this.apart };
   }
 
-  arrowheads(radius) {
-    const heads = ["fresh", "old", "down", "left"].map((kind) => Gala.svg("marker",
-      { id: `head-${kind}`, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: radius > 10 ? 6 : 4, markerHeight: radius > 10 ? 6 : 4, orient: "auto-start-reverse", markerUnits: "userSpaceOnUse" },
-      Gala.svg("path", { d: "M0 0L8 4L0 8z", fill: this.tone(kind) })));
-    return Gala.svg("defs", {}, ...heads);
+  // The bound is on all agents together, ‖X − X̄‖ ≤ ε, and each has a share of it, ε/√n. Whether
+  // the ball was left all agents decide; whose doing it is, those beyond their share.
+  judge() {
+    const standing = this.page.standing(), known = (v) => v !== null && v !== undefined;
+    const far = standing.filter(([, p]) => known(p.values?.["divergence/to_mean"]));
+    const ratio = Math.max(0, ...standing.map(([, p]) => p.values?.["divergence/epsilon_ratio"] ?? 0));
+    this.left = ratio > 1;
+    this.among = Math.max(1, far.length);
+    this.farthest = far.reduce((best, [rank, p]) => (best === null || p.values["divergence/to_mean"] > best[1] ? [rank, p.values["divergence/to_mean"]] : best), null)?.[0];
   }
 
-  tone(kind) { return Gala.ink({ fresh: "accent", old: "expected", down: "warn", left: "soft" }[kind]); }
+  // Of an agent's share of the bound; null where no bound applies.
+  share(values) {
+    const epsilon = values?.["divergence/epsilon"], distance = values?.["divergence/to_mean"];
+    return epsilon && distance !== null && distance !== undefined ? (distance * Math.sqrt(this.among)) / epsilon : null;
+  }
 
-  edge(source, target, at, radius, age, state, bent, many, chosen) {
-    const [x1, y1] = at(source), [x2, y2] = at(target);
+  chosen(rank) {
+    const { agents } = this.page.state;
+    return !agents.size || agents.has(rank);
+  }
+
+  // How old the newest message of `source` at `target` is, and what is known of it there.
+  message(source, target) {
+    const { peers, now } = this.page, peer = peers[target];
+    const [told, code] = peer?.hears?.[source] ?? [null, null];
+    const since = ["done", "stopped"].includes(peer?.status) ? 0 : Math.max(0, now - (peer?.t || now));
+    return [told === null ? null : told + since, Gala.STATES[code]];
+  }
+
+  edge(path, source, target, edges) {
+    const { places, outer } = this.layout, [age, state] = this.message(source, target);
+    const [[x1, y1], [x2, y2]] = [places[source], places[target]];
     const length = Math.hypot(x2 - x1, y2 - y1) || 1, [dx, dy] = [(x2 - x1) / length, (y2 - y1) / length];
-    const bow = bent ? Math.min(14, length * 0.08) : 0, gap = radius + 5;
+    const bow = edges.has(`${target}-${source}`) ? Math.min(14, Math.max(4, length * 0.08)) : 0, gap = outer + 1;
     const [sx, sy, tx, ty] = [x1 + dx * gap - dy * bow * 0.4, y1 + dy * gap + dx * bow * 0.4, x2 - dx * gap - dy * bow * 0.4, y2 - dy * gap + dx * bow * 0.4];
     const [mx, my] = [(sx + tx) / 2 - dy * bow, (sy + ty) / 2 + dx * bow];
     const kind = state === "down" || state === "left" ? state : age === null || age > Gala.FRESH_S ? "old" : "fresh";
-    const path = Gala.svg("path", {
+    Gala.set(path, {
       d: `M${sx.toFixed(1)} ${sy.toFixed(1)}Q${mx.toFixed(1)} ${my.toFixed(1)} ${tx.toFixed(1)} ${ty.toFixed(1)}`,
-      class: `edge ${chosen ? "" : "out"}`, stroke: this.tone(kind), "stroke-width": many ? 0.5 : 1.6, "data-edge": `${source}-${target}`, "data-kind": kind,
-      "stroke-dasharray": kind === "fresh" ? "none" : kind === "old" ? "5 3" : "1.5 3",
+      class: this.chosen(source) || this.chosen(target) ? "edge" : "edge out", "data-kind": kind, "stroke-width": this.width,
+      "marker-end": edges.size > 1000 ? null : `url(#head-${kind})`,
     });
-    if (!many) path.setAttribute("marker-end", `url(#head-${kind})`);
-    const text = `${target} hears ${source}\n${state ?? "state unknown"}\nnewest message ${age === null ? "none" : `${Gala.number(age)} s old`}`;
-    path.addEventListener("pointermove", (event) => Gala.tip(text, event));
-    path.addEventListener("pointerleave", () => Gala.tip(null));
-    return path;
   }
 
-  node(rank, [x, y], radius, peer, now, chosen) {
-    const values = peer?.values || {}, status = peer?.status ?? "absent";
-    const epsilon = values["divergence/epsilon"], distance = values["divergence/to_mean"];
-    const ratio = epsilon && distance !== null && distance !== undefined ? distance / epsilon : null;
-    const gone = status === "dead" || status === "absent";
-    const ended = status === "done" || status === "stopped";
-    const age = peer?.t ? Math.max(now - peer.t, 0) : Infinity;
-    const share = ratio === null ? null : (Math.log10(Math.max(ratio, 1e-3)) + 3) / 3;
-    const fill = gone ? "none" : ratio === null ? Gala.ink("rule") : ratio > 1 ? "#d55e00" : Gala.ramp(share);
-    const group = Gala.svg("g", {
-      class: `node ${status} ${chosen ? "" : "out"}`, tabindex: 0, role: "button", "data-rank": rank, "data-status": status,
-      "aria-label": `agent ${rank}: ${status}`, "aria-pressed": String(this.page.state.agents.has(rank)),
-    });
-    const ring = radius + 4, round = 2 * Math.PI * ring, left = gone ? 0 : ended ? 1 : Math.max(0, 1 - age / Gala.SILENT_S);
-    group.append(
-      Gala.svg("circle", { class: "halo", cx: x, cy: y, r: ring, fill: "none", stroke: Gala.ink("rule"), "stroke-width": 2.5, ...(gone ? { "stroke-dasharray": "3 3", stroke: Gala.ink("warn") } : {}) }),
-      Gala.svg("circle", { cx: x, cy: y, r: ring, fill: "none", stroke: ended ? Gala.ink("soft") : left > 0.6 ? Gala.ink("good") : Gala.ink("warn"), "stroke-width": 2.5, "stroke-dasharray": `${(left * round).toFixed(1)} ${round.toFixed(1)}`, transform: `rotate(-90 ${x} ${y})` }),
-      Gala.svg("circle", { class: "fill", cx: x, cy: y, r: radius, fill, stroke: gone ? Gala.ink("warn") : "none" }),
-    );
-    const ink = gone || ratio === null ? Gala.ink("ink") : ratio > 1 ? "#fff" : Gala.inkOn(share);
-    if (radius > 7) group.append(Gala.svg("text", { x, y, fill: ink }, String(rank)));
-    const badge = { dead: "† dead", absent: "absent", joining: "+ joining", stopped: "stopped" }[status] ?? (ratio !== null && ratio > 1 ? "! left the ball" : null);
-    if (badge) group.append(Gala.svg("text", { x, y: y + radius + 13, fill: Gala.ink(status === "joining" || status === "stopped" ? "soft" : "warn"), "font-weight": 600 }, radius > 10 ? badge : badge[0]));
-    const text = this.text(rank, peer, status, age, ratio);
-    group.addEventListener("pointermove", (event) => Gala.tip(text, event));
-    group.addEventListener("pointerleave", () => Gala.tip(null));
-    group.addEventListener("focus", (event) => Gala.tip(text, event));
-    group.addEventListener("blur", () => Gala.tip(null));
-    group.addEventListener("click", () => this.page.filter(rank));
-    group.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); this.page.filter(rank); }
-    });
-    return group;
+  make(rank) {
+    return Gala.svg("g", { tabindex: 0, role: "button", "data-rank": rank },
+      Gala.svg("circle", { class: "halo" }), Gala.svg("circle", { class: "ring" }), Gala.svg("circle", { class: "fill" }),
+      Gala.svg("text", { class: "rank" }, String(rank)), Gala.svg("text", { class: "badge" }));
   }
 
-  text(rank, peer, status, age, ratio) {
+  node(group, rank) {
+    const { peers, state } = this.page, peer = peers[rank], status = peer?.status ?? "absent";
+    const { places, outer, apart } = this.layout, [x, y] = places[rank], [cx, cy] = [this.svg.clientWidth / 2, this.svg.clientHeight / 2];
+    const gone = status === "dead" || status === "absent", ended = status === "done" || status === "stopped";
+    const ratio = this.share(peer?.values), share = ratio === null ? null : Math.min(1, (Math.log10(Math.max(ratio, 1e-3)) + 3) / 3);
+    const out = !gone && this.left && ratio !== null && (ratio > 1 || rank === this.farthest);
+    Gala.set(group, {
+      class: `node ${status}${this.chosen(rank) ? "" : " out"}`, "data-status": status, "data-outside": out ? "yes" : null,
+      "aria-label": `agent ${rank}: ${status}`, "aria-pressed": state.agents.has(rank),
+    });
+    const [halo, ring, fill, name, badge] = group.children, radius = 0.93 * outer, round = 2 * Math.PI * radius;
+    const left = gone ? 0 : ended ? 1 : Math.max(0, 1 - this.age(peer) / Gala.SILENT_S), thick = 0.115 * outer;
+    Gala.set(halo, { cx: x, cy: y, r: radius, "stroke-width": thick });
+    Gala.set(ring, { cx: x, cy: y, r: radius, "stroke-width": thick, "data-age": ended ? "ended" : left > 0.6 ? "young" : "old", "stroke-dasharray": `${(left * round).toFixed(1)} ${round.toFixed(1)}`, transform: `rotate(-90 ${x} ${y})` });
+    Gala.set(fill, { cx: x, cy: y, r: 0.77 * outer, fill: gone ? "none" : ratio === null ? Gala.ink("rule") : out ? Gala.OUTSIDE : Gala.ramp(share) });
+    // small discs have their number, and their badge, on the outer side
+    const within = outer >= 9, length = Math.hypot(x - cx, y - cy) || 1, beside = (by) => [x + ((x - cx) / length) * (outer + by), y + ((y - cy) / length) * (outer + by)];
+    const every = Math.ceil(24 / (apart ?? 24)), [nx, ny] = within ? [x, y] : beside(8);
+    const text = { dead: "† dead", absent: "absent", joining: "+ joining", stopped: "stopped" }[status] ?? (out ? "! left the ball" : "");
+    const far = outer > 13, [bx, by] = far ? [x, y + outer + 9] : beside(within ? 7 : -2 * outer - 7);
+    Gala.set(name, { x: nx, y: ny, fill: !within || gone || ratio === null ? Gala.ink("ink") : out ? "#111" : Gala.inkOn(share), "font-size": within ? Math.min(11, outer) : 9, display: within || rank % every === 0 ? null : "none" });
+    Gala.set(badge, { x: bx, y: by, class: `badge ${status === "joining" || status === "stopped" ? "soft" : "warn"}` });
+    Gala.say(badge, far ? text : text[0] ?? "");
+  }
+
+  age(peer) { return peer?.t ? Math.max(this.page.now - peer.t, 0) : Infinity; }
+
+  // All that is known of an agent or an edge, as of now.
+  tell({ rank, edge }) {
+    if (rank !== undefined) return this.text(Number(rank));
+    const [source, target] = edge.split("-").map(Number), [age, state] = this.message(source, target);
+    return `${target} hears ${source}\n${state ?? "state unknown"}\nnewest message ${age === null ? "none" : `${Gala.number(age)} s old`}`;
+  }
+
+  text(rank) {
+    const peer = this.page.peers[rank];
     if (!peer) return `agent ${rank}: nothing on file`;
-    const v = peer.values || {}, n = Gala.number;
+    const v = peer.values || {}, n = Gala.number, age = this.age(peer), ratio = this.share(v);
     const hears = Object.entries(peer.hears || {}).map(([j, [s, code]]) => `  ${j}: ${Gala.STATES[code] ?? "?"}, ${s === null ? "nothing yet" : `${n(s)} s old`}`);
     return [
-      `agent ${rank}: ${status}${peer.incarnation ? `, life ${peer.incarnation + 1}` : ""}`,
+      `agent ${rank}: ${peer.status}${peer.incarnation ? `, life ${peer.incarnation + 1}` : ""}`,
       `newest record ${Number.isFinite(age) ? `${Gala.clock(age)} ago` : "none"}`,
       `update ${n(peer.update, 5)}, step ${n(peer.step, 5)}, ${n(v["charts/SPS"])} steps/s`,
       `return ${n(v["charts/episodic_return"])}`,
-      `distance to the mean ${n(v["divergence/to_mean"])}${ratio === null ? " (no bound applies)" : ` = ${n(ratio, 2)} of the bound`}`,
+      `distance to the mean ${n(v["divergence/to_mean"])}${ratio === null ? " (no bound applies)" : ` = ${n(ratio, 2)} of its share of the bound`}`,
       `staleness ${n(v["gossip/staleness_max"])} updates, ${n(v["gossip/messages_refused"])} refused`,
       ...(hears.length ? [`hears`, ...hears.slice(0, 12), ...(hears.length > 12 ? [`  and ${hears.length - 12} more`] : [])] : []),
     ].join("\n");
   }
 
   legend() {
-    const y = 289, swatches = [];
-    for (let k = 0; k < 30; k++) swatches.push(Gala.svg("rect", { x: 130 + k * 4, y: y - 7, width: 4.3, height: 8, fill: Gala.ramp(k / 29) }));
-    const label = (x, text, anchor = "middle") => Gala.svg("text", { x, y, fill: Gala.ink("soft"), "font-size": 10, "text-anchor": anchor }, text);
-    this.svg.append(...swatches, label(126, "of the bound: 0.001", "end"), label(254, "1", "start"),
-      Gala.svg("rect", { x: 276, y: y - 7, width: 8, height: 8, fill: "#d55e00" }), label(288, "outside", "start"),
-      Gala.svg("rect", { x: 332, y: y - 7, width: 8, height: 8, fill: Gala.ink("rule") }), label(344, "no bound", "start"));
+    const ramp = Gala.element("span", { class: "ramp" }), steps = Array.from({ length: 10 }, (_, k) => Gala.ramp(k / 9));
+    ramp.style.background = `linear-gradient(to right, ${steps.join(",")})`;
+    const box = (colour) => { const made = Gala.element("span", { class: "box" }); made.style.background = colour; return made; };
+    const entry = (...parts) => Gala.element("span", {}, ...parts);
+    return Gala.element("p", { class: "legend hint" }, entry("of its share of the bound: 0.001 ", ramp, " 1"), entry(box(Gala.OUTSIDE), " left the ball"), entry(box("var(--rule)"), " no bound"));
   }
 };

@@ -6,7 +6,8 @@ Gala.Heat = class {
     this.page = page;
     this.card = card;
     this.hint = card.querySelector(".hint");
-    this.canvas = Gala.element("canvas", { role: "img" });
+    this.canvas = Gala.element("canvas", { role: "img", tabindex: 0, "aria-label": "distances between agents; arrow keys go from pair to pair" });
+    this.at = null; // row and column that the keyboard is at
     card.querySelector(".body").append(this.canvas);
     const tools = Gala.element("span", { class: "tools" });
     tools.append(
@@ -15,6 +16,8 @@ Gala.Heat = class {
     card.querySelector("h2").append(tools);
     this.canvas.addEventListener("pointermove", (event) => this.point(event));
     this.canvas.addEventListener("pointerleave", () => Gala.tip(null));
+    this.canvas.addEventListener("keydown", (event) => this.key(event));
+    this.canvas.addEventListener("blur", () => { this.at = null; Gala.tip(null); this.draw(); });
     new ResizeObserver(() => this.draw()).observe(this.canvas);
   }
 
@@ -41,15 +44,13 @@ Gala.Heat = class {
     const shade = (v) => (high > low ? Math.log(v / low) / Math.log(high / low) : 0.5);
     const size = Math.min(h - 24, w - 110) / ranks.length, left = 26, top = 18;
     this.cell = { size, left, top };
-    const shown = Math.ceil(13 / size);
+    const every = { row: Math.ceil(13 / size), column: Math.ceil(20 / size) };
     ranks.forEach((rank, i) => {
-      if (i % shown === 0) {
-        ctx.fillStyle = Gala.ink("soft");
-        ctx.textAlign = "right";
-        ctx.fillText(rank, left - 5, top + (i + 0.5) * size);
-        ctx.textAlign = "center";
-        ctx.fillText(rank, left + (i + 0.5) * size, top - 8);
-      }
+      ctx.fillStyle = Gala.ink("soft");
+      ctx.textAlign = "right";
+      if (i % every.row === 0) ctx.fillText(rank, left - 5, top + (i + 0.5) * size);
+      ctx.textAlign = "center";
+      if (i % every.column === 0) ctx.fillText(rank, left + (i + 0.5) * size, top - 8);
       ranks.forEach((_, j) => {
         const v = matrix[i][j];
         ctx.fillStyle = i === j ? Gala.ink("grid") : v > 0 ? Gala.ramp(shade(v)) : Gala.ramp(0);
@@ -60,6 +61,11 @@ Gala.Heat = class {
         }
       });
     });
+    if (this.at) {
+      ctx.strokeStyle = Gala.ink("accent");
+      ctx.lineWidth = 2;
+      ctx.strokeRect(left + this.at[1] * size, top + this.at[0] * size, size, size);
+    }
     const x = left + size * ranks.length + 14, tall = size * ranks.length;
     for (let k = 0; k < 60; k++) {
       ctx.fillStyle = Gala.ramp(1 - k / 59);
@@ -74,12 +80,29 @@ Gala.Heat = class {
   }
 
   point(event) {
-    const { ranks = [], matrix = [] } = this.page.distances || {};
+    const { ranks = [] } = this.page.distances || {};
     if (!this.cell || ranks.length < 2) return;
     const box = this.canvas.getBoundingClientRect(), { size, left, top } = this.cell;
     const [j, i] = [Math.floor((event.clientX - box.left - left) / size), Math.floor((event.clientY - box.top - top) / size)];
     const inside = i >= 0 && j >= 0 && i < ranks.length && j < ranks.length;
-    Gala.tip(inside ? `agents ${ranks[i]} and ${ranks[j]}\n${Gala.number(matrix[i][j], 4)} apart` : null, event);
+    Gala.tip(inside ? () => this.tell(i, j) : null, event);
+  }
+
+  key(event) {
+    const { ranks = [] } = this.page.distances || {}, step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    if (!step || ranks.length < 2 || !this.cell) return;
+    event.preventDefault();
+    const inside = (v) => Math.min(Math.max(v, 0), ranks.length - 1);
+    this.at = this.at ? [inside(this.at[0] + step[0]), inside(this.at[1] + step[1])] : [0, 0];
+    this.draw();
+    const box = this.canvas.getBoundingClientRect(), { size, left, top } = this.cell, [i, j] = this.at;
+    Gala.tip(() => this.tell(i, j), { target: this.canvas, x: box.left + left + (j + 1) * size, y: box.top + top + (i + 1) * size });
+    Gala.set(this.canvas, { "aria-label": this.tell(i, j) });
+  }
+
+  tell(i, j) {
+    const { ranks = [], matrix = [] } = this.page.distances || {};
+    return i < ranks.length && j < ranks.length ? `agents ${ranks[i]} and ${ranks[j]}\n${Gala.number(matrix[i][j], 4)} apart` : "no longer known";
   }
 
   saveTable() {

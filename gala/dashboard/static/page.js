@@ -1,17 +1,14 @@
-// The page: its state lives in the address, its data in one Series, its views are drawn from both.
+// The page: its state lives in the address, its data in one Reading, its views are drawn from both.
 "use strict";
+
+Gala.RUNS_S = 10; // between two questions which runs there are
 
 Gala.Page = class {
   constructor() {
-    this.state = { run: "", x: "time", range: "", from: null, to: null, agents: new Set(), log: null, paused: false, compare: new Set(), kinds: null };
-    this.readAddress();
+    this.group = "gala"; // charts that move as one
+    this.state = {};
     this.peers = {};
     this.now = Date.now() / 1000;
-    this.events = [];
-    this.eventShare = 0;
-    this.distances = null;
-    this.problems = [];
-    this.held = []; // rows that came while the page was paused
     this.stop = () => {};
     this.runs = [];
     this.$ = (id) => document.getElementById(id);
@@ -21,66 +18,94 @@ Gala.Page = class {
     const main = document.querySelector("main");
     this.charts.forEach((chart) => main.insertBefore(chart.card, chart.spec.id === "divergence" ? this.$("heat") : null));
     this.compared = new Gala.Compare(this);
+    this.verdict = new Gala.Verdict(this);
+    Gala.Address.read(this);
     this.controls();
   }
 
+  // The records of the run that is shown, all of them.
+  get series() { return this.reading?.whole; }
+
+  everyChart() { return [...this.charts, ...this.compared.charts]; }
+
   async begin() {
-    this.runs = await Gala.source.runs();
-    const names = this.runs.map((info) => info.name);
-    const select = this.$("run");
-    select.replaceChildren(...names.map((name) => Gala.element("option", { value: name }, name)));
-    if (!names.includes(this.state.run)) this.state.run = this.newest();
-    select.value = this.state.run;
+    await this.renew();
+    while (!this.runs.length) { // deleted since the server began: there may be others
+      this.complain("there is no run here");
+      await new Promise((done) => { setTimeout(done, 1000 * Gala.RUNS_S); });
+      await this.renew();
+    }
+    if (!this.runs.some((run) => run.name === this.state.run)) this.state.run = [...this.runs].sort((a, b) => (b.started ?? 0) - (a.started ?? 0))[0].name;
     const summary = Gala.source.summary();
     if (summary) {
       this.$("summary").replaceChildren(summary.content.cloneNode(true));
       this.$("summary").hidden = false;
     }
     await this.open(this.state.run);
-    this.compared.begin();
+    this.compared.renew();
     document.body.dataset.ready = "yes";
+    if (Gala.source.frozen) return;
+    setInterval(async () => {
+      if (document.hidden || this.state.paused) return;
+      try {
+        await this.renew();
+        await this.compared.renew();
+      } catch { return; } // the server is gone, which the stream tells of
+      this.redrawSoon();
+    }, 1000 * Gala.RUNS_S);
   }
 
-  newest() {
-    return [...this.runs].sort((a, b) => (b.started ?? 0) - (a.started ?? 0))[0].name;
+  // Which runs there are, and what is known of them by now.
+  async renew() {
+    this.runs = await Gala.source.runs();
+    const shown = this.runs.find((run) => run.name === this.state.run);
+    if (shown && this.series) Object.assign(this.series.info, shown);
+    Gala.keyed(this.$("run"), this.runs.map((run) => run.name), (name) => Gala.element("option", { value: name }, name));
   }
 
   async open(name) {
     this.stop();
-    this.state.run = name;
-    this.series = new Gala.Series(this.runs.find((info) => info.name === name));
-    this.charts.forEach((chart) => { chart.page = this; });
-    Object.assign(this, { peers: {}, events: [], eventShare: 0, distances: null, problems: [], held: [], connected: true });
-    await this.load();
-    this.stop = Gala.source.follow(name, (kind, content) => this.hear(kind, content));
+    this.state.run = this.$("run").value = name;
+    const reading = new Gala.Reading(this.runs.find((run) => run.name === name), 600);
+    await reading.load();
+    if (name !== this.state.run) return; // another was chosen meanwhile
+    this.reading = reading;
+    Object.assign(this, { peers: {}, events: [], eventShare: 0, distances: null, problems: [], held: null, heard: new Set(), connected: true });
+    await this.detail();
+    this.stop = Gala.source.follow(name, (kind, content) => this.listen(kind, content));
     this.changed();
   }
 
-  async load() {
-    const [since, until] = this.bounds();
-    const name = this.state.run;
-    const history = await Gala.source.history(name, { points: 600, since, until });
-    if (name === this.state.run) this.series.load(history);
+  // What a zoom or a range shows is read again, finer.
+  async detail() {
+    await this.reading.detail(...this.bounds());
+    this.redrawSoon();
   }
 
-  // Times that the server is asked for: a zoom or a range is read again, finer.
+  // Times that are shown. A range ends with the newest record: a run that has ended is over.
   bounds() {
     const { from, to, x, range } = this.state;
-    if (from !== null && this.series.agents.size) return [this.series.timeAt(from, x), this.series.timeAt(to, x)];
-    if (range) return [(this.serverNow ?? Date.now() / 1000) - Number(range), Infinity];
-    return [-Infinity, Infinity];
+    if (from !== null) return [this.series.timeAt(from, x), this.series.timeAt(to, x)];
+    return range ? [this.series.end - Number(range), Infinity] : [-Infinity, Infinity];
+  }
+
+  // News wait while the page is paused, but for what it could not be drawn without.
+  listen(kind, content) {
+    const first = !this.heard.has(kind) || (kind === "events" && this.eventShare < 1);
+    this.heard.add(kind);
+    if (!this.state.paused || kind === "connection" || (first && kind !== "rows")) { this.hear(kind, content); return; }
+    this.held ??= {};
+    this.held[kind] = ["rows", "events"].includes(kind) ? [...(this.held[kind] ?? []), content] : [content];
   }
 
   hear(kind, content) {
     if (kind === "connection") {
-      if (content && this.connected === false) this.load().then(() => this.redrawSoon()); // what was missed
+      if (content && this.connected === false) this.reading.load().then(() => this.detail()); // what was missed
       this.connected = content;
     }
-    else if (kind === "peers") { this.peers = content.peers; this.serverNow = content.now; if (!this.state.paused) this.now = content.now; }
-    else if (kind === "rows") {
-      if (this.state.paused || this.state.from !== null) this.held.push(...content);
-      else this.series.append(content);
-    } else if (kind === "events") {
+    else if (kind === "peers") Object.assign(this, { peers: content.peers, now: content.now });
+    else if (kind === "rows") this.reading.append(content);
+    else if (kind === "events") {
       this.eventShare = content.share;
       this.events = content.all ?? [...this.events, ...content.new];
       this.eventsVersion = (this.eventsVersion ?? 0) + 1;
@@ -89,11 +114,11 @@ Gala.Page = class {
   }
 
   changed() {
-    this.writeAddress();
+    Gala.Address.write(this);
     this.redrawSoon();
   }
 
-  // At most two drawings a second, none while nobody looks, none of anything while paused.
+  // At most two drawings a second, and none while nobody looks.
   redrawSoon() {
     if (this.due) return;
     const wait = Math.max(0, 400 - (performance.now() - (this.drawn ?? -Infinity)));
@@ -105,27 +130,25 @@ Gala.Page = class {
   }
 
   draw() {
-    this.header();
-    this.compared.draw();
-    if (this.state.paused && this.frozenView && this.frozenView === this.viewKey()) return;
-    this.frozenView = this.viewKey();
-    const [since, until] = this.state.from === null ? this.bounds() : [-Infinity, Infinity];
-    this.grid = this.series.grid(since, until);
-    this.xs = this.series.axis(this.grid.t, this.state.x);
-    this.breaks = Gala.Series.breaks(this.grid.t);
+    if (!this.reading) return; // nothing was answered yet
+    const { shown } = this.reading, { x } = this.state, [since, until] = this.bounds();
+    this.grid = shown.grid(since, until);
+    this.xs = this.series.axis(this.grid.t, x);
+    this.breaks = x === "time" ? Gala.Series.breaks(this.grid.t) : [];
+    this.placed = Gala.marks(this.marks().filter((e) => e.t >= since && e.t <= until), this.series, this.xs, x);
+    const starts = this.events.filter((e) => e.event === "start");
+    this.absences = new Map(this.chosen().map((rank) => [rank, shown.absences(this.grid, rank, starts.filter((e) => e.rank === rank).map((e) => e.t))]));
+    this.present = new Set(this.standing().map(([rank]) => rank));
+    this.verdict.draw();
     this.chips();
     this.graph.draw();
     this.heat.draw();
     for (const chart of this.charts) chart.draw();
     this.log();
+    this.compared.draw();
+    Gala.retell();
     document.body.dataset.drawn = String(Number(document.body.dataset.drawn ?? 0) + 1);
     document.body.dataset.records = String([...this.series.agents.values()].reduce((n, c) => n + c.t.length, 0));
-  }
-
-  viewKey() {
-    const { run, x, range, from, to, agents } = this.state;
-    const logs = this.charts.map((chart) => chart.log);
-    return JSON.stringify([run, x, range, from, to, [...agents], logs, Gala.dark(), this.hidden, this.series.share]);
   }
 
   window() {
@@ -136,6 +159,13 @@ Gala.Page = class {
   chosen() {
     const { agents } = this.state;
     return this.series.ranks.filter((rank) => !agents.size || agents.has(rank));
+  }
+
+  // Agents that take part, [rank, peer]; all of them where none does any more.
+  standing() {
+    const all = Object.entries(this.peers).map(([rank, peer]) => [Number(rank), peer]);
+    const found = all.filter(([, peer]) => peer.status !== "dead" && peer.status !== "absent");
+    return found.length ? found : all;
   }
 
   marks() {
@@ -151,26 +181,19 @@ Gala.Page = class {
     this.changed();
   }
 
-  async zoom(from, to) {
+  zoom(from, to) {
     if (from !== null && !(to > from)) return;
     Object.assign(this.state, { from, to });
     this.changed();
-    if (Gala.source.frozen) return;
     clearTimeout(this.finer);
-    const again = async () => {
-      if (from === null) this.held = [];
-      await this.load();
-      this.changed();
-    };
-    if (from === null) await again();
-    else if (this.series.share < 1) this.finer = setTimeout(again, 150); // there is more than is shown
+    this.finer = setTimeout(() => this.detail(), 150);
   }
 
   pause() {
     this.state.paused = !this.state.paused;
-    if (!this.state.paused && this.state.from === null) {
-      this.series.append(this.held);
-      this.held = [];
+    if (!this.state.paused) {
+      for (const [kind, contents] of Object.entries(this.held ?? {})) for (const content of contents) this.hear(kind, content);
+      this.held = null;
     }
     this.changed();
   }
@@ -183,12 +206,15 @@ Gala.Page = class {
   axis(kind) {
     const { from, to, x } = this.state;
     if (from !== null) { // the same moments on the other axis
-      const place = (value) => this.series.axis([this.series.timeAt(value, x)], kind)[0];
-      Object.assign(this.state, { from: place(from), to: place(to) });
+      const [begin, end] = this.bounds();
+      const place = (time) => (kind === x ? null : this.series.axis([time], kind)[0]);
+      if (kind !== x) Object.assign(this.state, { from: place(begin), to: place(end) });
     }
+    if (kind !== x) this.state.runsWindow = null; // runs share no moments
     this.state.x = kind;
     this.$("x").value = kind;
     this.changed();
+    this.compared.renew();
   }
 
   logarithmic() {
@@ -201,8 +227,7 @@ Gala.Page = class {
   theme() {
     document.documentElement.dataset.theme = Gala.dark() ? "light" : "dark";
     this.themed = document.documentElement.dataset.theme;
-    this.charts.forEach((chart) => chart.rebuild());
-    this.compared.charts.forEach((chart) => chart.rebuild());
+    this.everyChart().forEach((chart) => chart.rebuild());
     this.changed();
   }
 
@@ -211,20 +236,24 @@ Gala.Page = class {
     on("run", "change", (event) => {
       Object.assign(this.state, { from: null, to: null });
       this.state.agents.clear();
-      this.open(event.target.value);
+      this.open(event.target.value).catch((error) => this.complain(error.message));
     });
     on("x", "change", (event) => this.axis(event.target.value));
-    on("range", "change", async (event) => {
-      Object.assign(this.state, { range: event.target.value, from: null, to: null });
-      await this.load();
-      this.changed();
+    on("range", "change", (event) => {
+      this.state.range = event.target.value;
+      this.zoom(null, null);
     });
-    on("reset", "click", () => { this.state.range = this.$("range").value = ""; this.zoom(null, null); });
+    on("reset", "click", () => {
+      this.state.range = this.$("range").value = "";
+      this.zoom(null, null);
+      if (this.state.runsWindow) this.compared.zoom(null, null);
+    });
     on("pause", "click", () => this.pause());
     on("dark", "click", () => this.theme());
     on("keys", "click", () => this.$("help").showModal());
     on("link", "click", async () => {
-      this.writeAddress();
+      this.state.compare = this.compared.chosen; // these, whatever begins later
+      Gala.Address.write(this);
       try {
         await navigator.clipboard.writeText(location.href);
         this.$("link").textContent = "copied";
@@ -240,104 +269,46 @@ Gala.Page = class {
       if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
       const views = ["peers", "divergence", "heat", "return", "speed", "staleness", "eventlog", "compare"];
       const keys = { p: () => this.pause(), x: () => this.turn(), l: () => this.logarithmic(), r: () => this.$("reset").click(), d: () => this.theme(), "?": () => this.$("help").showModal(), Escape: () => { this.state.agents.clear(); this.changed(); } };
-      if (views[event.key - 1]) this.$(views[event.key - 1]).scrollIntoView({ behavior: "smooth", block: "center" });
+      if (views[event.key - 1]) this.goto(this.$(views[event.key - 1]));
       else keys[event.key]?.();
     });
-    this.hidden = new Set((this.state.kinds ?? "").split(",").filter(Boolean));
   }
 
-  readAddress() {
-    const asked = new URLSearchParams(location.hash.slice(1));
-    const number = (name) => (asked.has(name) && Number.isFinite(Number(asked.get(name))) ? Number(asked.get(name)) : null);
-    Object.assign(this.state, {
-      run: asked.get("run") ?? "", x: ["time", "steps", "frames"].includes(asked.get("x")) ? asked.get("x") : "time",
-      range: asked.get("range") ?? "", from: number("from"), to: number("to"), paused: asked.get("paused") === "1",
-      agents: new Set((asked.get("agents") ?? "").split(",").filter(Boolean).map(Number)),
-      compare: new Set((asked.get("compare") ?? "").split("|").filter(Boolean)), kinds: asked.get("hide"),
-      linear: (asked.get("linear") ?? "").split(",").filter(Boolean), logs: (asked.get("log") ?? "").split(",").filter(Boolean),
-    });
-    if (this.state.from === null || this.state.to === null) Object.assign(this.state, { from: null, to: null });
-    this.themed = asked.get("theme");
-    document.documentElement.dataset.theme = this.themed ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  // Scroll to a view, and let the keys go on from there.
+  goto(card) {
+    card.scrollIntoView({ behavior: "smooth", block: "center" });
+    card.querySelector("[tabindex]")?.focus({ preventScroll: true });
   }
 
-  writeAddress() {
-    const { run, x, range, from, to, agents, paused, compare } = this.state, said = new URLSearchParams();
-    const say = (name, value) => { if (value !== null && value !== "" && value !== undefined) said.set(name, value); };
-    say("run", run);
-    if (x !== "time") say("x", x);
-    say("range", range);
-    say("from", from === null ? null : +from.toPrecision(9));
-    say("to", to === null ? null : +to.toPrecision(9));
-    say("agents", [...agents].join(","));
-    say("compare", [...compare].join("|"));
-    say("hide", [...this.hidden].join(","));
-    say("theme", this.themed);
-    say("linear", this.charts.filter((c) => c.spec.log && !c.log).map((c) => c.spec.id).join(","));
-    say("log", this.charts.filter((c) => !c.spec.log && c.log).map((c) => c.spec.id).join(","));
-    if (paused) say("paused", "1");
-    this.written = said.toString();
-    history.replaceState(null, "", `#${this.written}`);
-  }
-
-  // One look: are they learning, is anybody slow, dead or drifting, is the ball intact?
-  header() {
-    const { info } = this.series, all = Object.values(this.peers);
-    const with_ = (status) => Object.entries(this.peers).filter(([, p]) => p.status === status).map(([rank]) => rank);
-    const facts = [info.env_id, info.agents ? `${info.agents} agents` : null, info.coupling === "gossip" ? info.topology : info.coupling, info.seed !== null ? `seed ${info.seed}` : null];
-    this.$("facts").textContent = facts.filter(Boolean).join(" · ");
-    const ended = all.length && all.every((p) => p.status === "done" || p.status === "stopped");
-    const dead = with_("dead");
-    const state = this.$("state");
-    state.textContent = Gala.source.frozen ? "frozen" : !this.connected ? "server gone: trying again" : this.state.paused ? "paused" : !all.length ? "waiting for agents" : ended ? "ended" : dead.length === all.length && all.length ? "silent" : "live";
-    state.className = !this.connected || state.textContent === "silent" ? "bad" : state.textContent === "live" ? "good" : "";
-    this.$("pause").setAttribute("aria-pressed", String(this.state.paused));
-    this.$("pause").textContent = this.state.paused ? "follow" : "pause";
-    const values = (name) => all.map((p) => p.values?.[name]).filter((v) => v !== null && v !== undefined);
-    const mean = (v) => (v.length ? v.reduce((a, b) => a + b, 0) / v.length : null);
-    const steps = all.reduce((sum, p) => sum + (p.step ?? 0), 0), ratio = values("divergence/epsilon_ratio");
-    const speeds = all.map((p) => p.values?.["charts/SPS"]).filter((v) => v > 0), slowest = Math.min(...speeds), middle = [...speeds].sort((a, b) => a - b)[speeds.length >> 1];
-    const part = (text, kind) => Gala.element("span", kind ? { class: kind } : {}, text);
-    const parts = [];
-    if (info.total_steps) parts.push(part(`${Gala.number(steps, 4)} of ${Gala.number(info.total_steps, 4)} steps`));
-    parts.push(part(`return ${Gala.number(mean(values("charts/episodic_return")))}`));
-    if (!ended) parts.push(part(`${Gala.number(values("charts/SPS").reduce((a, b) => a + b, 0), 4)} steps/s`));
-    if (ratio.length) {
-      const worst = Math.max(...ratio);
-      parts.push(part(worst <= 1 ? `ball intact: ${Gala.number(worst, 2)} of the bound` : `outside the ball: ${Gala.number(worst, 2)} times the bound`, worst <= 1 ? "good" : "bad"));
-    } else if (all.length > 1) parts.push(part("no bound applies"));
-    const newest = Math.max(...all.map((p) => p.t ?? 0));
-    if (state.textContent === "silent") parts.push(part(`nothing heard for ${Gala.clock(this.now - newest)}`, "bad"));
-    else if (dead.length) parts.push(part(`dead: ${dead.slice(0, 8).join(", ")}${dead.length > 8 ? ` and ${dead.length - 8} more` : ""}`, "bad"));
-    if (!dead.length && !ended && speeds.length > 2 && slowest < middle / 2) parts.push(part(`agent ${Object.entries(this.peers).find(([, p]) => p.values?.["charts/SPS"] === slowest)?.[0]} is slow: ${Gala.number(slowest)} of ${Gala.number(middle)} steps/s`, "bad"));
-    if (this.series.share < 0.999) parts.push(part(`every ${Math.max(2, Math.round(1 / this.series.share))}th record is shown: zoom to see all`));
-    const dot = () => document.createTextNode(" · ");
-    this.$("verdict").replaceChildren(...parts.flatMap((each, k) => (k ? [dot(), each] : [each])));
-    const problems = this.$("problems");
-    problems.hidden = !this.problems.length;
-    problems.replaceChildren(...this.problems.map((text) => Gala.element("li", {}, text)));
-    document.title = `${info.name} – gala`;
+  complain(text) {
+    this.$("problems").hidden = false;
+    Gala.keyed(this.$("problems"), [text], (each) => Gala.element("li", {}, each));
   }
 
   chips() {
-    const ranks = this.series.ranks, { agents } = this.state;
-    this.$("chips").replaceChildren(...ranks.map((rank, k) => {
-      const status = this.peers[rank]?.status, loud = ["dead", "joining", "stopped"].includes(status);
-      const line = Gala.svg("svg", { viewBox: "0 0 22 8" }, Gala.svg("line", { x1: 0, y1: 4, x2: 22, y2: 4, stroke: Gala.colour(k, ranks.length), "stroke-width": 3, "stroke-dasharray": Gala.dash(k, ranks.length).join(" ") }));
-      return Gala.element("button", { type: "button", class: "chip", "data-rank": rank, "aria-pressed": String(!agents.size || agents.has(rank)), onclick: () => this.filter(rank) },
-        line, `agent ${rank}`, ...(loud ? [Gala.element("span", { class: "status" }, status)] : []));
-    }));
+    const ranks = this.series.ranks, { agents } = this.state, crowd = ranks.length > Gala.CROWD;
+    this.$("chips").classList.toggle("crowd", crowd);
+    Gala.keyed(this.$("chips"), ranks, (rank) => Gala.element("button", { type: "button", class: "chip", "data-rank": rank, title: `agent ${rank}`, onclick: () => this.filter(rank) },
+      Gala.swatch(), Gala.element("span", { class: "name" }), Gala.element("span", { class: "status" })), (chip, rank, k) => {
+      const [line, name, word] = chip.children, status = this.peers[rank]?.status;
+      Gala.set(chip, { "aria-pressed": !agents.size || agents.has(rank), "aria-label": `agent ${rank}` });
+      Gala.paint(line, Gala.colour(k, ranks.length), Gala.dash(k, ranks.length));
+      Gala.say(name, crowd ? String(rank) : `agent ${rank}`);
+      Gala.say(word, !["dead", "joining", "stopped"].includes(status) ? "" : crowd ? { dead: "†", joining: "+", stopped: "■" }[status] : status);
+    });
   }
 
   log() {
-    const key = JSON.stringify([this.eventsVersion, [...this.state.agents], [...this.hidden], this.series.version ? this.series.start : 0]);
+    const key = JSON.stringify([this.eventsVersion, [...this.state.agents], [...this.hidden], this.series.start]);
     if (key === this.logged) return;
     this.logged = key;
     const kinds = [...new Set(this.events.map((e) => e.event))].sort();
-    this.$("kinds").replaceChildren(...kinds.map((kind) => Gala.element("button", {
-      type: "button", class: "chip", "aria-pressed": String(!this.hidden.has(kind)), "data-kind": kind,
+    Gala.keyed(this.$("kinds"), kinds, (kind) => Gala.element("button", {
+      type: "button", class: "chip", "data-kind": kind,
       onclick: () => { if (!this.hidden.delete(kind)) this.hidden.add(kind); this.changed(); },
-    }, `${Gala.MARKS[kind]?.[0] ?? "◦"} ${kind}`)), ...(this.eventShare < 1 ? [Gala.element("span", { class: "hint" }, `looking through the files: ${Math.round(100 * this.eventShare)} %`)] : []));
+    }, `${Gala.MARKS[kind]?.[0] ?? "◦"} ${kind}`), (chip, kind) => Gala.set(chip, { "aria-pressed": !this.hidden.has(kind) }));
+    this.$("looking").hidden = this.eventShare >= 1;
+    Gala.say(this.$("looking"), `looking through the files: ${Math.round(100 * this.eventShare)} %`);
     const { agents } = this.state;
     const shown = this.events.filter((e) => !this.hidden.has(e.event) && (!agents.size || agents.has(e.rank))).slice(-500).reverse();
     const rows = shown.map((e) => {
@@ -353,14 +324,8 @@ Gala.Page = class {
 addEventListener("DOMContentLoaded", () => {
   const page = new Gala.Page();
   Gala.page = page;
-  for (const chart of page.charts) {
-    if (page.state.linear.includes(chart.spec.id)) chart.log = false;
-    if (page.state.logs.includes(chart.spec.id)) chart.log = true;
-  }
   page.begin().catch((error) => {
-    const problems = document.getElementById("problems");
-    problems.hidden = false;
-    problems.replaceChildren(Gala.element("li", {}, `the page cannot be shown: ${error.message}`));
+    page.complain(`the page cannot be shown: ${error.message}`);
     console.error(error);
   });
 });

@@ -4,6 +4,8 @@
 
 Gala.BINS = 300;
 Gala.KEEP = 1500; // records per agent before old ones are thinned
+// Where many records are one point the largest is shown: a moment outside of the ball is not averaged away.
+Gala.PEAKS = new Set(["divergence/total", "divergence/epsilon_ratio", "gossip/staleness_max"]);
 
 Gala.Series = class {
   constructor(info) {
@@ -41,8 +43,11 @@ Gala.Series = class {
   // Of the older half every second record goes: old times are shown coarser, none is forgotten.
   thin(columns) {
     const half = columns.t.length >> 1;
+    for (const name of Gala.PEAKS) // those that stay tell of those that go
+      columns[name]?.forEach((v, k, all) => { if (k % 2 === 0 && k + 1 < half && all[k + 1] !== null && !(all[k + 1] < v)) all[k] = all[k + 1]; });
     for (const name of Object.keys(columns))
       columns[name] = columns[name].filter((_, k) => k >= half || k % 2 === 0);
+    this.share = Math.min(this.share, 0.5);
   }
 
   get start() {
@@ -89,17 +94,17 @@ Gala.Series = class {
     return { edges, t, place };
   }
 
-  // Mean of a metric in each bin, null where an agent recorded nothing.
+  // Mean, or largest value, of a metric in each bin; null where an agent recorded nothing.
   binned(grid, rank, metric) {
-    const count = grid.t.length, sums = new Array(count).fill(0), sizes = new Array(count).fill(0);
+    const count = grid.t.length, found = new Array(count).fill(null), sizes = new Array(count).fill(0), peak = Gala.PEAKS.has(metric);
     const place = grid.place.get(rank) || [], values = this.agents.get(rank)?.[metric] || [];
     for (let k = 0; k < place.length; k++) {
-      const value = values[k];
-      if (place[k] < 0 || value === null || value === undefined) continue;
-      sums[place[k]] += value;
-      sizes[place[k]]++;
+      const value = values[k], at = place[k];
+      if (at < 0 || value === null || value === undefined) continue;
+      found[at] = peak ? Math.max(found[at] ?? -Infinity, value) : (found[at] ?? 0) + value;
+      sizes[at]++;
     }
-    return sums.map((sum, k) => (sizes[k] ? sum / sizes[k] : null));
+    return peak ? found : found.map((sum, k) => (sizes[k] ? sum / sizes[k] : null));
   }
 
   // Growth per second of a counter; a counter that fell began anew with another life.
@@ -153,41 +158,63 @@ Gala.Series = class {
     return this.end;
   }
 
-  // Where a run rested: after which of these times nothing was recorded for unusually long.
+  // Where a run rested: pairs of neighbouring points between which nothing was recorded for unusually long.
   static breaks(times) {
     const gaps = times.slice(1).map((t, k) => t - times[k]), usual = [...gaps].sort((a, b) => a - b)[gaps.length >> 1] ?? 0;
-    return gaps.flatMap((gap, k) => (gap > Math.max(120, 30 * usual) ? [k] : []));
+    return gaps.flatMap((gap, k) => (gap > Math.max(120, 30 * usual) ? [[k, k + 1]] : []));
   }
 
-  // Place of times on an axis of which a chart shows `xs` at `grid.t`.
-  static place(t, grid, xs) {
-    const times = grid.t;
-    if (!times.length || t > times[times.length - 1] || t < times[0]) {
-      if (times.length && t < times[0]) return xs[0];
-      return times.length ? xs[xs.length - 1] : null;
+  // Where one agent was away, as pairs of bins: before each of its lives, which began at `starts`,
+  // and where it was silent for as long as the dead are, and for longer than it usually is.
+  absences(grid, rank, starts = []) {
+    const t = this.agents.get(rank)?.t ?? [], place = grid.place.get(rank) ?? [], found = [];
+    for (let k = 1; k < t.length; k++) {
+      if (place[k - 1] < 0 || place[k] < 0 || place[k] === place[k - 1]) continue;
+      const pause = t[k] - t[k - 1], usual = Math.max(t[k - 1] - (t[k - 2] ?? t[k - 1]), (t[k + 1] ?? t[k]) - t[k]);
+      const silent = usual > 0 && pause > Math.max(Gala.SILENT_S, 5 * usual);
+      if (silent || starts.some((at) => at > t[k - 1] && at <= t[k])) found.push([place[k - 1], place[k]]);
     }
-    let low = 0, high = times.length - 1;
-    while (high - low > 1) {
-      const middle = (low + high) >> 1;
-      if (times[middle] <= t) low = middle;
-      else high = middle;
+    return found;
+  }
+
+  // Pairs in order, and those that overlap as one.
+  static united(pairs) {
+    const found = [];
+    for (const [a, b] of [...pairs].sort((one, two) => one[0] - two[0])) {
+      const last = found[found.length - 1];
+      if (last && a < last[1]) last[1] = Math.max(last[1], b);
+      else found.push([a, b]);
     }
-    const width = times[high] - times[low];
-    return width > 0 ? xs[low] + ((xs[high] - xs[low]) * (t - times[low])) / width : xs[low];
+    return found;
   }
 };
 
-Gala.columns = (ranks, binned) => {
-  const rows = ranks.map(binned);
-  const each = (reduce) => (rows.length ? rows[0].map((_, k) => {
-    const found = rows.map((row) => row[k]).filter((v) => v !== null);
-    return found.length ? reduce(found) : null;
-  }) : []);
-  const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+// Events at their places on an axis that shows `xs`; those before and after it stand at its ends.
+Gala.marks = (events, series, xs, kind) => {
+  if (!xs.length) return [];
+  const sorted = [...events].sort((a, b) => a.t - b.t), at = series.axis(sorted.map((e) => e.t), kind);
+  return sorted.map((e, k) => ({
+    ...e, x: Math.min(Math.max(at[k], xs[0]), xs[xs.length - 1]),
+    text: `${Gala.clock(e.t - series.start)}   agent ${e.rank}: ${e.event}: ${e.message}`,
+  }));
+};
+
+// The values of several agents as one: `values` per bin, and of what they say now (`newest`). Who
+// recorded nothing in a bin, which is short, counts with what it said a few before.
+Gala.columns = (ranks, binned, newest = []) => {
+  const known = (v) => v !== null && v !== undefined, now = newest.filter(known);
+  const rows = ranks.map(binned).map((row) => row.map((v, k) => v ?? row[k - 1] ?? row[k - 2] ?? row[k - 3] ?? null));
+  const each = (reduce) => ({
+    values: (rows[0] ?? []).map((_, k) => {
+      const found = rows.map((row) => row[k]).filter(known);
+      return found.length ? reduce(found) : null;
+    }),
+    newest: now.length ? reduce(now) : undefined,
+  });
+  const sum = (values) => values.reduce((a, b) => a + b, 0);
   return {
-    rows,
-    mean: each(mean),
-    sum: each((values) => values.reduce((a, b) => a + b, 0)),
+    mean: each((values) => sum(values) / values.length),
+    sum: each(sum),
     low: each((values) => Math.min(...values)),
     high: each((values) => Math.max(...values)),
   };

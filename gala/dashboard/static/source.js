@@ -10,6 +10,7 @@ Gala.source = (() => {
       summary: () => document.getElementById("frozen-summary"),
       runs: async () => frozen.runs,
       history: async (name) => frozen.history[name],
+      events: async (name, kinds) => ({ share: 1, all: frozen.events[name].all.filter((e) => kinds.includes(e.event)) }),
       follow: (name, listen) => {
         for (const kind of ["peers", "events", "distances", "problems"]) listen(kind, frozen[kind][name]);
         return () => {};
@@ -33,6 +34,7 @@ Gala.source = (() => {
       if (Number.isFinite(until)) asked.set("until", until);
       return get(`api/history/${path(name)}?${asked}`);
     },
+    events: (name, kinds) => get(`api/events/${path(name)}?kinds=${kinds}`),
     follow: (name, listen) => {
       const stream = new EventSource(`api/stream/${path(name)}`);
       for (const kind of ["peers", "rows", "events", "distances", "problems"])
@@ -43,3 +45,35 @@ Gala.source = (() => {
     },
   };
 })();
+
+// One run as it is read: all of it, coarsely where it is long, and what a zoom shows in detail.
+Gala.Reading = class {
+  constructor(info, points) {
+    this.points = points;
+    this.whole = new Gala.Series(info);
+    this.fine = null;
+  }
+
+  // What is known best of the times that were asked for.
+  get shown() { return this.fine ?? this.whole; }
+
+  async load() {
+    this.whole.load(await Gala.source.history(this.whole.info.name, { points: this.points }));
+  }
+
+  // Read a part again; there is nothing finer where every record is there, or in a frozen page.
+  async detail(since, until) {
+    const asked = this.asked = {};
+    if (Gala.source.frozen || this.whole.share >= 1 || since === -Infinity) { this.fine = null; return; }
+    const history = await Gala.source.history(this.whole.info.name, { points: this.points, since, until });
+    if (asked !== this.asked) return; // another part is wanted meanwhile
+    this.fine = new Gala.Series(this.whole.info);
+    this.fine.load(history);
+    this.fine.until = until;
+  }
+
+  append(rows) {
+    this.whole.append(rows);
+    this.fine?.append(rows.filter(([, t]) => t <= this.fine.until));
+  }
+};

@@ -11,6 +11,9 @@ Gala.OKABE = {
 Gala.DASHES = [[], [7, 3], [2, 2], [9, 3, 2, 3], [12, 3], [4, 2], [1, 3], [7, 2, 1, 2, 1, 2]];
 Gala.CIVIDIS = [[0, 32, 76], [0, 49, 111], [61, 77, 107], [87, 93, 109], [112, 113, 115],
   [138, 134, 120], [166, 157, 117], [196, 182, 108], [229, 207, 92], [255, 233, 69]];
+Gala.OUTSIDE = "#d55e00"; // on no place of the ramp
+// Parts of an update, in the colours that the figures of a report give them.
+Gala.PHASES = { collect: "#0072b2", learn: "#d55e00", gossip: "#009e73", wait: "#cc79a7", log: "#e69f00", other: "#56b4e9" };
 
 Gala.dark = () => document.documentElement.dataset.theme === "dark";
 Gala.ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -62,14 +65,48 @@ Gala.svg = (tag, attributes = {}, ...children) => {
   made.append(...children);
   return made;
 };
-// One tip for the whole page; text only, whatever names or messages a run folder holds.
-Gala.tip = (text, event) => {
+// Sets what differs; an attribute without a value goes.
+Gala.set = (node, attributes) => {
+  for (const [name, value] of Object.entries(attributes))
+    if (value === null || value === undefined) node.removeAttribute(name);
+    else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+  return node;
+};
+Gala.say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+
+// One child per key. Those that stay are updated and never replaced: focus, pointer and a click
+// that has begun stay with them, however often the page is drawn.
+Gala.keyed = (place, keys, make, update = () => {}) => {
+  const before = place.keyed ?? new Map(), after = new Map();
+  keys.forEach((key, k) => {
+    const node = before.get(key) ?? make(key, k);
+    update(node, key, k);
+    after.set(key, node);
+  });
+  for (const [key, node] of before) if (!after.has(key)) node.remove();
+  [...after.values()].forEach((node, k) => { if (place.children[k] !== node) place.insertBefore(node, place.children[k] ?? null); });
+  place.keyed = after;
+};
+
+// A line as a chart draws it, for chips and readouts.
+Gala.swatch = () => Gala.svg("svg", { viewBox: "0 0 22 8", class: "swatch", "aria-hidden": "true" }, Gala.svg("line", { x1: 0, y1: 4, x2: 22, y2: 4 }));
+Gala.paint = (swatch, colour, dash = [], width = 3) => Gala.set(swatch.firstChild, { stroke: colour, "stroke-width": width, "stroke-dasharray": dash.length ? dash.join(" ") : null });
+
+// One tip for the whole page; text only, whatever names or messages a run folder holds. `tell`
+// returns the text; it is asked again at each drawing, for as long as the tip is shown.
+Gala.tip = (tell, event) => {
   const tip = document.getElementById("tip");
-  tip.hidden = !text;
-  if (!text) return;
-  tip.textContent = text;
-  const box = event.target.getBoundingClientRect ? event.target.getBoundingClientRect() : { right: 0, top: 0 };
-  const [x, y] = event.clientX ? [event.clientX, event.clientY] : [box.right, box.top];
+  Gala.telling = tell ? { tell, owner: event.target } : null;
+  tip.hidden = !tell;
+  if (!tell) return;
+  tip.textContent = tell();
+  const box = event.target.getBoundingClientRect();
+  const [x, y] = event.clientX ? [event.clientX, event.clientY] : [event.x ?? box.right, event.y ?? box.top];
   tip.style.left = `${Math.max(4, Math.min(x + 14, innerWidth - tip.offsetWidth - 8))}px`;
   tip.style.top = `${Math.max(4, Math.min(y + 12, innerHeight - tip.offsetHeight - 8))}px`;
+};
+Gala.retell = () => {
+  if (!Gala.telling) return;
+  if (Gala.telling.owner.isConnected) Gala.say(document.getElementById("tip"), Gala.telling.tell());
+  else Gala.tip(null);
 };
