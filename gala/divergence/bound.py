@@ -42,14 +42,15 @@ becomes ``g^tau (P - D)``, and D takes the rest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from gala.topology import Topology, spectrum
 from gala.topology.graph import edge_array, reached
-from gala.topology.series import Rounds, sum_of_norms
+from gala.topology.mixing import Mixing
+from gala.topology.series import sum_of_norms
 
 MAX_DELAY = 256
 """Updates; a model with older messages says nothing of use."""
@@ -147,9 +148,10 @@ def contraction(
         apart = _never_agree(topology, present)
         if apart is not None:
             return NoBound(reason=f"no bound applies: {apart}")
-    rounds = _rounds(topology, present, delay)
+    crowd = _among(topology, present)
+    rounds = spectrum.rounds_of(crowd, delay=delay)
     if rounds is None:
-        return _large(topology, delay=delay, mix_every=mix_every, reason=model)
+        return _large(crowd, delay=delay, mix_every=mix_every, reason=model)
     ages = {0, delay - delay % mix_every, delay}
     found = [
         sum_of_norms(rounds.discounted(topology.discount**age), delay=age, mix_every=mix_every)
@@ -161,8 +163,7 @@ def contraction(
     total, squares = max(one.total for one in every), max(one.squares for one in every)
     lock_step = delay == 0 and mix_every == 1
     drift = "" if rounds.column_stochastic else ", row-stochastic only: the mean drifts"
-    plain = lock_step and not who
-    rate = spectrum.beta(topology) if plain and topology.doubly_stochastic else None
+    rate = spectrum.beta(crowd) if lock_step and crowd.doubly_stochastic else None
     return Contraction(
         beta=max(one.rate for one in every) if rate is None else rate,
         after_mix=total,
@@ -185,19 +186,26 @@ def _model(delay: int, mix_every: int, agents: int) -> str:
     return f"delay model, tau = {delay}{every}"
 
 
-def _rounds(topology: Topology, present: list[int], delay: int) -> Rounds | None:
-    """The matrices of one period among the ``present``; None when they are too large."""
+def _among(topology: Topology, present: list[int]) -> Topology:
+    """The gossip of the ``present`` among themselves, renumbered from 0.
+
+    What the others would get stays with its giver, so that a symmetric matrix stays symmetric.
+    """
     if len(present) == topology.agents:
-        return spectrum.rounds_of(topology, delay=delay)
-    if len(topology.rounds) * len(present) ** 3 > spectrum.DENSE_WORK:
-        return None
-    matrices = []
+        return topology
+    number = np.full(topology.agents, -1)
+    number[present] = np.arange(len(present))
+    rounds = []
     for mixing in topology.rounds:
-        kept = mixing.dense()[np.ix_(present, present)]
-        np.fill_diagonal(kept, 0.0)
-        np.fill_diagonal(kept, 1 - kept.sum(axis=1))  # what the dead would get stays with self
-        matrices.append(kept)
-    return Rounds.dense(np.array(matrices), delay=delay)
+        source, target = number[mixing.source], number[mixing.target]
+        here, lost = (source >= 0) & (target >= 0), (source < 0) & (target >= 0)
+        kept = mixing.self_weight[present] + np.bincount(
+            target[lost], mixing.weight[lost], minlength=len(present)
+        )
+        rounds.append(
+            Mixing.of(len(present), source[here], target[here], mixing.weight[here], kept)
+        )
+    return replace(topology, agents=len(present), rounds=tuple(rounds), positions=None)
 
 
 def _never_agree(topology: Topology, present: list[int]) -> str | None:
