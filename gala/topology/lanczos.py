@@ -17,14 +17,15 @@ Operator = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 MAX_STEPS = 32_768
 
 
-def norm(apply: Operator, size: int, *, tolerance: float = 1e-12) -> float:
+def norm(apply: Operator, size: int, *, tolerance: float = 1e-8) -> float:
     """``max |sqrt(lambda)|`` of the symmetric positive semidefinite operator ``apply`` on 1-perp.
 
     Args:
         apply: x -> M^T M x for Float64[size]; both M and M^T keep the mean of a vector at zero.
         size: dimension.
-        tolerance: stop when doubling the number of steps moves the eigenvalue less than this, as a
-            share of it.
+        tolerance: stop when doubling the number of steps moves the eigenvalue by less than this
+            share of it and of its distance from one, which is what bounds are made of; a share of
+            1e-12 of it is always enough.
 
     Returns:
         The largest singular value of M on vectors of mean zero.
@@ -47,7 +48,8 @@ def norm(apply: Operator, size: int, *, tolerance: float = 1e-12) -> float:
         done = length <= 1e-15 * abs(diagonal[0]) or len(diagonal) >= min(4 * size + 64, MAX_STEPS)
         if done or len(diagonal) == check:
             value = largest(np.array(diagonal), np.array(beside))
-            if done or abs(value - last) <= tolerance * abs(value):
+            near = max(tolerance * abs(1 - value), 1e-12) * abs(value)
+            if done or abs(value - last) <= near:
                 return float(np.sqrt(max(value, 0.0)))
             last, check = value, 2 * check
         beside.append(length)
