@@ -38,6 +38,9 @@ the bound is the largest over the ages 0, tau and the last multiple of s. Ages t
 principle do worse than any constant age: with tau > 0 the number is a model (Assran et al. 2019,
 Proposition 2), not a proof, and says so in ``reason``. With a discount g on old messages, ``P - D``
 becomes ``g^tau (P - D)``, and D takes the rest.
+
+For many agents products are not formed: :mod:`gala.topology.windows` bounds the sum from above by
+the norms of a few of them, found by Lanczos iteration. That needs P to be doubly stochastic.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from gala.topology import Topology, spectrum
+from gala.topology import Topology, spectrum, windows
 from gala.topology.graph import edge_array, reached
 from gala.topology.mixing import Mixing
 from gala.topology.series import sum_of_norms
@@ -231,25 +234,40 @@ def _never_agree(topology: Topology, present: list[int]) -> str | None:
 
 
 def _large(topology: Topology, *, delay: int, mix_every: int, reason: str) -> Contraction | NoBound:
-    """For many agents, from beta alone: the series is bounded by that of a normal matrix."""
-    factor, sigma = spectrum.factor(topology), spectrum.sigma_2(topology)
-    if delay or factor is None or sigma is None:
+    """For many agents, from the norms of a few products: never less than the sum of all."""
+    if not topology.doubly_stochastic:
         return NoBound(
-            reason=f"no bound applies: {topology.agents} agents are too many for this graph's model"
+            reason=f"no bound applies: {topology.agents} agents are too many for one where the "
+            "mean is not kept (not doubly stochastic)"
         )
+    factor, sigma = spectrum.factor(topology), spectrum.sigma_2(topology)
+    if factor is None or sigma is None:
+        return NoBound(reason="no bound applies: the mixing does not contract the disagreement")
     period = len(topology.rounds)
     # windows of at least m rounds hold (m - period + 1) // period whole periods, norm <= sigma each
-    squares = 2 * (period - 1) + period * sigma**2 / (1 - sigma**2)
-    skew = _skew(topology)
+    squares = mix_every * (2 * (period - 1) + period * sigma**2 / (1 - sigma**2))
+    total = mix_every * factor
+    rate = float(sigma ** (1 / (period * mix_every))) if sigma > spectrum.ZERO else 0.0
+    for age in sorted({delay - delay % mix_every, delay} - {0}):
+        rounds = [mixing.discounted(topology.discount**age) for mixing in topology.rounds]
+        series = windows.sum_of_norms(rounds, delay=age, mix_every=mix_every)
+        if series is None:
+            return NoBound(
+                reason=f"no bound applies: {topology.agents} agents mix too slowly to find one for "
+                f"messages that are {age} updates old"
+            )
+        total, squares = max(total, series.total), max(squares, series.squares)
+        rate = max(rate, series.rate)
+    lock_step = delay == 0 and mix_every == 1
     return Contraction(
-        beta=float(sigma ** (1 / period)) if sigma > spectrum.ZERO else 0.0,
-        after_mix=mix_every * factor,
-        before_mix=mix_every * (1 + factor),
-        skewed=(1 + factor) * skew if mix_every == 1 else None,
-        noise_after_mix=float(np.sqrt(mix_every * squares)),
-        noise_before_mix=float(np.sqrt(mix_every * (1 + squares))),
-        lock_step=mix_every == 1,
-        exact=mix_every == 1,
+        beta=rate,
+        after_mix=total,
+        before_mix=mix_every + total,
+        skewed=(1 + total) * _skew(topology) if lock_step else None,
+        noise_after_mix=float(np.sqrt(squares)),
+        noise_before_mix=float(np.sqrt(mix_every + squares)),
+        lock_step=lock_step,
+        exact=lock_step,
         reason=reason,
     )
 

@@ -433,7 +433,23 @@ def test_ten_thousand_agents() -> None:
     model, beta = bounded(contraction(torus)), spectrum.beta(torus)
     assert beta is not None and model.factor == pytest.approx(beta / (1 - beta))
     assert model.noise_factor == pytest.approx(beta / math.sqrt(1 - beta**2))
-    assert isinstance(contraction(torus, delay=2), NoBound)
+    late = bounded(contraction(torus, delay=2))
+    assert not late.exact and "delay model" in late.reason
+    # a mix sees what is two updates older: never better than without delay, and not much worse
+    assert model.after_mix <= late.after_mix <= 4 * model.after_mix
+    assert beta <= late.beta < 1
+
+
+@pytest.mark.parametrize("name", ["base", "random-regular", "erdos-renyi", "star", "hierarchical"])
+def test_ten_thousand_agents_with_delay(name: str) -> None:
+    topology = load_topology(name, 10_000)
+    model = bounded(contraction(topology, delay=2, mix_every=2))
+    assert model.factor >= bounded(contraction(topology)).factor and not model.exact
+
+
+def test_many_agents_that_do_not_keep_the_mean_have_no_bound() -> None:
+    model = contraction(load_topology("directed-ring", 900), alive=frozenset(range(1, 900)))
+    assert isinstance(model, NoBound) and "899 agents are too many" in model.reason
 
 
 @pytest.mark.parametrize("name", ["ring", "small-world", "erdos-renyi"])
