@@ -43,7 +43,7 @@ Floats = NDArray[np.float64]
 
 ENOUGH = 0.3
 """Longer products are not looked at when one has shrunk to this: they gain 9 % at most."""
-MAX_WORK = 1_000_000_000
+MAX_WORK = 400_000_000
 """Edges that may be passed over; a few seconds."""
 CALL = 2_000
 """Edges that could be passed over while one round is called."""
@@ -261,14 +261,18 @@ class _Products:
     def _on(self, y: Floats, periods: int) -> Floats:
         """In the norm of the weights, with the common part taken off."""
         y = self._roots * self._steps.forward(self._inverse * y, periods)
-        return y - lanczos.dot(self._common, y) * self._common
+        return self._without_common(y)
 
     def _back(self, y: Floats, periods: int) -> Floats:
         self._left -= 2 * periods * self._steps.cost
         if self._left < 0:
             raise _TooDear
         y = self._inverse * self._steps.backward(self._roots * y, periods)
-        return y - lanczos.dot(self._common, y) * self._common
+        return self._without_common(y)
+
+    def _without_common(self, y: Floats) -> Floats:
+        y -= lanczos.dot(self._common, y) * self._common
+        return y
 
     def _norm(self, gram: lanczos.Operator, size: int, fixed: Floats | None) -> float:
         """A little more than Lanczos finds, which is never more than the norm."""

@@ -440,7 +440,7 @@ def test_ten_thousand_agents() -> None:
     assert beta <= late.beta < 1
 
 
-@pytest.mark.parametrize("name", ["base", "random-regular", "erdos-renyi", "star", "hierarchical"])
+@pytest.mark.parametrize("name", ["base", "random-regular"])
 def test_ten_thousand_agents_with_delay(name: str) -> None:
     topology = load_topology(name, 10_000)
     model = bounded(contraction(topology, delay=2, mix_every=2))
