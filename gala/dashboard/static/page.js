@@ -304,7 +304,8 @@ Gala.Page = class {
     if (!ended) parts.push(part(`${Gala.number(values("charts/SPS").reduce((a, b) => a + b, 0), 4)} steps/s`));
     if (ratio.length) {
       const worst = Math.max(...ratio);
-      parts.push(part(worst <= 1 ? `ball intact: ${Gala.number(worst, 2)} of the bound` : `outside the ball: ${Gala.number(worst, 2)} times the bound`, worst <= 1 ? "good" : "bad"));
+      const bound = values("divergence/proven").includes(0) ? "model bound" : "bound";
+      parts.push(part(worst <= 1 ? `ball intact: ${Gala.number(worst, 2)} of the ${bound}` : `outside the ball: ${Gala.number(worst, 2)} times the ${bound}`, worst <= 1 ? "good" : "bad"));
     } else if (all.length > 1) parts.push(part("no bound applies"));
     const newest = Math.max(...all.map((p) => p.t ?? 0));
     if (state.textContent === "silent") parts.push(part(`nothing heard for ${Gala.clock(this.now - newest)}`, "bad"));
