@@ -126,7 +126,8 @@ class Observer:
         self.lap: Callable[[str], None] = self._laps.lap
         self._profile = self._profiled() if setting.config.profile and life == 0 else None
         self._others: dict[int, int] = {}
-        self._exact: float | None = None
+        self._exact: tuple[int, float] | None = None
+        self._exact_next: tuple[int, float] | None = None
         self._staleness_max = 0
         self._waited_s = 0.0
         self._last_update = self._last_step = 0
@@ -199,7 +200,11 @@ class Observer:
             leads = agent.setting.launch.leads
             found = node.snapshot(None if leads else node.neighbours)
             if leads and not self._paced:  # else mailboxes hold what was sent long ago
-                self._exact = exact_total(found.values())
+                # the ball of this tick is known at the next one
+                self._exact, self._exact_next = (
+                    self._exact_next,
+                    (self._tracker.last_tick, exact_total(found.values())),
+                )
             others = {j: found[j] for j in node.neighbours if j in found}
             self._kl = agent.behaviour.from_others(agent.flat.data, others)
         if (news := self._tracker.news()) is not None:
@@ -209,7 +214,7 @@ class Observer:
         coupling = agent.coupling
         if isinstance(coupling, Gossip) and isinstance(coupling.pace, EpsilonPace):
             mine = ball.to_mean.get(agent.setting.launch.rank)
-            if mine is not None and ball.mean_norm:
+            if mine is not None and ball.total is not None and ball.mean_norm:
                 coupling.pace.controller.measured(mine / ball.mean_norm)
         wrong = self._alarm.look(ball.ratio, ball.relative)
         if wrong is not None:
@@ -319,8 +324,9 @@ class Observer:
         metrics |= self._tracker.metrics(self.norms.supremum) | self._kl
         if self._layers is not None:
             metrics |= self._layers.metrics()
-        if self._exact is not None:
-            metrics["divergence/total_exact"] = self._exact
+        ball = self._tracker.ball
+        if self._exact is not None and ball is not None and self._exact[0] == ball.tick:
+            metrics["divergence/total_exact"] = self._exact[1]
         self._writer.record(metrics, update=agent.update, step=agent.step)
         for sink in (self._tensorboard, self._wandb):
             if sink is not None:

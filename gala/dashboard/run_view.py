@@ -35,12 +35,14 @@ METRICS = (
     "divergence/epsilon",
     "divergence/expected",
     "divergence/epsilon_ratio",
+    "divergence/proven",
+    "divergence/sketch_error",
     "divergence/kl",
     "losses/entropy",
     "losses/value_loss",
     "losses/policy_loss",
 )
-"""Metrics with a chart, in the order in which rows of them are sent; ``divergence/kl`` is the
+"""Metrics that displays need, in the order in which rows of them are sent; ``divergence/kl`` is the
 largest ``divergence/kl/<j>`` of an agent."""
 
 NEWEST_BYTES = 16 * 1024

@@ -38,18 +38,22 @@ the bound is the largest over the ages 0, tau and the last multiple of s. Ages t
 principle do worse than any constant age: with tau > 0 the number is a model (Assran et al. 2019,
 Proposition 2), not a proof, and says so in ``reason``. With a discount g on old messages, ``P - D``
 becomes ``g^tau (P - D)``, and D takes the rest.
+
+For many agents products are not formed: :mod:`gala.topology.windows` bounds the sum from above by
+the norms of a few of them, found by Lanczos iteration. That needs P to be doubly stochastic.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-from gala.topology import Topology, spectrum
+from gala.topology import Topology, spectrum, windows
 from gala.topology.graph import edge_array, reached
-from gala.topology.series import Rounds, sum_of_norms
+from gala.topology.mixing import Mixing
+from gala.topology.series import sum_of_norms
 
 MAX_DELAY = 256
 """Updates; a model with older messages says nothing of use."""
@@ -147,9 +151,10 @@ def contraction(
         apart = _never_agree(topology, present)
         if apart is not None:
             return NoBound(reason=f"no bound applies: {apart}")
-    rounds = _rounds(topology, present, delay)
+    crowd = _among(topology, present)
+    rounds = spectrum.rounds_of(crowd, delay=delay)
     if rounds is None:
-        return _large(topology, delay=delay, mix_every=mix_every, reason=model)
+        return _large(crowd, delay=delay, mix_every=mix_every, reason=model)
     ages = {0, delay - delay % mix_every, delay}
     found = [
         sum_of_norms(rounds.discounted(topology.discount**age), delay=age, mix_every=mix_every)
@@ -161,8 +166,7 @@ def contraction(
     total, squares = max(one.total for one in every), max(one.squares for one in every)
     lock_step = delay == 0 and mix_every == 1
     drift = "" if rounds.column_stochastic else ", row-stochastic only: the mean drifts"
-    plain = lock_step and not who
-    rate = spectrum.beta(topology) if plain and topology.doubly_stochastic else None
+    rate = spectrum.beta(crowd) if lock_step and crowd.doubly_stochastic else None
     return Contraction(
         beta=max(one.rate for one in every) if rate is None else rate,
         after_mix=total,
@@ -185,19 +189,26 @@ def _model(delay: int, mix_every: int, agents: int) -> str:
     return f"delay model, tau = {delay}{every}"
 
 
-def _rounds(topology: Topology, present: list[int], delay: int) -> Rounds | None:
-    """The matrices of one period among the ``present``; None when they are too large."""
+def _among(topology: Topology, present: list[int]) -> Topology:
+    """The gossip of the ``present`` among themselves, renumbered from 0.
+
+    What the others would get stays with its giver, so that a symmetric matrix stays symmetric.
+    """
     if len(present) == topology.agents:
-        return spectrum.rounds_of(topology, delay=delay)
-    if len(topology.rounds) * len(present) ** 3 > spectrum.DENSE_WORK:
-        return None
-    matrices = []
+        return topology
+    number = np.full(topology.agents, -1)
+    number[present] = np.arange(len(present))
+    rounds = []
     for mixing in topology.rounds:
-        kept = mixing.dense()[np.ix_(present, present)]
-        np.fill_diagonal(kept, 0.0)
-        np.fill_diagonal(kept, 1 - kept.sum(axis=1))  # what the dead would get stays with self
-        matrices.append(kept)
-    return Rounds.dense(np.array(matrices), delay=delay)
+        source, target = number[mixing.source], number[mixing.target]
+        here, lost = (source >= 0) & (target >= 0), (source < 0) & (target >= 0)
+        kept = mixing.self_weight[present] + np.bincount(
+            target[lost], mixing.weight[lost], minlength=len(present)
+        )
+        rounds.append(
+            Mixing.of(len(present), source[here], target[here], mixing.weight[here], kept)
+        )
+    return replace(topology, agents=len(present), rounds=tuple(rounds), positions=None)
 
 
 def _never_agree(topology: Topology, present: list[int]) -> str | None:
@@ -223,25 +234,40 @@ def _never_agree(topology: Topology, present: list[int]) -> str | None:
 
 
 def _large(topology: Topology, *, delay: int, mix_every: int, reason: str) -> Contraction | NoBound:
-    """For many agents, from beta alone: the series is bounded by that of a normal matrix."""
-    factor, sigma = spectrum.factor(topology), spectrum.sigma_2(topology)
-    if delay or factor is None or sigma is None:
+    """For many agents, from the norms of a few products: never less than the sum of all."""
+    if not topology.doubly_stochastic:
         return NoBound(
-            reason=f"no bound applies: {topology.agents} agents are too many for this graph's model"
+            reason=f"no bound applies: {topology.agents} agents are too many for one where the "
+            "mean is not kept (not doubly stochastic)"
         )
+    factor, sigma = spectrum.factor(topology), spectrum.sigma_2(topology)
+    if factor is None or sigma is None:
+        return NoBound(reason="no bound applies: the mixing does not contract the disagreement")
     period = len(topology.rounds)
     # windows of at least m rounds hold (m - period + 1) // period whole periods, norm <= sigma each
-    squares = 2 * (period - 1) + period * sigma**2 / (1 - sigma**2)
-    skew = _skew(topology)
+    squares = mix_every * (2 * (period - 1) + period * sigma**2 / (1 - sigma**2))
+    total = mix_every * factor
+    rate = float(sigma ** (1 / (period * mix_every))) if sigma > spectrum.ZERO else 0.0
+    for age in sorted({delay - delay % mix_every, delay} - {0}):
+        rounds = [mixing.discounted(topology.discount**age) for mixing in topology.rounds]
+        series = windows.sum_of_norms(rounds, delay=age, mix_every=mix_every)
+        if series is None:
+            return NoBound(
+                reason=f"no bound applies: {topology.agents} agents mix too slowly to find one for "
+                f"messages that are {age} updates old"
+            )
+        total, squares = max(total, series.total), max(squares, series.squares)
+        rate = max(rate, series.rate)
+    lock_step = delay == 0 and mix_every == 1
     return Contraction(
-        beta=float(sigma ** (1 / period)) if sigma > spectrum.ZERO else 0.0,
-        after_mix=mix_every * factor,
-        before_mix=mix_every * (1 + factor),
-        skewed=(1 + factor) * skew if mix_every == 1 else None,
-        noise_after_mix=float(np.sqrt(mix_every * squares)),
-        noise_before_mix=float(np.sqrt(mix_every * (1 + squares))),
-        lock_step=mix_every == 1,
-        exact=mix_every == 1,
+        beta=rate,
+        after_mix=total,
+        before_mix=mix_every + total,
+        skewed=(1 + total) * _skew(topology) if lock_step else None,
+        noise_after_mix=float(np.sqrt(squares)),
+        noise_before_mix=float(np.sqrt(mix_every + squares)),
+        lock_step=lock_step,
+        exact=lock_step,
         reason=reason,
     )
 

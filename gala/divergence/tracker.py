@@ -71,33 +71,40 @@ class Ball:
 
     Attributes:
         to_mean: ``||x_i - mean||_2`` per rank.
-        total: ``||X - Xbar||_F``.
+        total: ``||X - Xbar||_F``; None where one of several agents was measured alone.
         mean_norm: ``||mean||_2``.
         epsilon: worst-case bound on ``total``; None when no bound applies.
         expected: expectation of ``total`` for independent updates; None likewise.
         reason: which model the bound comes from, or why there is none.
         beta: contraction per mix of the agents that were measured; None where no bound applies.
         apart: ``||x_i - x_j||_2``, Float64[n, n], in the order of ``to_mean``.
+        proven: whether ``epsilon`` is proven for what the agents do, which takes lock-step; else it
+            comes from a model.
+        tick: when it was.
     """
 
     to_mean: dict[int, float]
-    total: float
+    total: float | None
     mean_norm: float
     epsilon: float | None
     expected: float | None
     reason: str
     beta: float | None
     apart: NDArray[np.float64]
+    proven: bool
+    tick: int
 
     @property
     def relative(self) -> float | None:
-        """Largest ``||x_i - mean|| / ||mean||``; None where the mean is zero."""
+        """Largest ``||x_i - mean|| / ||mean||``; None where the mean is zero, or nobody else."""
+        if self.total is None:
+            return None
         return max(self.to_mean.values()) / self.mean_norm if self.mean_norm else None
 
     @property
     def ratio(self) -> float | None:
         """Divergence over its bound; None where no bound applies."""
-        return self.total / self.epsilon if self.epsilon else None
+        return self.total / self.epsilon if self.total is not None and self.epsilon else None
 
 
 class DivergenceTracker:
@@ -153,24 +160,26 @@ class DivergenceTracker:
 
         A dead agent changes the graph, hence beta and the bound. Call it once at every tick: what
         two ticks in a row say is believed, as an agent can be late for one. None when nothing
-        changed.
+        changed. The first time it also says why there is no bound, or which model it comes from;
+        of a proven one for everybody there is nothing to say.
         """
-        ball = self.ball
-        if ball is None or self._topology is None:
+        ball, agents = self.ball, len(self._files)
+        if ball is None or agents < 2:
             return None
         now = frozenset(ball.to_mean), ball.epsilon is not None
         rumoured, self._rumour = self._rumour, now
         if now != rumoured:
             return None
         before, self._known = self._known, now
-        everybody = len(now[0]) == self._topology.agents
-        if now == before or (before is None and everybody and now[1]):
+        everybody = len(now[0]) == agents
+        if now == before or (before is None and everybody and ball.proven):
             return None
         if ball.epsilon is None or ball.beta is None:
             return ball.reason
         return (
-            f"{len(now[0])} of {self._topology.agents} agents are measured: "
-            f"beta {ball.beta:.3f}, epsilon {ball.epsilon:.3g} ({ball.reason})"
+            f"{len(now[0])} of {agents} agents are measured: "
+            f"beta {ball.beta:.3f}, epsilon {ball.epsilon:.3g} ({ball.reason}"
+            + (")" if ball.proven else "; a model, no proof)")
         )
 
     def tick(self, update: int) -> int | None:
@@ -214,7 +223,10 @@ class DivergenceTracker:
             delay=delay,
             sketch=self._sketcher(vector),
         )
-        self.ball = measure(self._files, tick - 1, self._topology, self._unbound) or self.ball
+        ball = measure(
+            self._files, tick - 1, self._topology, self._unbound, lock_step=self._lock_step
+        )
+        self.ball = ball or self.ball
         return True
 
     def metrics(self, update_norm: float) -> Metrics:
@@ -223,7 +235,7 @@ class DivergenceTracker:
         ball = self.ball
         if ball is None:
             return result
-        mine = ball.to_mean.get(self._rank)
+        mine = ball.to_mean.get(self._rank) if ball.total is not None else None
         relative = mine / ball.mean_norm if mine is not None and ball.mean_norm else None
         return (
             result
@@ -235,6 +247,7 @@ class DivergenceTracker:
                 "divergence/epsilon": ball.epsilon,
                 "divergence/expected": ball.expected,
                 "divergence/epsilon_ratio": ball.ratio,
+                "divergence/proven": None if ball.epsilon is None else float(ball.proven),
                 "divergence/beta": ball.beta,
                 "divergence/agents": len(ball.to_mean),
             }
@@ -265,7 +278,12 @@ def exact_total(vectors: Iterable[Tensor]) -> float:
 
 
 def measure(
-    files: list[Path], tick: int, topology: Topology | None, unbound: str | None = None
+    files: list[Path],
+    tick: int,
+    topology: Topology | None,
+    unbound: str | None = None,
+    *,
+    lock_step: bool,
 ) -> Ball | None:
     """The ball at ``tick`` from the agents' sketch files; None when fewer than one wrote it.
 
@@ -274,6 +292,8 @@ def measure(
         tick: which to compare.
         topology: for the bound; None when agents do not gossip.
         unbound: why no bound applies all the same.
+        lock_step: ticks count updates that all agents do together. Else agents are at different
+            moments of their updates, and nothing is proven even where no message was old.
     """
     records: dict[int, NDArray[np.void]] = {}
     for rank, path in enumerate(files):
@@ -286,6 +306,7 @@ def measure(
     sketches = np.stack([record["sketch"] for record in records.values()]).astype(np.float64)
     to_mean = distances_to_mean(sketches)
     epsilon = expected = beta = None
+    proven = False
     if topology is None:
         reason = "no bound applies: the agents do not gossip"
     elif unbound is not None:
@@ -300,17 +321,23 @@ def measure(
         reason = model.reason
         if not isinstance(model, NoBound):
             norm = math.sqrt(sum(float(r["update_norm"]) ** 2 for r in records.values()))
-            epsilon, expected = model.factor * norm, model.noise_factor * norm
-            beta = model.beta
+            factor, noise_factor = model.factor, model.noise_factor
+            if not lock_step:
+                factor, noise_factor = model.before_mix, model.noise_before_mix
+                reason = reason.replace("exact: lock-step", "delay model, tau = 0")
+            epsilon, expected = factor * norm, noise_factor * norm
+            beta, proven = model.beta, model.exact and lock_step
     return Ball(
         to_mean=dict(zip(records, map(float, to_mean), strict=True)),
-        total=float(np.linalg.norm(to_mean)),
+        total=None if len(records) == 1 < len(files) else float(np.linalg.norm(to_mean)),
         mean_norm=float(np.linalg.norm(sketches.mean(axis=0))),
         epsilon=epsilon,
         expected=expected,
         reason=reason,
         beta=beta,
         apart=_apart(sketches),
+        proven=proven,
+        tick=tick,
     )
 
 

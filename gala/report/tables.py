@@ -126,7 +126,9 @@ def _agreement(summaries: Sequence[Summary]) -> Table:
              cell(s.damaged_lines, ",d"))
             for s in summaries
         ),
-        note="Of bound: divergence over its worst-case bound, within the ball up to 1. Relative: "
+        note="Of bound: divergence over its worst-case bound (proven in lock-step, else that of a "
+        "model), within the ball up to 1; distances are from sketches, ± 4 % unless set otherwise. "
+        "Relative: "
         "distance of an agent from the mean over the norm of the mean.",
     )  # fmt: skip
 

@@ -41,6 +41,8 @@ class Progress:
         refused: messages refused.
         measured: agents that the newest measurement of the ball found; None before the first.
         beta: contraction per mix of these; None where no bound applies.
+        model: the bound comes from a model and is not proven for what the agents do.
+        sketch_error: relative standard error of the distances.
     """
 
     steps: int
@@ -55,6 +57,8 @@ class Progress:
     refused: int
     measured: int | None = None
     beta: float | None = None
+    model: bool = False
+    sketch_error: float | None = None
 
     @property
     def percent(self) -> float:
@@ -98,6 +102,8 @@ def progress_of(
         refused=int(sum(values("gossip/messages_refused"))),
         measured=int(min(values("divergence/agents"))) if values("divergence/agents") else None,
         beta=largest("divergence/beta"),
+        model=0.0 in values("divergence/proven"),
+        sketch_error=largest("divergence/sketch_error"),
     )
 
 
@@ -113,17 +119,22 @@ def plain_line(p: Progress) -> str:
     if p.staleness is not None:
         parts.append(f"staleness <= {p.staleness}")
     if p.divergence is not None and len(p.sps) > 1:
-        parts.append(f"divergence {p.divergence:.3g}{_of_bound(p)}")
+        parts.append(f"divergence {p.divergence:.3g}{plus_minus(p.sketch_error)}{_of_bound(p)}")
     if p.refused:
         parts.append(f"{p.refused} messages refused")
     return " | ".join(parts)
+
+
+def plus_minus(error: float | None, sign: str = "+-") -> str:
+    """Standard error of distances from sketches, such as " +- 4 %"; empty where not known."""
+    return "" if error is None else f" {sign} {100 * error:.2g} %"
 
 
 def _of_bound(p: Progress) -> str:
     """What the divergence is measured by; fewer agents make another graph, hence another beta."""
     if p.epsilon_ratio is None:
         return " (no bound applies)" if p.measured is not None else ""
-    text = f" = {p.epsilon_ratio:.2g} x bound"
+    text = f" = {p.epsilon_ratio:.2g} x {'model bound' if p.model else 'bound'}"
     if p.measured is not None and p.measured < len(p.sps):
         text += f" of {p.measured} agents" + (f", beta {p.beta:.3f}" if p.beta is not None else "")
     return text
@@ -251,11 +262,15 @@ class Console:
             ("mixes", lambda r: _number(r.get("gossip/mixes"), ",.0f"), ""),
             ("stale", lambda r: _number(r.get("gossip/staleness_max"), ".0f"), ""),
             (
-                "to mean",
+                f"to mean{plus_minus(p.sketch_error)}",
                 lambda r: _number(r.get("divergence/to_mean"), ".3g"),
                 _number(p.divergence, ".3g"),
             ),
-            ("of bound", lambda r: _number(r.get("divergence/epsilon_ratio"), ".2g"), ratio),
+            (
+                "of model" if p.model else "of bound",
+                lambda r: _number(r.get("divergence/epsilon_ratio"), ".2g"),
+                ratio,
+            ),
         ]
         table.add_column("agent", footer="all")
         for name, _, footer in columns:

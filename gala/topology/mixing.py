@@ -7,7 +7,7 @@ entry ``P[target, source] = w``: target averages what source publishes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -84,6 +84,13 @@ class Mixing:
             summed = np.bincount(write, self.weight * x[read], minlength=self.agents)
             return np.asarray(self.self_weight * x + summed, dtype=np.float64)
         return np.stack([self._product(column, read, write) for column in x.T], axis=1)
+
+    def discounted(self, factor: float) -> Mixing:
+        """What agents give each other times ``factor``; what that leaves goes to themselves."""
+        if factor == 1.0:
+            return self
+        own = 1 - factor * (1 - self.self_weight)
+        return replace(self, weight=factor * self.weight, self_weight=own)
 
     def dense(self) -> NDArray[np.float64]:
         """Float64[N, N]."""

@@ -13,6 +13,7 @@ iteration on sparse products.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +31,8 @@ DENSE_WORK = 256 * 2**21
 """Period times N^3 up to which series of dense products are computed."""
 ZERO = 1e-12
 """Below this a contraction is exact and what is left is rounding."""
+SMALL = 1e-6
+"""Of many agents, products that shrink more than this are rescaled on the way."""
 
 
 @lru_cache(maxsize=256)
@@ -70,6 +73,7 @@ def _log_sigma_2(topology: Topology) -> float | None:
         log, residue = 0.0, np.eye(agents) - 1 / agents
         for mixing in rounds:
             residue = mixing.dense() @ residue
+            residue -= residue.mean(axis=0)  # what rounding leaks into it does not contract
             size = float(np.linalg.norm(residue, 2))
             if size < ZERO:  # from one to rounding in a single round: the exact mean
                 return -np.inf
@@ -78,15 +82,40 @@ def _log_sigma_2(topology: Topology) -> float | None:
     if not topology.doubly_stochastic:
         return None
 
+    shrunk = _shrink(rounds)
+    if min(shrunk) <= ZERO:
+        return -np.inf
+    scales = shrunk if np.prod(shrunk) < SMALL else np.ones(len(rounds))
+
     def gram(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        for mixing in rounds:
-            x = mixing.apply(x)
-        for mixing in reversed(rounds):
-            x = mixing.apply_transposed(x)
+        for mixing, scale in zip(rounds, scales, strict=True):
+            x = mixing.apply(x) / scale
+            x -= x.mean()
+        for mixing, scale in zip(reversed(rounds), reversed(scales), strict=True):
+            x = mixing.apply_transposed(x) / scale
+            x -= x.mean()
         return x
 
-    size = lanczos.norm(gram, agents)
-    return -np.inf if size < 1e-150 else float(min(np.log(size), 0.0))
+    log = np.log(lanczos.norm(gram, agents)) + np.log(scales).sum()
+    return float(min(log, 0.0))
+
+
+def _shrink(rounds: Sequence[Mixing]) -> NDArray[np.float64]:
+    """Float64[period]: by how much each round shrinks a random disagreement; 0 once it is gone.
+
+    From one to rounding in a single round is the exact mean: what is left by then is far above it.
+    """
+    x = np.random.default_rng(0).standard_normal(rounds[0].agents)
+    x -= x.mean()
+    factors = np.zeros(len(rounds))
+    for number, mixing in enumerate(rounds):
+        mixed = mixing.apply(x)
+        mixed -= mixed.mean()
+        factors[number] = np.linalg.norm(mixed) / np.linalg.norm(x)
+        if factors[number] <= ZERO:
+            break
+        x = mixed / factors[number]
+    return factors
 
 
 def rounds_of(topology: Topology, *, delay: int = 0) -> Rounds | None:

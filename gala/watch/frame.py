@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gala.telemetry.console import clock
+from gala.telemetry.console import clock, plus_minus
 from gala.watch.snapshot import PHASES, Peer, Snapshot
 
 STATES = {
@@ -121,8 +121,12 @@ def _agents(shot: Snapshot, width: int, room: int, ascii_only: bool) -> list[Ren
     # where there is no room for all, those that need a look come first
     urgent = sorted(shot.peers, key=lambda peer: (peer.state in ("fresh", "done"), peer.rank))
     shown = sorted(urgent[:room], key=lambda peer: peer.rank)
+    titles = _titles(shot.peers, ascii_only)
     columns = {
-        name: [name, *(cell if isinstance(cell, Text) else Text(cell) for cell in cells)]
+        name: [
+            titles.get(name, name),
+            *(cell if isinstance(cell, Text) else Text(cell) for cell in cells),
+        ]
         for name, cells in _columns(shown, ascii_only).items()
     }
 
@@ -135,13 +139,24 @@ def _agents(shot: Snapshot, width: int, room: int, ascii_only: bool) -> list[Ren
             del columns[name]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=True)
+        table.add_column(
+            titles.get(name, name), justify="right" if name in NUMBERS else "left", no_wrap=True
+        )
     for row in zip(*(cells[1:] for cells in columns.values()), strict=True):
         table.add_row(*row)
     parts: list[RenderableType] = [table]
     if len(shown) < len(shot.peers):
         parts.append(Text(f"and {len(shot.peers) - len(shown)} more agents", style="dim"))
     return [*parts, _legend(ascii_only)] if "time of an update" in columns else parts
+
+
+def _titles(peers: Sequence[Peer], ascii_only: bool) -> dict[str, str]:
+    """Headings that say more than the name of their column."""
+    error = max((p.sketch_error for p in peers if p.sketch_error is not None), default=None)
+    model = any(p.proven == 0 for p in peers)
+    return {"distance": f"distance{plus_minus(error, '+-' if ascii_only else '±')}"} | (
+        {"of bound": "of model bound"} if model else {}
+    )
 
 
 def _columns(peers: Sequence[Peer], ascii_only: bool) -> dict[str, list[Text | str]]:

@@ -41,6 +41,8 @@ class Peer:
         ratio: of the divergence of all agents to their bound.
         spent: ms per update of each of :data:`PHASES`.
         hears: state of each in-neighbour as this agent sees it, and age of its newest message.
+        proven: 1 where that bound is proven, 0 where it comes from a model.
+        sketch_error: relative standard error of the distance.
     """
 
     rank: int
@@ -55,6 +57,8 @@ class Peer:
     ratio: float | None
     spent: tuple[float, ...]
     hears: Mapping[int, tuple[str, float | None]]
+    proven: float | None = None
+    sketch_error: float | None = None
 
     @property
     def at_work(self) -> bool:
@@ -176,6 +180,8 @@ def _peer(rank: int, found: Mapping[str, Any], now: float) -> Peer:
         staleness=values["gossip/staleness_max"],
         distance=values["divergence/to_mean"],
         ratio=values["divergence/epsilon_ratio"],
+        proven=values["divergence/proven"],
+        sketch_error=values["divergence/sketch_error"],
         spent=(*spent, max(gossip - wait, 0.0), wait, rest),
         hears={
             j: (_peer_state(state_number), age_s)

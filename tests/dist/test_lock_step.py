@@ -18,6 +18,11 @@ from launching import (
     wait_until,
 )
 
+from gala.divergence.sketch import relative_error
+from gala.divergence.tracker import exact_total, measure
+from gala.telemetry.sketches import read_sketches
+from gala.topology import load_topology
+
 pytestmark = pytest.mark.timeout(300)
 
 AGENTS = 3
@@ -51,6 +56,27 @@ def test_every_agent_does_its_share_and_they_differ(whole: Path) -> None:
     assert not torch.equal(states[0]["params"], states[1]["params"])
     last = [records(whole, rank)[-1] for rank in range(AGENTS)]
     assert all(record["event"] == "done" for record in last)
+
+
+@pytest.mark.slow
+def test_sketches_of_a_run_say_what_its_checkpoints_say(whole: Path) -> None:
+    """The newest sketch is of the very parameters that the last checkpoint holds."""
+    states = [newest_state(whole, rank) for rank in range(AGENTS)]
+    rows = torch.stack([state["params"] for state in states]).double()
+    files = [whole / f"rank_{rank:02d}" / "sketches.bin" for rank in range(AGENTS)]
+    newest = [read_sketches(path, last=1)[0] for path in files]
+    assert [int(one["update"]) for one in newest] == [state["update"] for state in states]
+    ball = measure(
+        files, int(newest[0]["tick"]), load_topology("ring", AGENTS), lock_step=True
+    )
+    assert ball is not None and ball.total is not None and ball.proven
+    error = 4 * relative_error(newest[0]["sketch"].size)
+    assert ball.total == pytest.approx(exact_total(rows), rel=error)
+    distances = (rows - rows.mean(0)).norm(dim=1)
+    assert list(ball.to_mean.values()) == pytest.approx(distances.tolist(), rel=error)
+    for one, row in zip(newest, rows, strict=True):
+        assert float(one["norm"]) == pytest.approx(float(row.norm()), rel=1e-5)
+    assert ball.mean_norm == pytest.approx(float(rows.mean(0).norm()), rel=error)
 
 
 @pytest.mark.slow

@@ -433,4 +433,69 @@ def test_ten_thousand_agents() -> None:
     model, beta = bounded(contraction(torus)), spectrum.beta(torus)
     assert beta is not None and model.factor == pytest.approx(beta / (1 - beta))
     assert model.noise_factor == pytest.approx(beta / math.sqrt(1 - beta**2))
-    assert isinstance(contraction(torus, delay=2), NoBound)
+    late = bounded(contraction(torus, delay=2))
+    assert not late.exact and "delay model" in late.reason
+    # a mix sees what is two updates older: never better than without delay, and not much worse
+    assert model.after_mix <= late.after_mix <= 4 * model.after_mix
+    assert beta <= late.beta < 1
+
+
+@pytest.mark.parametrize("name", ["base", "random-regular"])
+def test_ten_thousand_agents_with_delay(name: str) -> None:
+    topology = load_topology(name, 10_000)
+    model = bounded(contraction(topology, delay=2, mix_every=2))
+    assert model.factor >= bounded(contraction(topology)).factor and not model.exact
+
+
+def test_many_agents_that_do_not_keep_the_mean_have_no_bound() -> None:
+    model = contraction(load_topology("directed-ring", 900), alive=frozenset(range(1, 900)))
+    assert isinstance(model, NoBound) and "899 agents are too many" in model.reason
+
+
+@pytest.mark.parametrize("name", ["ring", "small-world", "erdos-renyi"])
+def test_a_dead_agent_changes_the_graph_of_many(name: str) -> None:
+    """Too many for series of dense products: what is left is computed sparsely, not the whole."""
+    agents = 900
+    full = load_topology(name, agents)
+    model = contraction(full, alive=frozenset(range(1, agents)))
+    kept = full.matrix(0)[1:, 1:]
+    np.fill_diagonal(kept, 0.0)
+    np.fill_diagonal(kept, 1 - kept.sum(axis=1))
+    expected = float(np.abs(np.linalg.eigvalsh(kept - 1 / (agents - 1))).max())
+    model = bounded(model)
+    assert 1 - model.beta == pytest.approx(1 - expected, rel=1e-4)
+    assert model.factor == pytest.approx(expected / (1 - expected), rel=1e-4)
+    assert model.beta != spectrum.beta(full)
+    assert model.exact and model.reason.endswith("899 of 900 agents")
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), agents=st.integers(3, 9), missing=st.integers(1, 2))
+def test_those_who_are_left_give_the_weight_of_the_dead_to_themselves(
+    seed: int, agents: int, missing: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    matrices = [doubly_stochastic(agents, generator) for _ in range(2)]
+    present = sorted(generator.permutation(agents)[missing:].tolist())
+    kept = [matrix[np.ix_(present, present)] for matrix in matrices]
+    kept = [matrix + np.diag(1 - matrix.sum(axis=1)) for matrix in kept]
+    model = contraction(topology_of(matrices), alive=frozenset(present))
+    expected = contraction(topology_of(kept))
+    assert isinstance(model, NoBound) == isinstance(expected, NoBound)
+    if isinstance(model, Contraction) and isinstance(expected, Contraction):
+        assert model.factor == pytest.approx(expected.factor, rel=1e-6, abs=1e-9)
+        assert model.beta == pytest.approx(expected.beta, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "agents"), [("random-peer", 210), ("one-peer-exponential", 400), ("star", 900)]
+)
+def test_never_the_numbers_of_the_full_graph_when_someone_is_missing(
+    name: str, agents: int
+) -> None:
+    full = load_topology(name, agents)
+    model = contraction(full, alive=frozenset(range(1, agents)))
+    if isinstance(model, Contraction):
+        assert model.beta != spectrum.beta(full)
+    else:
+        assert "no bound applies" in model.reason

@@ -19,7 +19,9 @@ P = 5000
 AGENTS = 4
 
 
-def trackers(run: Path, topology: Topology | None) -> list[DivergenceTracker]:
+def trackers(
+    run: Path, topology: Topology | None, *, lock_step: bool = True
+) -> list[DivergenceTracker]:
     for rank in range(AGENTS):
         (run / f"rank_{rank:02d}").mkdir()
     return [
@@ -31,7 +33,7 @@ def trackers(run: Path, topology: Topology | None) -> list[DivergenceTracker]:
             every_s=5.0,
             sketch_size=512,
             topology=topology,
-            lock_step=True,
+            lock_step=lock_step,
         )
         for rank in range(AGENTS)
     ]
@@ -103,12 +105,12 @@ def test_agents_that_did_not_write_are_left_out(tmp_path: Path) -> None:
         x = torch.full((P,), float(rank))
         crowd[rank].observe(x, update=LOCK_STEP_TICK, step=0, update_norm=1.0)
     files = [tmp_path / f"rank_{rank:02d}" / "sketches.bin" for rank in range(AGENTS)]
-    ball = measure(files, 1, load_topology("ring", AGENTS))
+    ball = measure(files, 1, load_topology("ring", AGENTS), lock_step=True)
     assert ball is not None and set(ball.to_mean) == {0, 2}
     assert (
         ball.epsilon is None and "no bound applies" in ball.reason
     )  # 0 and 2 do not hear each other
-    assert measure(files, 99, None) is None
+    assert measure(files, 99, None, lock_step=True) is None
     for tracker in crowd:
         tracker.close()
 
@@ -170,5 +172,66 @@ def test_when_the_rest_falls_apart_no_bound_applies(tmp_path: Path) -> None:
         and text.startswith("no bound applies: with the others gone")
     )
     assert crowd[0].news() is None
+    for tracker in crowd:
+        tracker.close()
+
+
+def at_ticks(
+    monkeypatch: pytest.MonkeyPatch, crowd: list[DivergenceTracker], ticks: int, **observed: int
+) -> list[str | None]:
+    """Everybody writes at wall-clock ticks; what agent 0 is told at each."""
+    told = []
+    for tick in range(1, ticks + 1):
+        monkeypatch.setattr(DivergenceTracker, "_tick_of", lambda self, update, tick=tick: tick)
+        for rank in reversed(range(AGENTS)):
+            crowd[rank].observe(
+                torch.full((P,), float(rank)), update=tick, step=0, update_norm=1.0, **observed
+            )
+        told.append(crowd[0].news())
+    for tracker in crowd:
+        tracker.close()
+    return told
+
+
+@pytest.mark.parametrize("observed", [{"delay": 2, "mix_every": 2}, {}])
+def test_without_lock_step_the_bound_is_called_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observed: dict[str, int]
+) -> None:
+    """Even where no message was old: agents are compared at different moments of their updates."""
+    ring = load_topology("ring", AGENTS)
+    crowd = trackers(tmp_path, ring, lock_step=False)
+    (text,) = [text for text in at_ticks(monkeypatch, crowd, 5, **observed) if text is not None]
+    assert text.startswith("4 of 4 agents are measured") and "delay model, tau = " in text
+    assert text.endswith("; a model, no proof)") and "exact" not in text
+    ball, metrics = crowd[0].ball, crowd[0].metrics(1.0)
+    assert ball is not None and not ball.proven and "delay model" in ball.reason
+    assert metrics["divergence/proven"] == 0.0 and metrics["divergence/epsilon"] is not None
+    assert ball.epsilon is not None and ball.epsilon >= 2 * 1.5  # the factor before a mix: 1.5
+
+
+def test_without_gossip_the_reason_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = trackers(tmp_path, None, lock_step=False)
+    told = [text for text in at_ticks(monkeypatch, crowd, 5) if text is not None]
+    assert told == ["no bound applies: the agents do not gossip"]
+    assert crowd[0].metrics(1.0)["divergence/proven"] is None
+
+
+def test_in_lock_step_it_is_proven(tmp_path: Path) -> None:
+    crowd, _ = simulate(tmp_path, load_topology("ring", AGENTS), 3 * LOCK_STEP_TICK)
+    assert crowd[0].metrics(1.0)["divergence/proven"] == 1.0
+
+
+def test_one_of_several_is_no_measurement(tmp_path: Path) -> None:
+    """The first to write is not at distance 0 from the others."""
+    crowd = trackers(tmp_path, load_topology("ring", AGENTS))
+    for tick in (1, 2):
+        crowd[0].observe(torch.ones(P), update=tick * LOCK_STEP_TICK, step=0, update_norm=1.0)
+    ball, metrics = crowd[0].ball, crowd[0].metrics(1.0)
+    assert ball is not None and ball.total is None and ball.relative is None
+    assert metrics["divergence/agents"] == 1
+    for name in ("total", "to_mean", "relative", "epsilon_ratio"):
+        assert metrics[f"divergence/{name}"] is None
     for tracker in crowd:
         tracker.close()

@@ -41,6 +41,15 @@ def test_the_plain_line() -> None:
             "divergence 1 = 0.3 x bound of 1 agents, beta 0.500",
         ),
         (
+            {
+                "divergence/agents": 2,
+                "divergence/epsilon_ratio": 0.3,
+                "divergence/proven": 0.0,
+                "divergence/sketch_error": 0.0442,
+            },
+            "divergence 1 +- 4.4 % = 0.3 x model bound",
+        ),
+        (
             {"divergence/agents": 2, "divergence/epsilon_ratio": None},
             "divergence 1 (no bound applies)",
         ),

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gala.topology import Topology, lanczos, load_topology, spectrum
+from gala.topology.building import build
+from gala.topology.description import Description, Place
 from gala.topology.mixing import Mixing
 
 FIELDS = [
@@ -131,6 +133,44 @@ def test_ten_thousand_agents(name: str) -> None:
         assert factor == pytest.approx(beta / (1 - beta))
 
 
+def family(name: str, agents: int, **options: int) -> Topology:
+    return build(Description(name=name, place=Place(), family=name, options=options), agents)
+
+
+@pytest.mark.parametrize("peers", [1, 2, 3])
+@pytest.mark.parametrize("agents", [513, 600, 1000, 3000])
+def test_the_base_graph_reaches_the_exact_mean_for_every_size(agents: int, peers: int) -> None:
+    """Lanczos must not take what rounding leaves of it for a contraction."""
+    topology = family("base", agents, peers=peers)
+    assert spectrum.beta(topology) == 0.0
+    assert spectrum.rounds_to_consensus(topology) == topology.period
+
+
+@pytest.mark.parametrize(
+    ("name", "agents", "options"),
+    [
+        ("random-peer", 40, {"period": 8}),
+        ("random-peer", 40, {"period": 64}),
+        ("random-peer", 40, {"period": 1100}),  # shrinks to 1e-170
+        ("random-regular", 60, {}),
+        ("line", 60, {}),
+        ("star", 60, {}),
+        ("base", 60, {}),
+    ],
+)
+def test_sparse_and_dense_agree(
+    monkeypatch: pytest.MonkeyPatch, name: str, agents: int, options: dict[str, int]
+) -> None:
+    dense = spectrum.beta(family(name, agents, **options))
+    monkeypatch.setattr(spectrum, "DENSE", 10)
+    spectrum._log_sigma_2.cache_clear()
+    sparse = spectrum.beta.__wrapped__(family(name, agents, **options))
+    spectrum._log_sigma_2.cache_clear()
+    assert dense is not None and sparse is not None
+    assert sparse == pytest.approx(dense, rel=1e-9)
+    assert 1 - sparse == pytest.approx(1 - dense, rel=1e-6)
+
+
 def test_large_and_not_doubly_stochastic_is_not_known(tmp_path) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "mine.yaml"
     path.write_text("family: star\nweights: uniform\n")
@@ -144,11 +184,7 @@ def test_large_and_not_doubly_stochastic_is_not_known(tmp_path) -> None:  # type
 
 def test_a_schedule_that_shrinks_a_lot_is_not_exact() -> None:
     """64 rounds by 0.65 leave 1e-12: rounding alone cannot tell that from the exact mean."""
-    from gala.topology.building import build
-    from gala.topology.description import Description, Place
-
-    options = {"period": 64, "seed": 5}
-    drawn = build(Description(name="r", place=Place(), family="random-peer", options=options), 12)
+    drawn = family("random-peer", 12, period=64, seed=5)
     beta = spectrum.beta(drawn)
     assert beta is not None and 0.5 < beta < 0.8
     rounds = spectrum.rounds_to_consensus(drawn)

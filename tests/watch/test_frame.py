@@ -64,6 +64,14 @@ def test_a_frame_by_hand() -> None:
     assert "return      ▁▃█  4.00  (0.00 to 4.00)" in shown
 
 
+def test_a_model_and_the_error_of_sketches_are_named() -> None:
+    plain = text(shot(peer(0)))
+    assert "of bound" in plain and "±" not in plain
+    shown = text(shot(peer(0, proven=0.0, sketch_error=0.0442)))
+    assert "of model bound" in shown and "distance ± 4.4 %" in shown
+    assert "of bound" in text(shot(peer(0, proven=1.0, sketch_error=0.0442)))
+
+
 def test_a_run_that_is_over_has_no_time_left() -> None:
     head = text(shot(peer(0, "done"), peer(1, "stopped"))).splitlines()[0]
     assert head.rstrip().endswith("200/1,000 steps  over")

@@ -51,8 +51,8 @@ Gala.Verdict = class {
     parts.push([`return ${n(returns.length ? sum(returns) / returns.length : null)}`]);
     if (!this.ended()) parts.push([`${n(sum(numbers("charts/SPS")), 4)} steps/s`]);
     if (ratios.length) {
-      const worst = Math.max(...ratios);
-      parts.push(worst <= 1 ? [`ball intact: ${n(worst)} of the bound`, "good"] : [`outside the ball: ${n(worst)} times the bound`, "bad"]);
+      const worst = Math.max(...ratios), bound = numbers("divergence/proven").includes(0) ? "model bound" : "bound";
+      parts.push(worst <= 1 ? [`ball intact: ${n(worst)} of the ${bound}`, "good"] : [`outside the ball: ${n(worst)} times the ${bound}`, "bad"]);
     } else if (all.length > 1) parts.push(["no bound applies"]);
     const alarms = page.events.filter((e) => e.event === "alarm"), each = new Map();
     for (const { rank } of alarms) each.set(rank, (each.get(rank) ?? 0) + 1); // all agents tell of the same

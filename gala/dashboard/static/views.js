@@ -26,7 +26,7 @@ Gala.views = (page) => {
       ]),
     },
     {
-      id: "ratio", title: "2 Divergence / bound", log: true, hint: "1 is the edge of the ball; where no bound applies there is no line.",
+      id: "ratio", title: "2 Divergence / bound", log: true, hint: "1 is the edge of the ball: proven in lock-step, else that of a model; where no bound applies there is no line.",
       build: () => chart([
         { label: "divergence / bound", ...shared("divergence/epsilon_ratio"), colour: Gala.ink("accent"), width: 2 },
         { label: "edge", silent: true, values: page.xs.map(() => 1), colour: Gala.ink("bound"), width: 2, dash: [8, 4] },
