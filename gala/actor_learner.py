@@ -329,9 +329,8 @@ def build_coupling(
     transport = with_faults(
         transport, config.faults, rank=launch.rank, seed=agent_seed(config.seed, launch.rank, 2)
     )
-    # neighbours that need a copy each are sent to in turns: their messages come one by one
-    copies = transport.copies(topology.in_neighbours(launch.rank))
-    in_turns = config.gossip.epsilon_target is not None and len(copies) > 1
+    # who waits for the news of all before mixing drifts while one of them is slow
+    steered = config.gossip.epsilon_target is not None
     node = GossipNode(
         rank=launch.rank,
         topology=topology,
@@ -343,13 +342,13 @@ def build_coupling(
             topology,
             flat.data,
             newcomer=launch.life > 0,
-            weigh=among_present if in_turns else without_missing,
+            weigh=among_present if steered else without_missing,
             place=place,
         ),
         max_staleness=config.gossip.max_staleness,
         policy=config.gossip.staleness_policy,
         timeout_s=config.gossip.timeout_s,
-        partial=in_turns or config.gossip.trigger != "none",
+        partial=steered or config.gossip.trigger != "none",
         trust_factor=config.gossip.trust_radius,
         incarnation=launch.life,
         aborted=lambda: stop.urgent,

@@ -12,7 +12,7 @@ from fake_transport import FakeEdges, FakeTransport, Network, identity
 from gala.config import Config, GossipConfig
 from gala.coupling import Gossip
 from gala.divergence.policy import PolicyDivergence
-from gala.gossip.mixing import among_present, mixer_of, without_missing
+from gala.gossip.mixing import among_present, mixer_of
 from gala.gossip.node import GossipNode
 from gala.steering import EpsilonPace, pace_of
 from gala.topology import Topology, load_topology
@@ -114,8 +114,8 @@ def _agent(
         vector=vector,
         transport=transport,
         identity=identity(),
-        mixer=mixer_of(topology, vector, weigh=among_present if in_turns else without_missing),
-        partial=in_turns,
+        mixer=mixer_of(topology, vector, weigh=among_present),
+        partial=True,
     )
     config = Config(gossip=GossipConfig(epsilon_target=target))
     pace = pace_of(config, topology, rank, vector, NOBODY)
