@@ -36,7 +36,7 @@ DATA = RESULTS / "epsilon-ball.json"
 PARTS = ("bound", "staleness", "steering", "degree", "pong", "pong-steering")
 BOUND_STEPS = 150_000
 """Of four agents; more agents do as many updates each."""
-PONG_STEPS = 40_000
+PONG_STEPS = 30_000
 STALENESS_STEPS = 150_000
 STEERING_STEPS = 300_000
 HALF_WAY_STEPS = 3_000_000
@@ -437,7 +437,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="of steering")
     parser.add_argument("--finished", type=Path, default=ROOT / "runs" / "pong")
     parser.add_argument("--half-way", type=Path, default=ROOT / "runs" / "pong-half-way")
-    parser.add_argument("--more", type=int, default=250_000, help="steps from half-way on")
+    parser.add_argument("--more", type=int, default=120_000, help="steps from half-way on")
     parser.add_argument("--draw", action="store_true", help="measure nothing")
     options = parser.parse_args()
     measures = {
