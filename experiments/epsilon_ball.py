@@ -36,7 +36,7 @@ DATA = RESULTS / "epsilon-ball.json"
 PARTS = ("bound", "staleness", "steering", "degree", "pong", "pong-steering")
 BOUND_STEPS = 150_000
 """Of four agents; more agents do as many updates each."""
-PONG_STEPS = 30_000
+PONG_STEPS = 40_000
 STALENESS_STEPS = 150_000
 STEERING_STEPS = 300_000
 HALF_WAY_STEPS = 3_000_000
