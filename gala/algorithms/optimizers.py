@@ -29,10 +29,6 @@ class Optimizer(Protocol):
 
     lr: float
 
-    def step(self) -> None:
-        """One step: :meth:`advance`, then :meth:`apply`."""
-        ...
-
     def advance(self) -> None:
         """Work out the numbers of the next step."""
         ...
@@ -75,11 +71,6 @@ class RMSProp:
         self._size = (lane or Direct()).number()
         self._square = torch.zeros_like(flat.data)
         self._denominator = torch.empty_like(flat.data)
-
-    def step(self) -> None:
-        """See :class:`Optimizer`."""
-        self.advance()
-        self.apply()
 
     def advance(self) -> None:
         """See :class:`Optimizer`."""
@@ -132,11 +123,6 @@ class Adam:
         self._mean = torch.zeros_like(flat.data)
         self._square = torch.zeros_like(flat.data)
         self._denominator = torch.empty_like(flat.data)
-
-    def step(self) -> None:
-        """See :class:`Optimizer`."""
-        self.advance()
-        self.apply()
 
     def advance(self) -> None:
         """See :class:`Optimizer`."""
