@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from pathlib import Path
@@ -86,7 +87,7 @@ def write_table(trials: list[dict[str, Any]]) -> None:
 
     def last(each: dict[str, Any]) -> float:
         known = [r for r in each["curve"]["returns"] if r is not None]
-        return known[-1] if known else -21.0
+        return known[-1] if known else -math.inf
 
     lines = []
     for each in sorted(trials, key=last, reverse=True):
@@ -96,7 +97,7 @@ def write_table(trials: list[dict[str, Any]]) -> None:
         marks = ["-" if each["marks"][str(m)] is None else f"{each['marks'][str(m)]:.1f}"
                  for m in MARKS]  # fmt: skip
         lines.append([each["name"], f"`{options}`" if options else "", str(each["seed"]), *marks,
-                      f"{last(each):.1f}", goal, each["commit"]])  # fmt: skip
+                      f"{last(each):.1f}".replace("-inf", "-"), goal, each["commit"]])  # fmt: skip
     base = " ".join(f"--{key} {value}" for key, value in BASE.items())
     header = ["trial", "options", "seed", *(f"at {mark / 1e6:g} M" for mark in MARKS), "at its end",
               f"steps to {GOAL:g}", "commit"]  # fmt: skip

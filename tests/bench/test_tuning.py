@@ -1,0 +1,50 @@
+"""Trials for the preset: seeds for choosing, every trial kept, the best first. No training."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
+import tuning
+
+
+def made(
+    name: str, returns: list[float | None], goal: tuple[float, float] | None
+) -> dict[str, Any]:
+    marks = {str(mark): None for mark in tuning.MARKS} | {"250000": -20.0}
+    return {"name": name, "seed": 101, "commit": "abc", "marks": marks, "goal": goal,
+            "curve": {"returns": returns}}  # fmt: skip
+
+
+def test_a_trial_changes_what_it_says_and_nothing_else() -> None:
+    words = tuning.arguments("rate x2")
+    assert words[words.index("--a2c.lr") + 1] == 1.4e-3
+    same = [w for w in tuning.arguments("paper") if w != 7e-4]
+    assert [w for w in words if w != 1.4e-3] == same
+
+
+def test_bad_trials_are_in_the_table_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "RESULTS", tmp_path)
+    tuning.write_table(
+        [
+            made("adam", [None], None),
+            made("paper", [-20.0, 3.0], None),
+            made("rate x2", [-20.0, 18.5], (900.0, 2.1e6)),
+        ]
+    )
+    rows = [x for x in (tmp_path / "tuning.md").read_text().splitlines() if "| 101 |" in x]
+    assert [row.split(" | ")[0] for row in rows] == ["| rate x2", "| paper", "| adam"]
+    assert "| 18.5 | 2.10 M |" in rows[0] and "| - | - | abc |" in rows[2]
+
+
+def test_seeds_for_reporting_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tuning.py", "paper", "--seed", "3"])
+    with pytest.raises(SystemExit) as ended:
+        tuning.main()
+    assert ended.value.code == 2 and "seeds below 101" in capsys.readouterr().err
