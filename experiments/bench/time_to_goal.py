@@ -36,7 +36,11 @@ COLORS = {"gala": "#0072B2", SB3: "#D55E00"}
 
 
 def gala_curve(seed: int, agents: int, limit_s: float) -> Curve:
-    """Train the preset until it has learned."""
+    """Train the preset until it has learned.
+
+    Raises:
+        RuntimeError: training failed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         launched = time.time()
         run = LiveRun(Path(folder) / "run", agents, "pong", "--seed", seed)
@@ -45,10 +49,12 @@ def gala_curve(seed: int, agents: int, limit_s: float) -> Curve:
             while True:
                 curve = _since(launched, run)
                 print(f"gala, seed {seed}: {_now(curve)}", flush=True)
-                ended = run.process.poll() is not None
-                if reached(curve, GOAL) or ended or time.time() - launched > limit_s:
+                code = run.process.poll()
+                if code:
+                    raise RuntimeError(f"gala ended with code {code}: {run.last_words()}")
+                if reached(curve, GOAL) or code == 0 or time.time() - launched > limit_s:
                     return curve
-                with contextlib.suppress(RuntimeError):  # it has done its steps
+                with contextlib.suppress(RuntimeError):  # it ended
                     run.watch(LOOK_S)
         finally:
             run.finish()

@@ -45,3 +45,25 @@ def test_what_is_told() -> None:
     text = time_to_goal.text_of(rows)
     assert "| gala | `gala train pong` | 1 | 20.0 min | 2.40 M | 2,000 | 18.0 after 20.0" in text
     assert "| rl-zoo | 1 | not reached | - | 2,000 | -3.0 after 20.0 min" in text
+
+
+def test_training_that_fails_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        records: dict[int, list[dict[str, float]]] = {
+            0: [{"t": 1.0, "step": 5, "charts/episodes": 0, "charts/return_sum": 0.0}]
+        }
+        process = type("Process", (), {"poll": staticmethod(lambda: 3)})()
+        all_train = None
+
+        def __init__(self, *arguments: object) -> None: ...
+
+        def wait_until(self, condition: object) -> None: ...
+
+        def last_words(self) -> str:
+            return "no room left"
+
+        def finish(self) -> None: ...
+
+    monkeypatch.setattr(time_to_goal, "LiveRun", Failing)
+    with pytest.raises(RuntimeError, match="ended with code 3: no room left"):
+        time_to_goal.gala_curve(1, 2, 10.0)
