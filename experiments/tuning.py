@@ -36,16 +36,28 @@ BASE: dict[str, object] = {
     "a2c.lr": 7e-4,
     "a2c.lr-scaling": "sqrt",
 }
+TEN: dict[str, object] = {"a2c.n-step": 10, "a2c.gae-lambda": 0.95}
+TWENTY: dict[str, object] = {"a2c.n-step": 20, "a2c.gae-lambda": 0.95}
+ADAM: dict[str, object] = {"a2c.optimizer": "adam", "a2c.lr": 7e-4}
+TF: dict[str, object] = {"a2c.optimizer": "rmsprop-tf"}
 TRIALS: dict[str, dict[str, object]] = {
     "paper": {},
     "rate x2": {"a2c.lr": 1.4e-3},
     "rate x3": {"a2c.lr": 2.1e-3},
     "8 simulators": {"env.num-envs": 8},
     "8 simulators, rate x2": {"env.num-envs": 8, "a2c.lr": 1.4e-3},
-    "10 steps, gae .95, rate x2": {"a2c.n-step": 10, "a2c.gae-lambda": 0.95, "a2c.lr": 1.4e-3},
-    "20 steps, gae .95, rate x3": {"a2c.n-step": 20, "a2c.gae-lambda": 0.95, "a2c.lr": 2.1e-3},
+    "10 steps, gae .95, rate x2": TEN | {"a2c.lr": 1.4e-3},
+    "20 steps, gae .95, rate x3": TWENTY | {"a2c.lr": 2.1e-3},
     "gae .95, rate x2": {"a2c.gae-lambda": 0.95, "a2c.lr": 1.4e-3},
     "adam": {"a2c.optimizer": "adam", "a2c.lr": 3.5e-4},
+    "10 steps, gae .95, adam": TEN | ADAM,
+    "20 steps, gae .95, adam": TWENTY | ADAM,
+    "20 steps, gae .95, adam x2": TWENTY | ADAM | {"a2c.lr": 1.4e-3},
+    "20 steps, gae .95, adam, entropy / 3": TWENTY | ADAM | {"a2c.entropy-coef": 0.003},
+    "20 steps, gae .95, adam, normalised": TWENTY | ADAM | {"a2c.normalize-advantage": "true"},
+    "20 steps, gae .95, tf, rate x3": TWENTY | TF | {"a2c.lr": 2.1e-3},
+    "10 steps, gae .95, tf, rate x3": TEN | TF | {"a2c.lr": 2.1e-3},
+    "tf, rate x2": TF | {"a2c.lr": 1.4e-3},
     "normalised advantages": {"a2c.normalize-advantage": "true"},
     "no clipping, rate x2": {"a2c.max-grad-norm": "null", "a2c.lr": 1.4e-3},
     "64 filters, rate x2": {"network.filters": "[32, 64, 64]", "a2c.lr": 1.4e-3},

@@ -121,8 +121,8 @@ class A2CConfig:
     """linear: to 0 at total_steps."""
     lr_scaling: Literal["none", "sqrt"] = "none"
     """sqrt: times sqrt(simulators of all agents / 16), as in the paper."""
-    optimizer: Literal["rmsprop", "adam"] = "rmsprop"
-    """Optimizer of the flat parameter vector."""
+    optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = "rmsprop"
+    """Optimizer of the flat parameter vector; rmsprop-tf: gentle first steps, as in TensorFlow."""
     optimizer_eps: PositiveFloat = 1e-5
     """Epsilon of the optimizer's denominator."""
     rmsprop_alpha: Fraction = 0.99

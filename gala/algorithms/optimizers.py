@@ -49,11 +49,17 @@ class Optimizer(Protocol):
 class RMSProp:
     """``v <- a v + (1 - a) g^2``, ``x <- x - lr g / (sqrt(v) + eps)`` (Tieleman, Hinton 2012).
 
+    The one of torch begins with ``v = 0``: its first steps are up to ``1 / sqrt(1 - a)`` learning
+    rates long, in each parameter, and may end a network of rectified units before it learned
+    anything. The one of TensorFlow begins with ``v = 1``: its steps are short first. It also has
+    ``sqrt(v + eps)`` below.
+
     Args:
         flat: parameters and gradient.
         lr: learning rate.
         alpha: smoothing of the squared gradient.
         eps: added to the denominator.
+        like_tf: as TensorFlow has it.
         lane: where it works.
     """
 
@@ -64,12 +70,13 @@ class RMSProp:
         lr: float,
         alpha: float,
         eps: float,
+        like_tf: bool = False,
         lane: Lane | None = None,
     ) -> None:
         self.lr = lr
-        self._flat, self._alpha, self._eps = flat, alpha, eps
+        self._flat, self._alpha, self._eps, self._like_tf = flat, alpha, eps, like_tf
         self._size = (lane or Direct()).number()
-        self._square = torch.zeros_like(flat.data)
+        self._square = torch.full_like(flat.data, 1.0 if like_tf else 0.0)
         self._denominator = torch.empty_like(flat.data)
 
     def advance(self) -> None:
@@ -81,7 +88,10 @@ class RMSProp:
         """See :class:`Optimizer`."""
         grad = self._flat.grad
         self._square.mul_(self._alpha).addcmul_(grad, grad, value=1 - self._alpha)
-        torch.sqrt(self._square, out=self._denominator).add_(self._eps)
+        if self._like_tf:
+            torch.add(self._square, self._eps, out=self._denominator).sqrt_()
+        else:
+            torch.sqrt(self._square, out=self._denominator).add_(self._eps)
         _descend(self._flat, self._size.value, grad, self._denominator)
 
     def state_dict(self) -> dict[str, Any]:
@@ -174,7 +184,8 @@ def build_optimizer(
     config: A2CConfig, flat: FlatParameters, lr: float, lane: Lane | None = None
 ) -> Optimizer:
     """The optimizer that the configuration names."""
-    eps = config.optimizer_eps
+    eps, alpha = config.optimizer_eps, config.rmsprop_alpha
     if config.optimizer == "adam":
         return Adam(flat, lr=lr, eps=eps, lane=lane)
-    return RMSProp(flat, lr=lr, alpha=config.rmsprop_alpha, eps=eps, lane=lane)
+    like_tf = config.optimizer == "rmsprop-tf"
+    return RMSProp(flat, lr=lr, alpha=alpha, eps=eps, like_tf=like_tf, lane=lane)
