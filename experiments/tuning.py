@@ -39,6 +39,7 @@ BASE: dict[str, object] = {
 TEN: dict[str, object] = {"a2c.n-step": 10, "a2c.gae-lambda": 0.95}
 TWENTY: dict[str, object] = {"a2c.n-step": 20, "a2c.gae-lambda": 0.95}
 ADAM: dict[str, object] = {"a2c.optimizer": "adam", "a2c.lr": 7e-4}
+LITTLE: dict[str, object] = {"a2c.entropy-coef": 0.002}
 TF: dict[str, object] = {"a2c.optimizer": "rmsprop-tf"}
 TRIALS: dict[str, dict[str, object]] = {
     "paper": {},
@@ -55,6 +56,10 @@ TRIALS: dict[str, dict[str, object]] = {
     "20 steps, gae .95, adam x2": TWENTY | ADAM | {"a2c.lr": 1.4e-3},
     "20 steps, gae .95, adam, entropy / 3": TWENTY | ADAM | {"a2c.entropy-coef": 0.003},
     "20 steps, gae .95, adam, normalised": TWENTY | ADAM | {"a2c.normalize-advantage": "true"},
+    "adam, entropy / 5": ADAM | LITTLE,
+    "adam, entropy / 5, 8 simulators": ADAM | LITTLE | {"env.num-envs": 8},
+    "adam, entropy / 5, normalised": ADAM | LITTLE | {"a2c.normalize-advantage": "true"},
+    "tf, rate x2, entropy / 5": TF | LITTLE | {"a2c.lr": 1.4e-3},
     "20 steps, gae .95, tf, rate x3": TWENTY | TF | {"a2c.lr": 2.1e-3},
     "10 steps, gae .95, tf, rate x3": TEN | TF | {"a2c.lr": 2.1e-3},
     "tf, rate x2": TF | {"a2c.lr": 1.4e-3},
