@@ -58,6 +58,8 @@ TRIALS: dict[str, dict[str, object]] = {
     "20 steps, gae .95, adam, normalised": TWENTY | ADAM | {"a2c.normalize-advantage": "true"},
     "adam, entropy / 5": ADAM | LITTLE,
     "adam, entropy / 5, 8 simulators": ADAM | LITTLE | {"env.num-envs": 8},
+    "adam, entropy / 5, 8 simulators, 10 steps": ADAM | LITTLE | TEN | {"env.num-envs": 8},
+    "adam, entropy / 5, 4 simulators, 20 steps": ADAM | LITTLE | TWENTY | {"env.num-envs": 4},
     "adam, entropy / 5, normalised": ADAM | LITTLE | {"a2c.normalize-advantage": "true"},
     "tf, rate x2, entropy / 5": TF | LITTLE | {"a2c.lr": 1.4e-3},
     "20 steps, gae .95, tf, rate x3": TWENTY | TF | {"a2c.lr": 2.1e-3},
