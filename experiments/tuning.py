@@ -4,7 +4,8 @@
     python experiments/tuning.py --list
     python experiments/tuning.py --write            write the table again
 
-Every trial that was run is kept, the bad ones too: experiments/results/tuning.{json,md}. What is
+Every trial that was run is kept, the bad ones too: experiments/results/tuning.{json,md}. A hopeless
+one can be stopped with SIGTERM to its ``gala train``; it is kept as far as it came. What is
 reported of the shipped preset (experiments/bench/time_to_goal.py) comes from seeds below 100.
 """
 
@@ -60,6 +61,8 @@ TRIALS: dict[str, dict[str, object]] = {
     "adam, entropy / 5, 8 simulators": ADAM | LITTLE | {"env.num-envs": 8},
     "adam, entropy / 5, 8 simulators, 10 steps": ADAM | LITTLE | TEN | {"env.num-envs": 8},
     "adam, entropy / 5, 4 simulators, 20 steps": ADAM | LITTLE | TWENTY | {"env.num-envs": 4},
+    "adam x2, entropy / 3, 8 simulators": ADAM
+    | {"a2c.lr": 1.4e-3, "a2c.entropy-coef": 0.003, "env.num-envs": 8},
     "adam, entropy / 5, normalised": ADAM | LITTLE | {"a2c.normalize-advantage": "true"},
     "tf, rate x2, entropy / 5": TF | LITTLE | {"a2c.lr": 1.4e-3},
     "20 steps, gae .95, tf, rate x3": TWENTY | TF | {"a2c.lr": 2.1e-3},
@@ -89,7 +92,7 @@ def trial(name: str, steps: int, seed: int) -> dict[str, Any]:
         "name": name,
         "arguments": words,
         "seed": seed,
-        "steps": steps,
+        "steps": float(curve.steps[-1]),
         "seconds": seconds,
         "marks": {str(mark): at_steps(curve, mark) for mark in MARKS},
         "goal": reached(curve, GOAL),
@@ -116,7 +119,7 @@ def write_table(trials: list[dict[str, Any]]) -> None:
         marks = ["-" if each["marks"][str(m)] is None else f"{each['marks'][str(m)]:.1f}"
                  for m in MARKS]  # fmt: skip
         lines.append([each["name"], f"`{options}`" if options else "", str(each["seed"]), *marks,
-                      f"{last(each):.1f}".replace("-inf", "-"), goal, each["commit"]])  # fmt: skip
+                      f"{last(each):.1f}".replace("-inf", "-") + f" after {each['steps'] / 1e6:.2f} M", goal, each["commit"]])  # fmt: skip
     base = " ".join(f"--{key} {value}" for key, value in BASE.items())
     header = ["trial", "options", "seed", *(f"at {mark / 1e6:g} M" for mark in MARKS), "at its end",
               f"steps to {GOAL:g}", "commit"]  # fmt: skip
