@@ -118,8 +118,9 @@ def write_table(trials: list[dict[str, Any]]) -> None:
         goal = f"{each['goal'][1] / 1e6:.2f} M" if each["goal"] else "-"
         marks = ["-" if each["marks"][str(m)] is None else f"{each['marks'][str(m)]:.1f}"
                  for m in MARKS]  # fmt: skip
+        end = f"{last(each):.1f} after {each['steps'] / 1e6:.2f} M".replace("-inf", "-")
         lines.append([each["name"], f"`{options}`" if options else "", str(each["seed"]), *marks,
-                      f"{last(each):.1f}".replace("-inf", "-") + f" after {each['steps'] / 1e6:.2f} M", goal, each["commit"]])  # fmt: skip
+                      end, goal, each["commit"]])  # fmt: skip
     base = " ".join(f"--{key} {value}" for key, value in BASE.items())
     header = ["trial", "options", "seed", *(f"at {mark / 1e6:g} M" for mark in MARKS), "at its end",
               f"steps to {GOAL:g}", "commit"]  # fmt: skip
