@@ -16,7 +16,7 @@ def made(
     name: str, returns: list[float | None], goal: tuple[float, float] | None
 ) -> dict[str, Any]:
     marks = {str(mark): None for mark in tuning.MARKS} | {"250000": -20.0}
-    return {"name": name, "seed": 101, "commit": "abc", "marks": marks, "goal": goal,
+    return {"name": name, "seed": 101, "commit": "abc", "steps": 7e5, "marks": marks, "goal": goal,
             "curve": {"returns": returns}}  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def test_bad_trials_are_in_the_table_too(tmp_path: Path, monkeypatch: pytest.Mon
     )
     rows = [x for x in (tmp_path / "tuning.md").read_text().splitlines() if "| 101 |" in x]
     assert [row.split(" | ")[0] for row in rows] == ["| rate x2", "| paper", "| adam"]
-    assert "| 18.5 | 2.10 M |" in rows[0] and "| - | - | abc |" in rows[2]
+    assert "| 18.5 after 0.70 M | 2.10 M |" in rows[0] and "| - after 0.70 M | - | abc |" in rows[2]
 
 
 def test_seeds_for_reporting_are_refused(
