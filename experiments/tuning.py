@@ -44,8 +44,8 @@ LITTLE: dict[str, object] = {"a2c.entropy-coef": 0.002}
 TF: dict[str, object] = {"a2c.optimizer": "rmsprop-tf"}
 TRIALS: dict[str, dict[str, object]] = {
     "paper": {},
-    "one agent": {"agents": 1},
-    "one agent, float32": {"agents": 1, "network.precision": "float32"},
+    "one agent": {"agents": 1, "threads": 1},
+    "one agent, float32": {"agents": 1, "threads": 1, "network.precision": "float32"},
     "rate x2": {"a2c.lr": 1.4e-3},
     "rate x3": {"a2c.lr": 2.1e-3},
     "8 simulators": {"env.num-envs": 8},
