@@ -41,7 +41,7 @@ TEN: dict[str, object] = {"a2c.n-step": 10, "a2c.gae-lambda": 0.95}
 TWENTY: dict[str, object] = {"a2c.n-step": 20, "a2c.gae-lambda": 0.95}
 ADAM: dict[str, object] = {"a2c.optimizer": "adam", "a2c.lr": 7e-4}
 LITTLE: dict[str, object] = {"a2c.entropy-coef": 0.002}
-TF: dict[str, object] = {"a2c.optimizer": "rmsprop-tf"}
+GENTLE: dict[str, object] = {"a2c.optimizer": "adam", "a2c.adam-betas": "[0, 0.99]"}
 TRIALS: dict[str, dict[str, object]] = {
     "paper": {},
     "one agent": {"agents": 1, "threads": 1},
@@ -66,10 +66,8 @@ TRIALS: dict[str, dict[str, object]] = {
     "adam x2, entropy / 3, 8 simulators": ADAM
     | {"a2c.lr": 1.4e-3, "a2c.entropy-coef": 0.003, "env.num-envs": 8},
     "adam, entropy / 5, normalised": ADAM | LITTLE | {"a2c.normalize-advantage": "true"},
-    "tf, rate x2, entropy / 5": TF | LITTLE | {"a2c.lr": 1.4e-3},
-    "20 steps, gae .95, tf, rate x3": TWENTY | TF | {"a2c.lr": 2.1e-3},
-    "10 steps, gae .95, tf, rate x3": TEN | TF | {"a2c.lr": 2.1e-3},
-    "tf, rate x2": TF | {"a2c.lr": 1.4e-3},
+    "gentle, rate x2, entropy / 5": GENTLE | LITTLE | {"a2c.lr": 1.4e-3},
+    "gentle, rate x2": GENTLE | {"a2c.lr": 1.4e-3},
     "normalised advantages": {"a2c.normalize-advantage": "true"},
     "no clipping, rate x2": {"a2c.max-grad-norm": "null", "a2c.lr": 1.4e-3},
     "64 filters, rate x2": {"network.filters": "[32, 64, 64]", "a2c.lr": 1.4e-3},

@@ -26,6 +26,7 @@ from gala.yaml_file import Document, load_yaml, parse_yaml
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -121,12 +122,14 @@ class A2CConfig:
     """linear: to 0 at total_steps."""
     lr_scaling: Literal["none", "sqrt"] = "none"
     """sqrt: times sqrt(simulators of all agents / 16), as in the paper."""
-    optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = "rmsprop"
-    """Optimizer of the flat parameter vector; rmsprop-tf: gentle first steps, as in TensorFlow."""
+    optimizer: Literal["rmsprop", "adam"] = "rmsprop"
+    """Optimizer of the flat parameter vector."""
     optimizer_eps: PositiveFloat = 1e-5
     """Epsilon of the optimizer's denominator."""
     rmsprop_alpha: Fraction = 0.99
     """Smoothing of RMSProp's squared gradient."""
+    adam_betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """Smoothing of Adam's gradient and of its square; [0, 0.99]: RMSProp with short first steps."""
     value_coef: NonNegativeFloat = 0.5
     """Weight of the value loss."""
     entropy_coef: NonNegativeFloat = 0.01

@@ -49,17 +49,15 @@ class Optimizer(Protocol):
 class RMSProp:
     """``v <- a v + (1 - a) g^2``, ``x <- x - lr g / (sqrt(v) + eps)`` (Tieleman, Hinton 2012).
 
-    The one of torch begins with ``v = 0``: its first steps are up to ``1 / sqrt(1 - a)`` learning
-    rates long, in each parameter, and may end a network of rectified units before it learned
-    anything. The one of TensorFlow begins with ``v = 1``: its steps are short first. It also has
-    ``sqrt(v + eps)`` below.
+    As in torch, ``v`` begins at 0 and is not corrected for it: the first step is ``1 / sqrt(1 - a)``
+    learning rates long in each parameter, ten with 0.99. A high rate may then end a network of
+    rectified units at once. :class:`Adam` with ``betas=(0, a)`` is the same with the correction.
 
     Args:
         flat: parameters and gradient.
         lr: learning rate.
         alpha: smoothing of the squared gradient.
         eps: added to the denominator.
-        like_tf: as TensorFlow has it.
         lane: where it works.
     """
 
@@ -70,13 +68,12 @@ class RMSProp:
         lr: float,
         alpha: float,
         eps: float,
-        like_tf: bool = False,
         lane: Lane | None = None,
     ) -> None:
         self.lr = lr
-        self._flat, self._alpha, self._eps, self._like_tf = flat, alpha, eps, like_tf
+        self._flat, self._alpha, self._eps = flat, alpha, eps
         self._size = (lane or Direct()).number()
-        self._square = torch.full_like(flat.data, 1.0 if like_tf else 0.0)
+        self._square = torch.zeros_like(flat.data)
         self._denominator = torch.empty_like(flat.data)
 
     def advance(self) -> None:
@@ -88,10 +85,7 @@ class RMSProp:
         """See :class:`Optimizer`."""
         grad = self._flat.grad
         self._square.mul_(self._alpha).addcmul_(grad, grad, value=1 - self._alpha)
-        if self._like_tf:
-            torch.add(self._square, self._eps, out=self._denominator).sqrt_()
-        else:
-            torch.sqrt(self._square, out=self._denominator).add_(self._eps)
+        torch.sqrt(self._square, out=self._denominator).add_(self._eps)
         _descend(self._flat, self._size.value, grad, self._denominator)
 
     def state_dict(self) -> dict[str, Any]:
@@ -184,8 +178,7 @@ def build_optimizer(
     config: A2CConfig, flat: FlatParameters, lr: float, lane: Lane | None = None
 ) -> Optimizer:
     """The optimizer that the configuration names."""
-    eps, alpha = config.optimizer_eps, config.rmsprop_alpha
+    eps = config.optimizer_eps
     if config.optimizer == "adam":
-        return Adam(flat, lr=lr, eps=eps, lane=lane)
-    like_tf = config.optimizer == "rmsprop-tf"
-    return RMSProp(flat, lr=lr, alpha=alpha, eps=eps, like_tf=like_tf, lane=lane)
+        return Adam(flat, lr=lr, eps=eps, betas=config.adam_betas, lane=lane)
+    return RMSProp(flat, lr=lr, alpha=config.rmsprop_alpha, eps=eps, lane=lane)

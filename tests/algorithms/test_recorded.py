@@ -92,7 +92,6 @@ CASES: dict[str, tuple[tuple[Any, Any], torch.dtype, dict[str, Any]]] = {
     "images": ((IMAGES, SIX), torch.float32, {}),
     "images, bfloat16": ((IMAGES, SIX), torch.bfloat16, {}),
     "vectors, adam": ((VECTORS, SIX), torch.float32, {"optimizer": "adam"}),
-    "vectors, rmsprop-tf": ((VECTORS, SIX), torch.float32, {"optimizer": "rmsprop-tf"}),
     "torques, normalised": ((VECTORS, TORQUE), torch.float32, {"normalize_advantage": True}),
     "unclipped": ((VECTORS, SIX), torch.float32, {"max_grad_norm": None, "gae_lambda": 0.9}),
 }
