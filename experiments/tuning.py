@@ -46,6 +46,10 @@ TRIALS: dict[str, dict[str, object]] = {
     "paper": {},
     "one agent": {"agents": 1, "threads": 1},
     "one agent, float32": {"agents": 1, "threads": 1, "network.precision": "float32"},
+    "one agent, gentle": GENTLE | {"agents": 1, "threads": 1},
+    "one agent, gentle, entropy / 2": GENTLE
+    | {"agents": 1, "threads": 1, "a2c.entropy-coef": 0.005},
+    "one agent, gentle, rate x2": GENTLE | {"agents": 1, "threads": 1, "a2c.lr": 1.4e-3},
     "rate x2": {"a2c.lr": 1.4e-3},
     "rate x3": {"a2c.lr": 2.1e-3},
     "8 simulators": {"env.num-envs": 8},

@@ -49,7 +49,7 @@ class Optimizer(Protocol):
 class RMSProp:
     """``v <- a v + (1 - a) g^2``, ``x <- x - lr g / (sqrt(v) + eps)`` (Tieleman, Hinton 2012).
 
-    As in torch, ``v`` begins at 0 and is not corrected for it: the first step is ``1 / sqrt(1 - a)``
+    As in torch, ``v`` begins at 0, without a correction: the first step is ``1 / sqrt(1 - a)``
     learning rates long in each parameter, ten with 0.99. A high rate may then end a network of
     rectified units at once. :class:`Adam` with ``betas=(0, a)`` is the same with the correction.
 
