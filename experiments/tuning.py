@@ -71,6 +71,8 @@ TRIALS: dict[str, dict[str, object]] = {
     | {"a2c.lr": 1.4e-3, "a2c.entropy-coef": 0.003, "env.num-envs": 8},
     "adam, entropy / 5, normalised": ADAM | LITTLE | {"a2c.normalize-advantage": "true"},
     "gentle, rate x2, entropy / 5": GENTLE | LITTLE | {"a2c.lr": 1.4e-3},
+    "gentle": GENTLE,
+    "gentle, rate x1.4": GENTLE | {"a2c.lr": 1e-3},
     "gentle, rate x2": GENTLE | {"a2c.lr": 1.4e-3},
     "normalised advantages": {"a2c.normalize-advantage": "true"},
     "no clipping, rate x2": {"a2c.max-grad-norm": "null", "a2c.lr": 1.4e-3},
