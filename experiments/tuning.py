@@ -37,6 +37,7 @@ BASE: dict[str, object] = {
     "a2c.lr": 7e-4,
     "a2c.lr-scaling": "sqrt",
 }
+ONE: dict[str, object] = {"agents": 1, "threads": 1}
 TEN: dict[str, object] = {"a2c.n-step": 10, "a2c.gae-lambda": 0.95}
 TWENTY: dict[str, object] = {"a2c.n-step": 20, "a2c.gae-lambda": 0.95}
 ADAM: dict[str, object] = {"a2c.optimizer": "adam", "a2c.lr": 7e-4}
@@ -44,12 +45,16 @@ LITTLE: dict[str, object] = {"a2c.entropy-coef": 0.002}
 GENTLE: dict[str, object] = {"a2c.optimizer": "adam", "a2c.adam-betas": "[0, 0.99]"}
 TRIALS: dict[str, dict[str, object]] = {
     "paper": {},
-    "one agent": {"agents": 1, "threads": 1},
-    "one agent, float32": {"agents": 1, "threads": 1, "network.precision": "float32"},
-    "one agent, gentle": GENTLE | {"agents": 1, "threads": 1},
-    "one agent, gentle, entropy / 2": GENTLE
-    | {"agents": 1, "threads": 1, "a2c.entropy-coef": 0.005},
-    "one agent, gentle, rate x2": GENTLE | {"agents": 1, "threads": 1, "a2c.lr": 1.4e-3},
+    "one agent": ONE,
+    "one agent, float32": ONE | {"network.precision": "float32"},
+    "one agent, gentle": GENTLE | ONE,
+    "one agent, gentle, rate x2, entropy / 2": GENTLE
+    | ONE
+    | {"a2c.lr": 1.4e-3, "a2c.entropy-coef": 0.005},
+    "one agent, gentle, rate x2, 8 x 10 steps, gae .95": GENTLE
+    | ONE
+    | TEN
+    | {"a2c.lr": 2e-3, "env.num-envs": 8},
     "rate x2": {"a2c.lr": 1.4e-3},
     "rate x3": {"a2c.lr": 2.1e-3},
     "8 simulators": {"env.num-envs": 8},
