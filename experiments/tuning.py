@@ -55,6 +55,12 @@ TRIALS: dict[str, dict[str, object]] = {
     | ONE
     | TEN
     | {"a2c.lr": 2e-3, "env.num-envs": 8},
+    "one agent, gentle, eps 1e-3, rate x3": GENTLE
+    | ONE
+    | {"a2c.lr": 2.1e-3, "a2c.optimizer-eps": 1e-3},
+    "one agent, gentle, eps 3e-4, rate x2, entropy / 2": GENTLE
+    | ONE
+    | {"a2c.lr": 1.4e-3, "a2c.optimizer-eps": 3e-4, "a2c.entropy-coef": 0.005},
     "rate x2": {"a2c.lr": 1.4e-3},
     "rate x3": {"a2c.lr": 2.1e-3},
     "8 simulators": {"env.num-envs": 8},
