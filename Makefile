@@ -1,11 +1,14 @@
 # Two commands on a fresh machine that has git, make and Python 3.11 or newer:
-#   make train [ARGS="--total-steps 1e6 --run-dir runs/mine"]    the main job: four agents learn Pong
+#   make train [ARGS="--total-steps 1e6 --run-dir runs/mine"]    the main job: an agent per core learns Pong
 #   make test  [ARGS="tests/gossip -k ring"]                     every test
 # PIP_ARGS goes to pip, for example to choose another build of torch.
 
 VENV := .venv
 STAMP := $(VENV)/.installed
 ARGS ?=
+# One per core, two to four: AGENTS=8 overrides.
+AGENTS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); \
+	echo $$((cores < 2 ? 2 : cores > 4 ? 4 : cores)))
 PIP_ARGS ?=
 
 # The first interpreter that is new enough; `make PYTHON=/path/to/python` overrides the search.
@@ -29,7 +32,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 train: $(STAMP)
-	$(VENV)/bin/gala train experiments/pong.yaml --agents 4 $(ARGS)
+	$(VENV)/bin/gala train experiments/pong.yaml --agents $(AGENTS) $(ARGS)
 
 test: $(STAMP)
 	@.ci/packages

@@ -34,6 +34,7 @@ BASE: dict[str, object] = {
     "agents": 2,
     "env.num-envs": 16,
     "a2c.n-step": 5,
+    "a2c.optimizer": "rmsprop",
     "a2c.lr": 7e-4,
     "a2c.lr-scaling": "sqrt",
 }
@@ -157,7 +158,7 @@ Written by `python experiments/tuning.py`.
 def main() -> None:
     """Run what was asked for, one after the other; keep each at once."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=list(TRIALS), metavar="NAME")
+    parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--steps", type=int, default=800_000, help="of all agents")
     parser.add_argument("--seed", type=int, default=FIRST_SEED)
     parser.add_argument("--list", action="store_true")
@@ -165,6 +166,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.seed < FIRST_SEED:
         parser.error(f"--seed: seeds below {FIRST_SEED} are for reporting")
+    if unknown := [name for name in options.names if name not in TRIALS]:
+        parser.error(f"{unknown[0]!r} is no trial: see --list")
     if options.list:
         print("\n".join(TRIALS))
         return

@@ -48,3 +48,28 @@ def test_seeds_for_reporting_are_refused(
     with pytest.raises(SystemExit) as ended:
         tuning.main()
     assert ended.value.code == 2 and "seeds below 101" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--list", "--write"])
+def test_no_trial_is_needed_to_look(
+    option: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(tuning, "RESULTS", tmp_path)
+    monkeypatch.setattr(tuning, "DATA", tmp_path / "tuning.json")
+    monkeypatch.setattr(sys, "argv", ["tuning.py", option])
+    tuning.main()
+    listed = capsys.readouterr().out.splitlines()
+    assert (listed == list(tuning.TRIALS)) == (option == "--list")
+    assert (tmp_path / "tuning.md").exists() == (option == "--write")
+
+
+def test_an_unknown_trial(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tuning.py", "papre"])
+    with pytest.raises(SystemExit) as ended:
+        tuning.main()
+    assert ended.value.code == 2 and "'papre' is no trial" in capsys.readouterr().err
