@@ -109,7 +109,8 @@ def rows(agents: int, simulators: int) -> list[Row]:
     return [
         Row("Pong", SB3, "simulators in its own process", ("pong", total, "dummy")),
         Row("Pong", SB3, "a process per simulator", ("pong", total, "subproc")),
-        Row("Pong", SAMPLE_FACTORY, f"{cores()} workers", ("pong", total, cores())),
+        Row("Pong", SAMPLE_FACTORY, "each batch four times", ("pong", total, cores(), 4)),
+        Row("Pong", SAMPLE_FACTORY, "each batch once, as in A2C", ("pong", total, cores(), 1)),
         Row("Pong", "gala", "64 filters, as in SB3", (*pong, "--network.filters", "[32, 64, 64]")),
         Row("Pong", "gala", "32 filters, as in the paper", pong),
         Row("CartPole", SB3, "simulators in its own process", ("cartpole", total, "dummy")),
@@ -289,8 +290,8 @@ def text_of(
 records and divergence tracking on; {options.rounds} interleaved rounds of {options.seconds:g} s
 each, after the start and {WARM_UP_S:g} s of training. Pong: no sticky actions, frame skip 4, a step
 is four frames. Stable-Baselines3 with the parameters of rl-zoo; the ratio is to the faster of its
-ways. Sample Factory with those of its Atari example: it goes over each batch four times, and plays
-on meanwhile.
+ways. Sample Factory with those of its Atari example, which goes over each batch four times, and
+with one pass; {cores()} workers, it plays while it learns.
 
 {table(header, lines)}
 

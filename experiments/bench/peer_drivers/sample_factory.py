@@ -2,7 +2,7 @@
 
 Run by ../peers.py in an environment of its own:
 
-    python sample_factory.py pong SIMULATORS WORKERS
+    python sample_factory.py pong SIMULATORS WORKERS EPOCHS
 """
 
 import json
@@ -40,7 +40,7 @@ def make_pong(name, config, env_config, render_mode=None):
 
 def main() -> None:
     """Train until somebody ends it."""
-    simulators, workers = int(sys.argv[2]), int(sys.argv[3])
+    simulators, workers, epochs = map(int, sys.argv[2:5])
     register_env("atari_pong", make_pong)
     with tempfile.TemporaryDirectory() as folder:
         config = parse_atari_args([
@@ -50,6 +50,7 @@ def main() -> None:
             # its documentation's advice for throughput: a worker a core, double-buffered sampling
             f"--num_workers={workers}", f"--num_envs_per_worker={simulators // workers}",
             "--worker_num_splits=2", "--async_rl=True",
+            f"--num_epochs={epochs}",
             "--decorrelate_envs_on_one_worker=False",  # steps before the first update: not counted
         ])  # fmt: skip
         _, runner = make_runner(config)
