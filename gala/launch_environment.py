@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from urllib.parse import urlparse
 
 from gala.errors import UserError
@@ -11,6 +11,9 @@ from gala.errors import UserError
 MALLOC_KEEP_BYTES = 256 * 2**20
 """Freed blocks below this size stay with the process: the page faults of freshly mapped tensors
 cost float32 inference up to 30 %."""
+
+SPINS = 5_000
+"""Rounds: some microseconds, more than between two layers, far less than a step of a simulator."""
 
 ALARM_VARIABLE = "GALA_ALARM_FILE"
 """A file that workers of ``gala train`` touch when an alarm ends the run."""
@@ -43,17 +46,28 @@ def rank_from_environment() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def share_cores(environment: MutableMapping[str, str]) -> None:
+    """Idle OpenMP threads wait a moment for the next layer, then sleep.
+
+    If they went on spinning, they would steal the cores that simulators need. Read when torch
+    loads; who has chosen a policy keeps it.
+    """
+    if "OMP_WAIT_POLICY" not in environment:
+        environment["OMP_WAIT_POLICY"] = "PASSIVE"
+        environment.setdefault("GOMP_SPINCOUNT", str(SPINS))
+
+
 def worker_environment(agents: int, base: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of ``agents`` workers on this host; what the user set stays as it is.
 
     - ``OMP_NUM_THREADS``: a fair share of the cores (torchrun would say 1 and warn);
-    - ``OMP_WAIT_POLICY``: idle OpenMP threads sleep instead of stealing the simulators' cores;
+    - see :func:`share_cores`;
     - malloc keeps freed memory instead of returning it to the kernel after each update.
     """
     environment = dict(os.environ if base is None else base)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (cores or 1) // agents)))
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    share_cores(environment)
     environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(MALLOC_KEEP_BYTES))
     environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(MALLOC_KEEP_BYTES))
     return environment

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
-from gala.launch_environment import ALARM_VARIABLE
+from gala.launch_environment import ALARM_VARIABLE, share_cores
 from gala.supervisor import STANDBY_VARIABLE, stand_by, supervise, supervises
 
 
@@ -24,8 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if supervises(arguments, os.environ):
         return supervise(arguments)
-    # Spinning OpenMP threads steal the cores that simulators need; read when torch loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    share_cores(os.environ)
     from gala.config import print_help
     from gala.launch_environment import rank_from_environment
     from gala.request import read_request

@@ -48,9 +48,13 @@ def test_workers_get_what_their_libraries_read_at_load() -> None:
     environment = worker_environment(2, {"PATH": "x"})
     assert environment["OMP_NUM_THREADS"] == str(max(1, available_cores() // 2))
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE" and environment["PATH"] == "x"
+    assert 0 < int(environment["GOMP_SPINCOUNT"]) < 100_000
     assert int(environment["MALLOC_TRIM_THRESHOLD_"]) > 2**20
 
 
 def test_what_the_user_set_stays() -> None:
     chosen = {"OMP_NUM_THREADS": "7", "OMP_WAIT_POLICY": "ACTIVE"}
-    assert worker_environment(2, chosen).items() >= chosen.items()
+    environment = worker_environment(2, chosen)
+    assert environment.items() >= chosen.items()
+    assert "GOMP_SPINCOUNT" not in environment, "it would overrule the policy"
+    assert worker_environment(2, {"GOMP_SPINCOUNT": "1"})["GOMP_SPINCOUNT"] == "1"

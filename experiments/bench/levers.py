@@ -41,11 +41,16 @@ class Lever:
 LEVERS = {
     SHIPPED: Lever(),
     "float32": Lever(("--network.precision", "float32")),
-    "spinning OpenMP threads": Lever(environment={"OMP_WAIT_POLICY": "ACTIVE"}),
+    "one agent with all simulators": Lever(agents=1),
+    "the same, OpenMP threads that spin": Lever(
+        environment={"OMP_WAIT_POLICY": "ACTIVE"}, agents=1
+    ),
+    "the same, OpenMP threads that sleep at once": Lever(
+        environment={"OMP_WAIT_POLICY": "PASSIVE"}, agents=1
+    ),
     "large blocks of memory given back at once": Lever(
         environment={"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
     ),
-    "one agent with all simulators": Lever(agents=1),
     "four agents with all simulators": Lever(agents=4),
     "gradients averaged (allreduce)": Lever(("--coupling", "allreduce")),
     "no gossip": Lever(("--coupling", "none")),

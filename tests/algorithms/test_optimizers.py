@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gala.algorithms.optimizers import Adam, Optimizer, RMSProp, build_optimizer
+from gala.algorithms.optimizers import Optimizer, build_optimizer
 from gala.config import A2CConfig
 from gala.flat import FlatParameters
 
@@ -53,7 +53,7 @@ def test_one_step_of_rmsprop_by_hand() -> None:
     parameters = flat()
     before = parameters.data.clone()
     parameters.grad.fill_(-2.0)  # v = 0.1 * 4, x += 0.5 * 2 / sqrt(0.4)
-    step(RMSProp(parameters, lr=0.5, alpha=0.9, eps=0.0))
+    step(Optimizer(parameters, lr=0.5, betas=(0.0, 0.9), eps=0.0, corrected=False))
     torch.testing.assert_close(parameters.data, before + 1.0 / 0.4**0.5)
 
 
@@ -87,7 +87,7 @@ def test_the_first_step_of_adam_is_the_learning_rate() -> None:
     parameters = flat()
     before = parameters.data.clone()
     parameters.grad.fill_(123.0)
-    step(Adam(parameters, lr=0.25, eps=0.0))
+    step(Optimizer(parameters, lr=0.25, eps=0.0))
     torch.testing.assert_close(parameters.data, before - 0.25)
 
 
@@ -113,6 +113,25 @@ def test_a_resumed_optimizer_goes_on_bit_for_bit(name: str) -> None:
     after.load_state_dict(state)
     run(halves, after, steps[4:])
     assert torch.equal(halves.data, whole.data) and after.lr == 1e-3
+
+
+def test_the_squares_of_an_rmsprop_from_before_are_enough() -> None:
+    config = A2CConfig(optimizer="rmsprop")
+    whole, halves = flat(), flat()
+    steps = gradients(6)
+    first = build_optimizer(config, whole, lr=1e-3)
+    for gradient in steps:
+        whole.grad.copy_(gradient)
+        step(first)
+        if gradient is steps[2]:
+            halves.data.copy_(whole.data)
+            old = {"kind": "rmsprop", "lr": 1e-3, "square": first.state_dict()["square"]}
+    second = build_optimizer(config, halves, lr=9.0)
+    second.load_state_dict(old)
+    for gradient in steps[3:]:
+        halves.grad.copy_(gradient)
+        step(second)
+    assert torch.equal(halves.data, whole.data)
 
 
 def test_training_never_loads_the_compiler() -> None:
