@@ -165,7 +165,7 @@ def main() -> None:
     for name in options.names:
         facts = {k: v for k, v in provenance().items() if k in ("date", "machine", "commit")}
         trials.append(facts | trial(name, options.steps, options.seed))
-        DATA.write_text(json.dumps(trials, indent=1) + "\n")
+        DATA.write_text("[\n" + ",\n".join(map(json.dumps, trials)) + "\n]\n")
         write_table(trials)
         print(name, trials[-1]["marks"], flush=True)
     write_table(trials)
