@@ -134,7 +134,7 @@ def write_table(trials: list[dict[str, Any]]) -> None:
               f"steps to {GOAL:g}", "commit"]  # fmt: skip
     text = f"""# Trials for the preset of Pong
 
-All trials that were run, the best first: `gala train pong {base}` and the
+The trials, the best first, with those that were stopped: `gala train pong {base}` and the
 options of the row. Mean raw return of the last 100 games of all agents after so many steps of all
 agents. Seeds from {FIRST_SEED} on are for choosing; what is reported elsewhere uses others.
 
