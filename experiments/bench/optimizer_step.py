@@ -13,41 +13,56 @@ import statistics
 import time
 from collections.abc import Callable
 
+import gymnasium
+import numpy as np
 import torch
 from recording import table
+from torch import Tensor
 
 from gala.algorithms.optimizers import build_optimizer
-from gala.config import A2CConfig
+from gala.config import A2CConfig, NetworkConfig
 from gala.flat import FlatParameters
+from gala.networks import build_policy
 
 STEPS = 50
-SIZES = {"32 filters": 866_439, "64 filters": 1_687_719}
+FILTERS = {"32 filters": (32, 64, 32), "64 filters": (32, 64, 64)}
 ALPHA, EPS, LR = 0.99, 1e-5, 1e-6
 
+Way = tuple[Callable[[], None], Tensor]
+"""Takes a step; the parameters that it changes."""
 
-def one_kernel(size: int) -> Callable[[], None]:
+
+def network(filters: tuple[int, int, int]) -> FlatParameters:
+    """Of Pong, with a gradient."""
+    space = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+    config = NetworkConfig(filters=filters)
+    flat = FlatParameters(build_policy(space, gymnasium.spaces.Discrete(6), config, seed=0))
+    flat.grad.normal_(generator=torch.Generator().manual_seed(1))
+    return flat
+
+
+def one_kernel(flat: FlatParameters) -> Way:
     """What gala does."""
-    flat = FlatParameters(torch.nn.Linear(size, 1, bias=False))
-    flat.grad.normal_()
     optimizer = build_optimizer(A2CConfig(rmsprop_alpha=ALPHA, optimizer_eps=EPS), flat, LR)
 
     def step() -> None:
         optimizer.advance()
         optimizer.apply()
 
-    return step
+    return step, flat.data
 
 
-def passes(size: int) -> Callable[[], None]:
+def passes(flat: FlatParameters) -> Way:
     """An operation after the other, in place."""
-    x, g, v, d = torch.zeros(size), torch.randn(size), torch.zeros(size), torch.empty(size)
+    x, g = flat.data, flat.grad
+    v, d = torch.zeros_like(x), torch.empty_like(x)
 
     def step() -> None:
         v.mul_(ALPHA).addcmul_(g, g, value=1 - ALPHA)
         torch.sqrt(v, out=d).add_(EPS)
         x.addcdiv_(g, d, value=-LR)
 
-    return step
+    return step, x
 
 
 def milliseconds(step: Callable[[], None]) -> float:
@@ -65,9 +80,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     lines = []
-    for name, size in SIZES.items():
-        ways = [one_kernel(size), passes(size)]
-        found = [[milliseconds(way) for way in ways] for _ in range(1 + options.rounds)][1:]
+    for name, filters in FILTERS.items():
+        ways = [one_kernel(network(filters)), passes(network(filters))]
+        size = len(ways[0][1])
+        found = [[milliseconds(step) for step, _ in ways] for _ in range(1 + options.rounds)][1:]
         ratio = statistics.median(one / many for one, many in found)
         medians = [f"{statistics.median(times):.2f}" for times in zip(*found, strict=True)]
         lines.append([name, f"{size:,}", *medians, f"{ratio:.2f}"])

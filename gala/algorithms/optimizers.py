@@ -18,7 +18,7 @@ from gala.config import A2CConfig
 from gala.flat import FlatParameters
 from gala.lane import Direct, Lane
 
-LONG_AGO = 1e9
+LONG_AGO = 10**9
 """Steps after which nothing of a correction for the start is left."""
 
 
@@ -66,7 +66,7 @@ class Optimizer:
         """Work out the numbers of the next step."""
         self._steps += 1
         self._rate.set(_rounded(self.lr))
-        self._time.set(float(self._steps) if self._corrected else LONG_AGO)
+        self._time.set(float(self._steps if self._corrected else LONG_AGO))
 
     @torch.no_grad()
     def apply(self) -> None:
@@ -91,10 +91,13 @@ class Optimizer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
-        self.lr, self._steps = state["lr"], state.get("steps", 0)
-        if "mean" in state:  # once RMSProp kept no more than the squares, and needs no more
-            self._mean.copy_(state["mean"])
+        self.lr = state["lr"]
         self._square.copy_(state["square"])
+        if "mean" in state:
+            self._steps = state["steps"]
+            self._mean.copy_(state["mean"])
+        else:  # once RMSProp kept no more than its squares, which need no correction any more
+            self._steps = LONG_AGO
 
 
 def _rounded(number: float) -> float:

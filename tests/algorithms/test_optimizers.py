@@ -134,6 +134,17 @@ def test_the_squares_of_an_rmsprop_from_before_are_enough() -> None:
     assert torch.equal(halves.data, whole.data)
 
 
+def test_old_squares_need_no_correction() -> None:
+    """They are warm: a change to an optimizer with a correction must not begin it again."""
+    parameters = flat()
+    before = parameters.data.clone()
+    optimizer = Optimizer(parameters, lr=0.5, eps=0.0, betas=(0.0, 0.99))
+    optimizer.load_state_dict({"kind": "rmsprop", "lr": 0.5, "square": torch.full((40,), 4.0)})
+    parameters.grad.fill_(2.0)
+    step(optimizer)
+    torch.testing.assert_close(parameters.data, before - 0.5)
+
+
 def test_training_never_loads_the_compiler() -> None:
     code = (
         "import sys, torch; from torch import nn; "
