@@ -100,6 +100,8 @@ class NetworkConfig:
     """Filters of the three convolutions (8x8/4, 4x4/2, 3x3/1); the paper's are 32, 64, 32."""
     hidden: tuple[Positive, ...] | None = None
     """Units of the hidden layers; null: 512 after the convolutions, 64, 64 for an mlp."""
+    background: Annotated[int, Field(ge=0, le=255)] = 0
+    """Pixel that counts as 0, as in the paper. The game's own learns faster: 87 in Pong."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the network; parameters stay float32. auto: bfloat16 where it is native."""
 

@@ -105,7 +105,7 @@ def build_policy(
                 hint="use mlp",
             )
         hidden = config.hidden if config.hidden is not None else (512,)
-        trunk = NatureCNN(shape, config.filters, hidden, generator)
+        trunk = NatureCNN(shape, config.filters, hidden, generator, config.background)
         return Policy(trunk, None, trunk.features, head, generator)
     hidden = config.hidden if config.hidden is not None else (64, 64)
     inputs = int(np.prod(shape))

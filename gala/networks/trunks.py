@@ -30,6 +30,14 @@ class NatureCNN(nn.Module):
     Input: UInt8[B, C, H, W]; output: Float[B, features]. The scaling of pixels by 1/255 is folded
     into the first layer's weights at use: whole numbers up to 255 are exact in bfloat16, and no
     pass over the (large) observations is spent on it.
+
+    Args:
+        shape: C, H and W.
+        filters: of the three convolutions.
+        hidden: units of the layers after them.
+        generator: draws the weights.
+        background: the pixel, 0 to 255, that becomes 0. Where most pixels have the same value, all
+            weights of a filter share the gradient of that constant, which drowns what moves.
     """
 
     def __init__(
@@ -38,8 +46,10 @@ class NatureCNN(nn.Module):
         filters: tuple[int, int, int],
         hidden: Sequence[int],
         generator: torch.Generator,
+        background: int = 0,
     ) -> None:
         super().__init__()
+        self.background = background
         channels, height, width = shape
         sizes = [_conv_size(_conv_size(_conv_size(n, 8, 4), 4, 2), 3, 1) for n in (height, width)]
         if min(sizes) < 1:
@@ -74,6 +84,8 @@ class NatureCNN(nn.Module):
     def forward(self, obs: Tensor) -> Tensor:
         """Float[B, features] of UInt8[B, C, H, W]."""
         x = obs.to(self.conv1.weight.dtype)
+        if self.background:
+            x = x - self.background
         for layer in self.layers():
             x = F.relu(layer.affine(x))
         return x
@@ -82,6 +94,8 @@ class NatureCNN(nn.Module):
         """The same, without gradients; what the layers give becomes the row begun of ``kept``."""
         dtype = self.conv1.weight.dtype
         x = kept.slot(0, obs, dtype).copy_(obs)
+        if self.background:
+            x.sub_(self.background)
         for number, layer in enumerate(self.layers(), 1):
             y = layer.affine(x)
             x = torch.clamp_min(y, 0, out=kept.slot(number, y, dtype))

@@ -15,8 +15,9 @@ T, B = 3, 4
 IMAGES = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
 
 
-def policy() -> Policy:
-    return build_policy(IMAGES, gymnasium.spaces.Discrete(6), NetworkConfig(), seed=1)
+def policy(background: int = 0) -> Policy:
+    config = NetworkConfig(background=background)
+    return build_policy(IMAGES, gymnasium.spaces.Discrete(6), config, seed=1)
 
 
 def images(seed: int = 0) -> torch.Tensor:
@@ -31,15 +32,18 @@ def gradient(compute: ComputePolicy, obs: torch.Tensor) -> torch.Tensor:
     return compute.gradient().clone()
 
 
-def made(dtype: torch.dtype, n_step: int = T) -> tuple[ComputePolicy, FlatParameters]:
-    network = policy()
+def made(
+    dtype: torch.dtype, n_step: int = T, background: int = 0
+) -> tuple[ComputePolicy, FlatParameters]:
+    network = policy(background)
     flat = FlatParameters(network)
     return ComputePolicy(network, flat, dtype, n_step=n_step), flat
 
 
+@pytest.mark.parametrize("background", [0, 87])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_gradient_is_that_of_a_forward_pass(dtype: torch.dtype) -> None:
-    compute, _ = made(dtype)
+def test_the_gradient_is_that_of_a_forward_pass(dtype: torch.dtype, background: int) -> None:
+    compute, _ = made(dtype, background=background)
     obs = images()
     expected = gradient(compute, obs)
     acted = [compute.act(obs[t], t) for t in range(T)]

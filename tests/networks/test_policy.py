@@ -62,6 +62,18 @@ def test_pixels_are_scaled_by_the_first_layer() -> None:
     torch.testing.assert_close(trunk(images(2)), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_pixels_are_measured_from_the_background() -> None:
+    plain, moved = pong(), build_policy(IMAGES, SIX, NetworkConfig(background=87), seed=1)
+    obs = images(2)
+    assert not torch.allclose(plain(obs)[1], moved(obs)[1], rtol=0.1)
+    # with zero biases and no padding, a moved picture is the same as a moved bias
+    with torch.no_grad():
+        plain.actor.conv1.bias.sub_(87 / 255 * plain.actor.conv1.weight.sum((1, 2, 3)))
+    for found, expected in zip(moved(obs), plain(obs), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    assert not moved(torch.full_like(obs, 87))[1].any()
+
+
 @pytest.mark.parametrize(
     ("space", "kind", "words"),
     [
