@@ -45,6 +45,9 @@ TWENTY: dict[str, object] = {"a2c.n-step": 20, "a2c.gae-lambda": 0.95}
 ADAM: dict[str, object] = {"a2c.optimizer": "adam", "a2c.lr": 7e-4}
 LITTLE: dict[str, object] = {"a2c.entropy-coef": 0.002}
 GENTLE: dict[str, object] = {"a2c.optimizer": "adam", "a2c.adam-betas": "[0, 0.99]"}
+BACKGROUND: dict[str, object] = GENTLE | {"network.background": 87, "a2c.lr": 1e-3}
+THIRD: dict[str, object] = {"a2c.entropy-coef": 0.003}
+SMALL: dict[str, object] = BACKGROUND | TEN | THIRD | {"env.num-envs": 8}
 TRIALS: dict[str, dict[str, object]] = {
     "paper": {},
     "one agent": ONE,
@@ -63,6 +66,19 @@ TRIALS: dict[str, dict[str, object]] = {
     "one agent, gentle, eps 3e-4, rate x2, entropy / 2": GENTLE
     | ONE
     | {"a2c.lr": 1.4e-3, "a2c.optimizer-eps": 3e-4, "a2c.entropy-coef": 0.005},
+    "one agent, gentle, rate x1.4": GENTLE | ONE | {"a2c.lr": 1e-3},
+    "one agent, background": BACKGROUND | ONE,
+    "one agent, background, rate x2": BACKGROUND | ONE | {"a2c.lr": 2e-3},
+    "one agent, background, entropy / 3": BACKGROUND | ONE | THIRD,
+    "one agent, background, entropy / 3, 8 x 10 steps, gae .95": SMALL | ONE | {"a2c.lr": 1.4e-3},
+    "one agent, background, entropy / 3, 8 x 10 steps, gae .95, rate x2": SMALL
+    | ONE
+    | {"a2c.lr": 2.8e-3},
+    "background, entropy / 3, 8 x 10 steps, gae .95": SMALL,
+    "background, entropy / 3, 8 x 10 steps, gae .95, rate x1.4": SMALL | {"a2c.lr": 1.4e-3},
+    "background, entropy / 3, 8 x 10 steps, gae .95, rate x2": SMALL | {"a2c.lr": 2e-3},
+    "background, entropy / 3, 8 x 10 steps, gae .95, rate x2, falling": SMALL
+    | {"a2c.lr": 2e-3, "a2c.lr-schedule": "linear"},
     "rate x2": {"a2c.lr": 1.4e-3},
     "20 steps, gae .95, rate x3": TWENTY | {"a2c.lr": 2.1e-3},
     "adam": {"a2c.optimizer": "adam", "a2c.lr": 3.5e-4},
