@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +78,7 @@ class ActorLearner:
 
     Args:
         setting: see :class:`Setting`.
-        env: this agent's simulators; closed by :meth:`close`.
+        envs: this agent's simulators, see :class:`Collector`; closed by :meth:`close`.
         policy: freshly initialised; equal on all agents.
         stop: set by a signal.
         console: makes the display of the run; None for agents that show nothing.
@@ -94,7 +94,7 @@ class ActorLearner:
     def __init__(
         self,
         setting: Setting,
-        env: VectorEnv,
+        envs: Sequence[VectorEnv],
         policy: Policy,
         stop: StopRequest,
         console: Callable[[RunReader], Console] | None = None,
@@ -105,9 +105,10 @@ class ActorLearner:
         policy = policy.to(setting.device)
         self.flat = FlatParameters(policy)
         dtype = choose_precision(config.network.precision, policy, setting.device)
-        self.compute = ComputePolicy(policy, self.flat, dtype, n_step=config.a2c.n_step)
+        observations = config.a2c.n_step * config.env.num_envs
+        self.compute = ComputePolicy(policy, self.flat, dtype, observations=observations)
         self.collector = Collector(
-            env,
+            envs,
             self._act,
             policy.head,
             n_step=config.a2c.n_step,
@@ -244,11 +245,11 @@ class ActorLearner:
     def close(self) -> None:
         """Leave the gossip, stop the simulators, close the files."""
         self.coupling.close()
-        self.collector.env.close()
+        self.collector.close()
         self.observer.close()
 
-    def _act(self, obs: Tensor, row: int | None = None) -> tuple[Tensor, Tensor]:
-        return self.compute.act(obs.to(self.setting.device), row)
+    def _act(self, obs: Tensor, place: slice | None = None) -> tuple[Tensor, Tensor]:
+        return self.compute.act(obs.to(self.setting.device), place)
 
     def _last_update(self) -> int:
         """The update after which to stop, as far as is known now."""

@@ -17,7 +17,7 @@ from gala.actor_learner import ActorLearner, Setting, agent_seed
 from gala.atomic_file import write_atomic
 from gala.config import Config
 from gala.divergence.bound import NoBound, contraction
-from gala.envs import VectorEnv, make_vector_env
+from gala.envs import VectorEnv, make_halves
 from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
 from gala.gossip import shared_memory
 from gala.gossip.in_process import Crowd
@@ -55,8 +55,9 @@ def train(request: Request) -> int:
         threads = config.threads or launch.threads
         torch.set_num_threads(threads)
         learners = [make_learner(config, launch.sibling(rank), threads) for rank in launch.crowd]
-        parameters = sum(p.numel() for p in learners[0][1].parameters())
-        frames_per_step = learners[0][0].frames_per_step
+        (simulators, *_), policy = learners[0]
+        parameters = sum(p.numel() for p in policy.parameters())
+        frames_per_step = simulators.frames_per_step
         if plan is None:
             plan = make_plan(request, launch, parameters, frames_per_step)
     except BaseException:
@@ -68,7 +69,7 @@ def train(request: Request) -> int:
     crowd = Crowd(launch.crowd, handover_on(device))
     agents: list[ActorLearner] = []
     try:
-        for rank, (env, policy) in zip(launch.crowd, learners, strict=True):
+        for rank, (envs, policy) in zip(launch.crowd, learners, strict=True):
             setting = Setting(
                 config=config,
                 launch=launch.sibling(rank),
@@ -90,7 +91,7 @@ def train(request: Request) -> int:
                     total_steps=config.total_steps,
                     every_s=config.log.console_s,
                 )
-            agents.append(ActorLearner(setting, env, policy, stop, console))
+            agents.append(ActorLearner(setting, envs, policy, stop, console))
         for agent in agents:
             begin(agent, resume=request.resume)
         run_all(agents, stop)
@@ -152,16 +153,17 @@ def run_all(agents: list[ActorLearner], stop: StopRequest) -> None:
         raise failures[0]
 
 
-def make_learner(config: Config, launch: Launch, threads: int) -> tuple[VectorEnv, Policy]:
+def make_learner(config: Config, launch: Launch, threads: int) -> tuple[list[VectorEnv], Policy]:
     """Simulators with this agent's seed, and the policy with the run's seed.
 
     Raises:
         UserError: unknown environment, missing extra, spaces that no network fits.
     """
     seed = agent_seed(config.seed, launch.rank, stream=1, life=launch.life) % 2**31
-    env = make_vector_env(config.env, seed=seed, threads=threads)
-    policy = build_policy(env.observation_space, env.action_space, config.network, seed=config.seed)
-    return env, policy
+    envs = make_halves(config.env, seed=seed, threads=threads)
+    spaces = envs[0].observation_space, envs[0].action_space
+    policy = build_policy(*spaces, config.network, seed=config.seed)
+    return envs, policy
 
 
 def choose_device(name: str, launch: Launch) -> torch.device:
@@ -313,6 +315,6 @@ def _checkpoint(setting: Setting, agent: ActorLearner) -> dict[str, Any]:
             field="network",
             hint="resume with the network of config.yaml",
         )
-    if not agent.collector.env.restorable and launch.leads:
+    if not agent.collector.restorable and launch.leads:
         print("gala: simulators of this environment begin new episodes", file=sys.stderr)
     return state

@@ -89,8 +89,8 @@ def train_here(tmp_path: Path) -> Callable[..., Any]:
             device=torch.device("cpu"),
             threads=1,
         )
-        env, policy = make_learner(config, setting.launch, 1)
-        agent = ActorLearner(setting, env, policy, StopRequest())
+        envs, policy = make_learner(config, setting.launch, 1)
+        agent = ActorLearner(setting, envs, policy, StopRequest())
         agent.run()
         agent.close()
         return agent

@@ -84,7 +84,7 @@ def main() -> None:
         "float32 from a rounded start": learner(config, spaces, torch.float32, rounded=True),
     }
     collector = Collector(
-        env, exact.compute.act, exact.policy.head, n_step=config.a2c.n_step,
+        [env], exact.compute.act, exact.policy.head, n_step=config.a2c.n_step,
         gamma=config.a2c.gamma, reward_clip=True,
         generator=torch.Generator().manual_seed(config.seed),
     )  # fmt: skip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from gala.config import EnvConfig
-from gala.envs.step import Episode, Step, VectorEnv
+import dataclasses
 
-__all__ = ["Episode", "Step", "VectorEnv", "make_vector_env"]
+from gala.config import EnvConfig
+from gala.envs.step import Episode, Step, VectorEnv, simulator_seeds
+
+__all__ = ["Episode", "Step", "VectorEnv", "make_halves", "make_vector_env"]
 
 IDENTITY = "gala/Identity-v0"
 
@@ -33,3 +35,24 @@ def make_vector_env(config: EnvConfig, *, seed: int, threads: int = 1) -> Vector
     from gala.envs.gym import make_gym_env
 
     return make_gym_env(config, seed=seed)
+
+
+def make_halves(config: EnvConfig, *, seed: int, threads: int = 1) -> list[VectorEnv]:
+    """Two halves of simulators that play on by themselves, in processes; else all in one vector.
+
+    Args and raises: see :func:`make_vector_env`.
+    """
+    if config.workers != "async" or config.num_envs < 2:
+        return [make_vector_env(config, seed=seed, threads=threads)]
+    second = config.num_envs // 2
+    halves: list[VectorEnv] = []
+    try:
+        for count, each in zip((config.num_envs - second, second), simulator_seeds(seed, 2),
+                               strict=True):  # fmt: skip
+            part = dataclasses.replace(config, num_envs=count)
+            halves.append(make_vector_env(part, seed=each, threads=threads))
+    except BaseException:
+        for half in halves:
+            half.close()  # processes, which would stay
+        raise
+    return halves

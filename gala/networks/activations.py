@@ -2,7 +2,7 @@
 
 Parameters do not change within a rollout of A2C: the forward pass of an update repeats, observation
 by observation, what acting has computed. Acting therefore writes the outputs of all layers into
-``[T, B, ...]`` arrays, and the update runs only the backward pass, of all T x B observations at
+``[T x B, ...]`` arrays, and the update runs only the backward pass, of all T x B observations at
 once. (Keeping autograd's own graphs of T small passes would need T small backward passes, which
 cost what the forward pass saves.)
 """
@@ -37,40 +37,43 @@ class Layer(NamedTuple):
 
 
 class Activations:
-    """Inputs and outputs of layers for T x B observations; the arrays are reused.
+    """Inputs and outputs of layers for the observations of a rollout; the arrays are reused.
 
     Args:
-        steps: T.
+        observations: T x B.
     """
 
-    def __init__(self, steps: int) -> None:
-        self._steps, self._known = steps, 0
+    def __init__(self, observations: int) -> None:
+        self._observations = observations
+        self._place = slice(0, 0)  # of those that were begun last: all before are known
         self._values: list[Tensor] = []
 
     @property
     def complete(self) -> bool:
-        """Whether all T rows are known."""
-        return self._known == self._steps
+        """Whether all T x B are known."""
+        return bool(self._place.stop == self._observations)
 
     def forget(self) -> None:
         """The parameters have changed."""
-        self._known = 0
+        self._place = slice(0, 0)
 
-    def begin(self, row: int) -> None:
-        """Row ``row`` of T comes next; row 0 begins a new rollout."""
-        assert row in (0, self._known), f"row {row} after {self._known} rows"
-        self._known = row + 1
+    def begin(self, place: slice) -> None:
+        """Those at ``place`` of T x B come next; 0 begins a new rollout."""
+        known = self._place.stop
+        assert place.start in (0, known), f"observation {place.start} after {known}"
+        self._place = place
 
     def slot(self, number: int, like: Tensor, dtype: torch.dtype) -> Tensor:
-        """Where the values of layer ``number`` of the row that was begun belong."""
+        """Where the values of layer ``number`` belong, of the observations that were begun."""
         if number == len(self._values):
-            self._values.append(like.new_empty((self._steps, *like.shape), dtype=dtype))
-        return self._values[number][self._known - 1]
+            shape = (self._observations, *like.shape[1:])
+            self._values.append(like.new_empty(shape, dtype=dtype))
+        return self._values[number][self._place]
 
     def of(self, number: int) -> Tensor:
         """[T x B, ...], the values of layer ``number``."""
         assert self.complete
-        return self._values[number].flatten(0, 1)
+        return self._values[number]
 
 
 class _Replayed(torch.autograd.Function):

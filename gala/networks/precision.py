@@ -46,7 +46,7 @@ class ComputePolicy:
         policy: gives the form.
         flat: its parameters.
         dtype: of the trunk.
-        n_step: steps between two updates, whose activations are kept from acting for learning
+        observations: between two updates, whose activations are kept from acting for learning
             (convolutions only); 0: none.
 
     Attributes:
@@ -55,7 +55,7 @@ class ComputePolicy:
     """
 
     def __init__(
-        self, policy: Policy, flat: FlatParameters, dtype: torch.dtype, *, n_step: int = 0
+        self, policy: Policy, flat: FlatParameters, dtype: torch.dtype, *, observations: int = 0
     ) -> None:
         self.dtype = dtype
         self.module = policy
@@ -67,29 +67,29 @@ class ComputePolicy:
             assert flat.layout[0][0].startswith("actor."), "the trunk leads the flat vector"
             self._end = self._trunk.data.numel()
         convolutional = isinstance(self.module.actor, NatureCNN)
-        self._kept = Activations(n_step) if convolutional and n_step else None
+        self._kept = Activations(observations) if convolutional and observations else None
         self.refresh()
 
     @torch.no_grad()
-    def act(self, obs: Tensor, row: int | None = None) -> tuple[Tensor, Tensor]:
+    def act(self, obs: Tensor, place: slice | None = None) -> tuple[Tensor, Tensor]:
         """``dist`` and value of B observations, without gradients.
 
         Args:
             obs: [B, ...].
-            row: their place among the steps of the rollout that is going to be learned from, which
-                come one after the other from 0 on; None: they are not part of it.
+            place: theirs among the T x B observations that are going to be learned from, which
+                come one after the other from 0 on; None: they are not part of them.
         """
         trunk = self.module.actor
-        if row is None or self._kept is None or not isinstance(trunk, NatureCNN):
+        if place is None or self._kept is None or not isinstance(trunk, NatureCNN):
             return self._all(obs)
-        self._kept.begin(row)
+        self._kept.begin(place)
         features = trunk.record(obs, self._kept)
         return self.module.heads(features, features)
 
     def learn(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """``dist`` and value of T x B observations, with gradients to the parameters.
 
-        When these parameters have acted on all of them as rows of a rollout, nothing is computed
+        When these parameters have acted on all of them, each at its place, nothing is computed
         again: the observations must be those.
 
         Args:

@@ -91,7 +91,7 @@ class NatureCNN(nn.Module):
         return x
 
     def record(self, obs: Tensor, kept: Activations) -> Tensor:
-        """The same, without gradients; what the layers give becomes the row begun of ``kept``."""
+        """The same, without gradients; what the layers give goes where ``kept`` was begun."""
         dtype = self.conv1.weight.dtype
         x = kept.slot(0, obs, dtype).copy_(obs)
         if self.background:

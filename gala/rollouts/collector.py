@@ -3,11 +3,16 @@
 On a device the trajectory lies there and is written once: observations go up step by step, actions
 and values are computed there, and what the simulators said besides goes up at the end in one piece.
 Each step is recorded by itself, as it works on rows of its own.
+
+Simulators in processes of their own come in two halves: while one half plays, the network acts for
+the other.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -25,10 +30,10 @@ RECENT_EPISODES = 100
 class Act(Protocol):
     """Float[B, K] action distribution and Float[B] value of observations.
 
-    ``row`` is their place in the rollout, None for observations that are only valued.
+    ``place`` is theirs among the T x B of the rollout, None for those that are only valued.
     """
 
-    def __call__(self, obs: Tensor, row: int | None = None) -> tuple[Tensor, Tensor]:
+    def __call__(self, obs: Tensor, place: slice | None = None) -> tuple[Tensor, Tensor]:
         """See the class."""
         ...
 
@@ -85,7 +90,8 @@ class Collector:
     """Owns the simulators of one agent and the arrays they fill.
 
     Args:
-        env: the simulators.
+        envs: the simulators, B in all; where there are several vectors of them, some play while the
+            network acts for others.
         act: see :class:`Act`.
         head: turns distributions into actions.
         n_step: T.
@@ -103,7 +109,7 @@ class Collector:
 
     def __init__(
         self,
-        env: VectorEnv,
+        envs: Sequence[VectorEnv],
         act: Act,
         head: ActionHead,
         *,
@@ -114,18 +120,22 @@ class Collector:
         lane: Lane | None = None,
     ) -> None:
         self._lane = lane = lane or Direct()
-        self.env, self._act, self._head, self._generator = env, act, head, generator
+        self._act, self._head, self._generator = act, head, generator
+        ends = list(itertools.accumulate((env.num_envs for env in envs), initial=0))
+        columns = [slice(*pair) for pair in itertools.pairwise(ends)]
+        self._envs = list(zip(envs, columns, strict=True))
         self._gamma, self._reward_clip = gamma, reward_clip
         self.returns: deque[float] = deque(maxlen=RECENT_EPISODES)
         self.lengths: deque[int] = deque(maxlen=RECENT_EPISODES)
         self.episodes = 0
         self.return_sum = 0.0
-        first = torch.from_numpy(env.reset())
-        device, shape = lane.device, (n_step, env.num_envs)
+        # a copy: what a simulator shows may be its own buffer
+        first = torch.cat([torch.from_numpy(env.reset()) for env in envs])
+        device, shape = lane.device, (n_step, ends[-1])
         said = torch.zeros(_Said.size(*shape), dtype=torch.uint8)
         self._said = _Said(said, *shape)
         self._known = _Said(lane.mirror(said), *shape)  # the same, where the learner is
-        self._values = torch.zeros((n_step + 1, env.num_envs), device=device)
+        self._values = torch.zeros((n_step + 1, ends[-1]), device=device)
         self._rollout = Rollout(
             obs=first.new_zeros((n_step + 1, *first.shape), device=device),
             action=head.buffer(*shape).to(device),
@@ -139,19 +149,32 @@ class Collector:
         self._rollout.obs[-1].copy_(first)
         self._final_obs = torch.zeros_like(self._rollout.obs[0])
         self._final_value = torch.zeros_like(self._values[0])
-        self._steps = [lane.captured(partial(self._step, t), generator) for t in range(n_step)]
+        self._steps = [
+            [lane.captured(partial(self._step, t, where), generator) for where in columns]
+            for t in range(n_step)
+        ]
         self._finish = lane.captured(self._value_successors)
-        self._value_final = lane.captured(self._value_final_obs)
+        self._value_final = [lane.captured(partial(self._value_final_obs, w)) for w in columns]
+
+    @property
+    def restorable(self) -> bool:
+        """Whether :meth:`state_dict` restores the simulators exactly."""
+        return all(env.restorable for env, _ in self._envs)
 
     @torch.no_grad()
     def collect(self) -> Rollout:
         """The next T steps of every simulator."""
         r = self._rollout
         self._said.ended_elsewhere.zero_()
-        for t, step in enumerate(self._steps):
-            step()
-            self.env.send(self._head.to_env(self._lane.download(r.action[t])))
-            self._receive(t)
+        for t, steps in enumerate(self._steps):
+            for half, step in enumerate(steps):
+                env, where = self._envs[half]
+                if t > 0:
+                    self._receive(t - 1, half)
+                step()
+                env.send(self._head.to_env(self._lane.download(r.action[t, where])))
+        for half in range(len(self._envs)):
+            self._receive(len(self._steps) - 1, half)
         self._lane.upload(self._said.memory, self._known.memory)
         self._finish()
         return r
@@ -160,38 +183,41 @@ class Collector:
         """Observations of the newest rollout, [T * B, ...]; reused by the next one."""
         return self._rollout.obs[:-1].flatten(0, 1)
 
-    def _step(self, t: int) -> None:
-        """Act on row t."""
+    def _step(self, t: int, where: slice) -> None:
+        """Act in the columns ``where`` of row t."""
         r = self._rollout
         if t == 0:
-            r.obs[0].copy_(r.obs[-1])
-        dist, value = self._act(r.obs[t], t)
-        r.action[t].copy_(self._head.sample(dist, self._generator))
-        self._values[t].copy_(value)
+            r.obs[0, where].copy_(r.obs[-1, where])
+        begin = t * r.obs.shape[1]
+        place = slice(begin + where.start, begin + where.stop)
+        dist, value = self._act(r.obs[t, where], place)
+        r.action[t, where].copy_(self._head.sample(dist, self._generator))
+        self._values[t, where].copy_(value)
 
     def _value_successors(self) -> None:
         r, known = self._rollout, self._known
         self._values[-1].copy_(self._act(r.obs[-1])[1])
         torch.where(known.ended_elsewhere, known.final_value, self._values[1:], out=r.next_value)
 
-    def _value_final_obs(self) -> None:
-        self._final_value.copy_(self._act(self._final_obs)[1])
+    def _value_final_obs(self, where: slice) -> None:
+        self._final_value[where].copy_(self._act(self._final_obs[where])[1])
 
-    def _receive(self, t: int) -> None:
-        said, step = self._said, self.env.recv()
-        self._lane.upload(torch.from_numpy(step.obs), self._rollout.obs[t + 1])
+    def _receive(self, t: int, half: int) -> None:
+        env, where = self._envs[half]
+        said, step = self._said, env.recv()
+        self._lane.upload(torch.from_numpy(step.obs), self._rollout.obs[t + 1, where])
         reward, terminated = torch.from_numpy(step.reward), torch.from_numpy(step.terminated)
         truncated = torch.from_numpy(step.truncated)
-        said.reward[t].copy_(reward.sign() if self._reward_clip else reward)
-        torch.mul(~terminated, self._gamma, out=said.discount[t])
-        torch.logical_or(terminated, truncated, out=said.cut[t])
-        said.valid[t].copy_(torch.from_numpy(step.valid))
+        said.reward[t, where].copy_(reward.sign() if self._reward_clip else reward)
+        torch.mul(~terminated, self._gamma, out=said.discount[t, where])
+        torch.logical_or(terminated, truncated, out=said.cut[t, where])
+        said.valid[t, where].copy_(torch.from_numpy(step.valid))
         if step.final_obs is not None and step.truncated.any():
             # Row t + 1 begins another episode: value the last observation of this one by itself.
-            said.ended_elsewhere[t].copy_(truncated)
-            self._lane.upload(torch.from_numpy(step.final_obs), self._final_obs)
-            self._value_final()
-            said.final_value[t].copy_(self._lane.download(self._final_value))
+            said.ended_elsewhere[t, where].copy_(truncated)
+            self._lane.upload(torch.from_numpy(step.final_obs), self._final_obs[where])
+            self._value_final[half]()
+            said.final_value[t, where].copy_(self._lane.download(self._final_value[where]))
         for episode in step.episodes:
             self.returns.append(episode.ret)
             self.lengths.append(episode.length)
@@ -199,7 +225,7 @@ class Collector:
             self.return_sum += episode.ret
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data and tensors; with ``env.restorable`` a run resumes exactly from it."""
+        """Plain data and tensors; if :attr:`restorable` a run resumes exactly from it."""
         state: dict[str, Any] = {
             "generator": self._generator.get_state(),
             "returns": list(self.returns),
@@ -207,9 +233,9 @@ class Collector:
             "episodes": self.episodes,
             "return_sum": self.return_sum,
         }
-        if self.env.restorable:
+        if self.restorable:
             obs = self._rollout.obs[-1].to("cpu", copy=True)
-            state |= {"env": self.env.state_dict(), "obs": obs}
+            state |= {"envs": [env.state_dict() for env, _ in self._envs], "obs": obs}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -219,6 +245,13 @@ class Collector:
         self.lengths.extend(state["lengths"])
         self.episodes = state["episodes"]
         self.return_sum = state.get("return_sum", 0.0)  # missing in old ones; differences count
-        if self.env.restorable and "env" in state:
-            self.env.load_state_dict(state["env"])
+        saved = [state["env"]] if "env" in state else state.get("envs")  # old ones knew no halves
+        if self.restorable and saved:
+            for (env, _), each in zip(self._envs, saved, strict=True):
+                env.load_state_dict(each)
             self._rollout.obs[-1].copy_(state["obs"])
+
+    def close(self) -> None:
+        """Release the simulators."""
+        for env, _ in self._envs:
+            env.close()

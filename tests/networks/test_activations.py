@@ -25,6 +25,10 @@ def images(seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, (T, B, 4, 84, 84), dtype=torch.uint8, generator=generator)
 
 
+def row(t: int) -> slice:
+    return slice(t * B, (t + 1) * B)
+
+
 def gradient(compute: ComputePolicy, obs: torch.Tensor) -> torch.Tensor:
     compute.zero_grad()
     dist, value = compute.learn(obs.flatten(0, 1))
@@ -33,11 +37,11 @@ def gradient(compute: ComputePolicy, obs: torch.Tensor) -> torch.Tensor:
 
 
 def made(
-    dtype: torch.dtype, n_step: int = T, background: int = 0
+    dtype: torch.dtype, observations: int = T * B, background: int = 0
 ) -> tuple[ComputePolicy, FlatParameters]:
     network = policy(background)
     flat = FlatParameters(network)
-    return ComputePolicy(network, flat, dtype, n_step=n_step), flat
+    return ComputePolicy(network, flat, dtype, observations=observations), flat
 
 
 @pytest.mark.parametrize("background", [0, 87])
@@ -46,7 +50,7 @@ def test_the_gradient_is_that_of_a_forward_pass(dtype: torch.dtype, background: 
     compute, _ = made(dtype, background=background)
     obs = images()
     expected = gradient(compute, obs)
-    acted = [compute.act(obs[t], t) for t in range(T)]
+    acted = [compute.act(obs[t], row(t)) for t in range(T)]
     found = gradient(compute, obs)
     assert float((found - expected).norm() / expected.norm()) < 1e-5
     dist, value = compute.learn(obs.flatten(0, 1))
@@ -57,7 +61,7 @@ def test_the_gradient_is_that_of_a_forward_pass(dtype: torch.dtype, background: 
 def test_nothing_is_computed_again() -> None:
     compute, _ = made(torch.float32)
     for t in range(T):
-        compute.act(images()[t], t)
+        compute.act(images()[t], row(t))
     # what was acted on counts, not what is shown afterwards: no forward pass has seen it
     assert torch.equal(gradient(compute, images(seed=1)), gradient(compute, images()))
 
@@ -66,12 +70,12 @@ def test_changed_parameters_are_a_new_start() -> None:
     compute, flat = made(torch.float32)
     obs = images()
     for t in range(T):
-        compute.act(obs[t], t)
+        compute.act(obs[t], row(t))
     before = gradient(compute, obs)
     flat.data.mul_(0.5)
     compute.refresh()
     after = gradient(compute, obs)
-    fresh, other = made(torch.float32, n_step=0)
+    fresh, other = made(torch.float32, observations=0)
     other.data.mul_(0.5)
     fresh.refresh()
     torch.testing.assert_close(after, gradient(fresh, obs))
@@ -82,8 +86,8 @@ def test_half_a_rollout_is_not_used() -> None:
     compute, _ = made(torch.float32)
     obs = images()
     for t in range(T - 1):
-        compute.act(images(seed=1)[t], t)
-    fresh, _ = made(torch.float32, n_step=0)
+        compute.act(images(seed=1)[t], row(t))
+    fresh, _ = made(torch.float32, observations=0)
     torch.testing.assert_close(gradient(compute, obs), gradient(fresh, obs))
 
 
@@ -91,19 +95,29 @@ def test_observations_outside_of_the_rollout_leave_it_alone() -> None:
     compute, _ = made(torch.float32)
     obs, other = images(), images(seed=1)
     for t in range(T):
-        compute.act(obs[t], t)
+        compute.act(obs[t], row(t))
         compute.act(other[t])  # a final observation that is valued, say
-    fresh, _ = made(torch.float32, n_step=0)
+    fresh, _ = made(torch.float32, observations=0)
     torch.testing.assert_close(gradient(compute, obs), gradient(fresh, obs), rtol=1e-4, atol=1e-5)
 
 
-def test_rows_come_in_order() -> None:
-    kept = Activations(T)
-    kept.begin(0)
-    with pytest.raises(AssertionError, match="row 2 after 1 rows"):
-        kept.begin(2)
-    kept.begin(1)
-    kept.begin(0)  # a new rollout
+def test_halves_of_a_row_are_acted_on_one_after_the_other() -> None:
+    compute, _ = made(torch.float32)
+    obs = images()
+    for t in range(T):
+        for part in (slice(0, 1), slice(1, B)):
+            compute.act(obs[t, part], slice(t * B + part.start, t * B + part.stop))
+    fresh, _ = made(torch.float32, observations=0)
+    torch.testing.assert_close(gradient(compute, obs), gradient(fresh, obs), rtol=1e-4, atol=1e-5)
+
+
+def test_observations_come_in_order() -> None:
+    kept = Activations(T * B)
+    kept.begin(row(0))
+    with pytest.raises(AssertionError, match="observation 8 after 4"):
+        kept.begin(row(2))
+    kept.begin(row(1))
+    kept.begin(row(0))  # a new rollout
     assert not kept.complete
 
 

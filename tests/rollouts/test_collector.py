@@ -21,7 +21,7 @@ class Scripted:
 
     def __init__(self, steps: list[Step]) -> None:
         self.steps, self.actions = list(steps), []
-        self.rows: list[int | None] = []
+        self.places: list[slice | None] = []
         self.place = 0
 
     def reset(self) -> np.ndarray:
@@ -78,16 +78,14 @@ def step(
 
 def collector(steps: list[Step], **options: object) -> tuple[Collector, Scripted]:
     env = Scripted(steps)
-    rows: list[int | None] = []
 
-    def act(x: torch.Tensor, row: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        rows.append(row)
+    def act(x: torch.Tensor, place: slice | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        env.places.append(place)
         return torch.zeros(B, 2), 10 * x[:, 0]
 
-    env.rows = rows
     settings = {"n_step": len(steps), "gamma": 0.5, "reward_clip": False} | options
     made = Collector(
-        env,
+        [env],
         act,
         CategoricalHead(2),
         generator=torch.Generator().manual_seed(0),
@@ -105,7 +103,8 @@ def test_an_uneventful_rollout() -> None:
     assert r.reward.tolist() == [[0.5, -7], [0, 0]]
     assert bool((r.discount == 0.5).all() and r.valid.all()) and not bool(r.cut.any())
     assert np.array_equal(np.stack(env.actions), r.action.numpy())
-    assert env.rows == [0, 1, None]  # the last observation is valued, and acted on next time
+    # the last observation is valued, and acted on next time
+    assert env.places == [slice(0, 2), slice(2, 4), None]
 
 
 def test_the_next_rollout_starts_where_the_last_one_ended() -> None:
@@ -163,11 +162,11 @@ def test_finished_games_are_booked() -> None:
 @pytest.mark.parametrize("restorable", [True, False])
 def test_a_collector_goes_on_from_its_state(restorable: bool) -> None:
     steps = [step((i, -i), episodes=(Episode(0, float(i), i),)) for i in range(2, 8)]
-    whole, _ = collector(steps, n_step=3)
+    whole, whole_env = collector(steps, n_step=3)
     whole.collect()
-    whole.env.restorable = restorable
+    whole_env.restorable = restorable
     state = whole.state_dict()
-    assert ("env" in state) == restorable
+    assert ("envs" in state) == restorable
     expected = whole.collect()
     other, env = collector(steps, n_step=3)
     env.restorable = restorable
@@ -188,3 +187,98 @@ def test_a_state_without_the_sum_of_returns_is_taken() -> None:
     state = {key: value for key, value in made.state_dict().items() if key != "return_sum"}
     made.load_state_dict(state)
     assert made.return_sum == 0.0 and made.episodes == 1
+
+
+def test_a_state_from_before_there_were_halves_is_taken() -> None:
+    steps = [step((i, -i)) for i in range(2, 6)]
+    made, env = collector(steps, n_step=2)
+    made.collect()
+    state = made.state_dict()
+    state["env"] = state.pop("envs")[0]
+    made.collect()
+    made.load_state_dict(state)
+    assert env.place == 2
+    assert made.collect().obs.squeeze(-1).tolist() == [[3, -3], [4, -4], [5, -5]]
+
+
+class Half(Scripted):
+    """Writes down who did what."""
+
+    def __init__(self, name: str, steps: list[Step], log: list[str]) -> None:
+        super().__init__(steps)
+        self.name, self.log, self.closed = name, log, False
+
+    def send(self, actions: np.ndarray) -> None:
+        self.log.append(f"send {self.name}")
+        super().send(actions)
+
+    def recv(self) -> Step:
+        self.log.append(f"recv {self.name}")
+        return super().recv()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def halves(
+    first: list[Step], second: list[Step], n_step: int
+) -> tuple[Collector, list[Half], list[str]]:
+    log: list[str] = []
+    envs = [Half("A", first, log), Half("B", second, log)]
+
+    def act(x: torch.Tensor, place: slice | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        log.append("value" if place is None else f"act {place.start}-{place.stop}")
+        return torch.zeros(len(x), 2), 10 * x[:, 0]
+
+    made = Collector(
+        envs, act, CategoricalHead(2), n_step=n_step, gamma=0.5, reward_clip=False,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    return made, envs, log
+
+
+def test_one_half_plays_while_the_network_acts_for_the_other() -> None:
+    made, _, log = halves([step((2, 3)), step((4, 5))], [step((6, 7)), step((8, 9))], 2)
+    made.collect()
+    assert log == [
+        "act 0-2", "send A", "act 2-4", "send B",
+        "recv A", "act 4-6", "send A", "recv B", "act 6-8", "send B",
+        "recv A", "recv B", "value",
+    ]  # fmt: skip
+
+
+def test_halves_are_columns_of_one_rollout() -> None:
+    first = [
+        step((2, 3), reward=(1, 2), truncated=(1, 0), final=(7, 3),
+             episodes=(Episode(0, 5.0, 10),)),
+        step((4, 5), valid=(0, 1)),
+    ]  # fmt: skip
+    second = [
+        step((6, 7), reward=(3, 4), terminated=(0, 1)),
+        step((8, 9), truncated=(0, 1), final=(8, 1), episodes=(Episode(1, 6.0, 20),)),
+    ]
+    made, envs, _ = halves(first, second, 2)
+    r = made.collect()
+    assert r.obs.squeeze(-1).tolist() == [[1, 1, 1, 1], [2, 3, 6, 7], [4, 5, 8, 9]]
+    assert r.value.tolist() == [[10, 10, 10, 10], [20, 30, 60, 70]]
+    assert r.next_value.tolist() == [[70, 30, 60, 70], [40, 50, 80, 10]]
+    assert r.reward[0].tolist() == [1, 2, 3, 4]
+    assert r.discount[0].tolist() == [0.5, 0.5, 0.5, 0]
+    assert r.cut.tolist() == [[True, False, False, True], [False, False, False, True]]
+    assert r.valid.tolist() == [[True] * 4, [False, True, True, True]]
+    for env, columns in zip(envs, (slice(0, 2), slice(2, 4)), strict=True):
+        assert np.array_equal(np.stack(env.actions), r.action[:, columns].numpy())
+    assert list(made.returns) == [5.0, 6.0]
+    made.close()
+    assert all(env.closed for env in envs)
+
+
+def test_both_halves_go_on_from_a_state() -> None:
+    steps = [step((i, -i)) for i in range(2, 6)]
+    made, envs, _ = halves(steps, steps[::-1], 2)
+    made.collect()
+    state = made.state_dict()
+    expected = made.collect().obs.clone()
+    made.load_state_dict(state)
+    assert [env.place for env in envs] == [2, 2]
+    assert torch.equal(made.collect().obs, expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -27,13 +28,14 @@ PIXELS = (4, 36, 36)
 class Noise:
     """Pictures that depend on all actions so far, in a buffer that is used again and again."""
 
-    num_envs, frames_per_step, restorable = B, 1, False
+    frames_per_step, restorable = 1, False
     observation_space = gymnasium.spaces.Box(0, 255, PIXELS, np.uint8)
     action_space = gymnasium.spaces.Discrete(6)
 
-    def __init__(self) -> None:
-        self._buffer = np.zeros((B, *PIXELS), np.uint8)
-        self._state = 1
+    def __init__(self, num_envs: int = B, state: int = 1) -> None:
+        self.num_envs = num_envs
+        self._buffer = np.zeros((num_envs, *PIXELS), np.uint8)
+        self._state = state
 
     def _draw(self) -> np.random.Generator:
         random = np.random.default_rng(self._state)
@@ -50,14 +52,14 @@ class Noise:
 
     def recv(self) -> Step:
         random = self._draw()
-        terminated = random.random(B) < 0.2
-        truncated = ~terminated & (random.random(B) < 0.2)
+        terminated = random.random(self.num_envs) < 0.2
+        truncated = ~terminated & (random.random(self.num_envs) < 0.2)
         return Step(
             obs=self._buffer,
-            reward=random.standard_normal(B).astype(np.float32),
+            reward=random.standard_normal(self.num_envs).astype(np.float32),
             terminated=terminated,
             truncated=truncated,
-            valid=random.random(B) < 0.8,
+            valid=random.random(self.num_envs) < 0.8,
             final_obs=255 - self._buffer if truncated.any() else None,
             episodes=[],
         )
@@ -69,16 +71,15 @@ FIELDS = tuple(Rollout.__slots__)
 
 
 def train(
-    lane: Lane, dtype: torch.dtype, keep: bool = False
+    lane: Lane, dtype: torch.dtype, keep: bool = False, envs: Sequence[Noise] | None = None
 ) -> tuple[list[dict[str, Tensor]], list[Tensor], Any]:
     """Rollouts and parameters, update by update; ``keep`` what layers gave while acting."""
-    env = Noise()
     network = NetworkConfig(filters=(8, 8, 8), hidden=(16,))
-    policy = build_policy(env.observation_space, env.action_space, network, seed=1)
+    policy = build_policy(Noise.observation_space, Noise.action_space, network, seed=1)
     flat = FlatParameters(policy)
-    compute = ComputePolicy(policy, flat, dtype, n_step=T if keep else 0)
+    compute = ComputePolicy(policy, flat, dtype, observations=T * B if keep else 0)
     collector = Collector(
-        env,  # type: ignore[arg-type]
+        envs or [Noise()],  # type: ignore[arg-type]
         compute.act,
         policy.head,
         n_step=T,
@@ -101,11 +102,15 @@ def train(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("warm_up", [0, 2])
 @pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("parts", [(B,), (1, B - 1)])
 def test_a_late_device_collects_and_learns_the_same(
-    dtype: torch.dtype, warm_up: int, keep: bool
+    dtype: torch.dtype, warm_up: int, keep: bool, parts: tuple[int, ...]
 ) -> None:
-    rollouts, parameters, _ = train(Direct(), dtype, keep)
-    found, others, _ = train(LateLane(warm_up), dtype, keep)
+    def simulators() -> list[Noise]:
+        return [Noise(part, state) for state, part in enumerate(parts, 1)]
+
+    rollouts, parameters, _ = train(Direct(), dtype, keep, simulators())
+    found, others, _ = train(LateLane(warm_up), dtype, keep, simulators())
     for k in range(ROLLOUTS):
         for name in FIELDS:
             assert torch.equal(rollouts[k][name], found[k][name]), f"rollout {k}: {name}"
@@ -119,12 +124,12 @@ def test_a_late_device_collects_and_learns_the_same(
 def test_observations_go_up_once_and_the_rest_in_one_piece() -> None:
     lane = LateLane()
     queue = lane.queue
-    _, _, collector = train(lane, torch.float32)
-    collector._value_final = lambda: None  # type: ignore[method-assign]
+    env = Noise()
+    _, _, collector = train(lane, torch.float32, envs=[env])
     queue.copied.clear()
     waits = queue.waits
     steps: list[Step] = []
-    receive = collector.env.recv
+    receive = env.recv
 
     def recv() -> Step:
         step = receive()
@@ -132,7 +137,7 @@ def test_observations_go_up_once_and_the_rest_in_one_piece() -> None:
         steps.append(step)
         return step
 
-    collector.env.recv = recv  # type: ignore[method-assign]
+    env.recv = recv  # type: ignore[method-assign]
     collector.collect()
     picture = B * int(np.prod(PIXELS))
     assert queue.copied == [B * 8, picture] * T + [T * B * 15]
@@ -147,9 +152,10 @@ def test_the_rollout_lies_still() -> None:
 
 
 def test_a_state_is_of_the_cpu_and_of_its_own() -> None:
-    collector = train(Direct(), torch.float32)[2]
-    collector.env.restorable = True
-    collector.env.state_dict = dict
+    env = Noise()
+    collector = train(Direct(), torch.float32, envs=[env])[2]
+    env.restorable = True
+    env.state_dict = dict  # type: ignore[attr-defined]
     state = collector.state_dict()
     before = state["obs"].clone()
     collector.collect()
