@@ -74,10 +74,19 @@ TRIALS: dict[str, dict[str, object]] = {
     "one agent, background, entropy / 3, 8 x 10 steps, gae .95, rate x2": SMALL
     | ONE
     | {"a2c.lr": 2.8e-3},
+    "one agent, background, 8 x 10 steps, gae .95, normalised": SMALL
+    | ONE
+    | {"a2c.lr": 1.4e-3, "a2c.entropy-coef": 0.01, "a2c.normalize-advantage": "true"},
+    "one agent, background, entropy / 3, 16 x 10 steps, gae .95, rate x2": SMALL
+    | ONE
+    | {"a2c.lr": 2e-3, "env.num-envs": 16},
+    "one agent, background, entropy / 3, 4 x 10 steps, gae .95, rate x2": SMALL
+    | ONE
+    | {"a2c.lr": 2.8e-3, "env.num-envs": 4},
     "background, entropy / 3, 8 x 10 steps, gae .95": SMALL,
     "background, entropy / 3, 8 x 10 steps, gae .95, rate x1.4": SMALL | {"a2c.lr": 1.4e-3},
     "background, entropy / 3, 8 x 10 steps, gae .95, rate x2": SMALL | {"a2c.lr": 2e-3},
-    "background, entropy / 3, 8 x 10 steps, gae .95, rate x2, falling": SMALL
+    "background, entropy / 3, 8 x 10 steps, gae .95, rate x2, to 0 at 2 M steps": SMALL
     | {"a2c.lr": 2e-3, "a2c.lr-schedule": "linear"},
     "rate x2": {"a2c.lr": 1.4e-3},
     "20 steps, gae .95, rate x3": TWENTY | {"a2c.lr": 2.1e-3},
@@ -108,7 +117,7 @@ def trial(name: str, steps: int, seed: int) -> dict[str, Any]:
     words = arguments(name)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        seconds = train(run, "pong", *words, "--seed", seed, "--total-steps", steps,
+        seconds = train(run, "pong-paper", *words, "--seed", seed, "--total-steps", steps,
                         "--log.tensorboard", "false", "--log.console-s", 30)  # fmt: skip
         curve = crowd_curve(records(run))
     thin = np.unique(np.linspace(0, len(curve.steps) - 1, 100).astype(int))
@@ -150,7 +159,7 @@ def write_table(trials: list[dict[str, Any]]) -> None:
               f"steps to {GOAL:g}", "commit"]  # fmt: skip
     text = f"""# Trials for the preset of Pong
 
-The trials, the best first, with those that were stopped: `gala train pong {base}` and the
+The trials, the best first, with those that were stopped: `gala train pong-paper {base}` and the
 options of the row. Mean raw return of the last 100 games of all agents after so many steps of all
 agents. Seeds from {FIRST_SEED} on are for choosing; what is reported elsewhere uses others.
 

@@ -1,5 +1,6 @@
 """Experiment files and options: one set of rules, one line for every mistake."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -136,8 +137,8 @@ def test_shipped_experiments_load(name: str) -> None:
     assert load(presets.resolve("experiments", name)).total_steps > 0
 
 
-def test_the_two_promised_experiments_are_shipped() -> None:
-    assert {"cartpole", "pong"} <= set(presets.names("experiments"))
+def test_the_promised_experiments_are_shipped() -> None:
+    assert {"cartpole", "pong", "pong-paper"} <= set(presets.names("experiments"))
 
 
 def test_the_pong_experiment_states_the_whole_protocol() -> None:
@@ -145,6 +146,21 @@ def test_the_pong_experiment_states_the_whole_protocol() -> None:
     for choice in ("sticky_actions", "noop_max", "episodic_life", "reward_clip", "frame_skip",
                    "frame_stack", "fire_reset", "max_frames"):  # fmt: skip
         assert f"{choice}:" in text
+
+
+def test_the_paper_experiment_is_the_papers() -> None:
+    """Assran et al. 2019, section 4 and appendix: 7e-4 for each 16 simulators."""
+    paper, ours = (load(presets.resolve("experiments", n)) for n in ("pong-paper", "pong"))
+    assert paper.env.num_envs == 16 and paper.env.atari == ours.env.atari
+    assert paper.network == dataclasses.replace(ours.network, background=0)
+    assert (paper.total_steps, paper.coupling, paper.topology) == (
+        40_000_000, "gossip", "directed-ring",
+    )  # fmt: skip
+    assert paper.a2c == A2CConfig(
+        n_step=5, gamma=0.99, gae_lambda=1.0, lr=7e-4, lr_scaling="sqrt", lr_schedule="constant",
+        optimizer="rmsprop", optimizer_eps=1e-5, rmsprop_alpha=0.99, value_coef=0.5,
+        entropy_coef=0.01, max_grad_norm=0.5,
+    )  # fmt: skip
 
 
 def test_help_names_every_section(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,8 +41,8 @@ def shares(arguments: tuple[str, ...], simulators: int, seconds: float) -> dict[
     """Mean milliseconds per update in each phase, and steps per second of all agents."""
     with tempfile.TemporaryDirectory() as folder:
         live = LiveRun(
-            Path(folder) / "run", AGENTS, "pong", "--total-steps", 10**9, "--log.no-tensorboard",
-            "--env.num-envs", simulators, *arguments,
+            Path(folder) / "run", AGENTS, "pong-paper", "--total-steps", 10**9,
+            "--log.no-tensorboard", "--env.num-envs", simulators, *arguments,
         )  # fmt: skip
         live.wait_until(live.all_train)
         live.watch(3.0)

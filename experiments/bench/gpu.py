@@ -1,7 +1,7 @@
 """One GPU, 64 simulators in all: what do more agents make of it? The paper's hardware figure.
 
     python experiments/bench/gpu.py [--agents 1 2 4 8 16] [--simulators 64] [--seconds 30]
-        [--repeats 3] [--ways threads processes allreduce] [--experiment pong]
+        [--repeats 3] [--ways threads processes allreduce] [--experiment pong-paper]
 
 Gossiping agents as threads of one process and as processes, and synchronous A2C (allreduce, as
 processes), interleaved. Needs a CUDA device and `pip install 'gala[gpu,plots]'`. Writes
@@ -233,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--ways", nargs="+", choices=list(NAMES), default=list(NAMES))
-    parser.add_argument("--experiment", default="pong")
+    parser.add_argument("--experiment", default="pong-paper")
     try:
         run(parser.parse_args(arguments))
     except UserError as error:

@@ -65,7 +65,7 @@ LEVERS = {
 def speed(lever: Lever, seconds: float) -> float:
     """Steps per second of all agents."""
     simulators = AGENTS * SIMULATORS // lever.agents
-    arguments = ("pong", "--env.num-envs", simulators, *lever.arguments)
+    arguments = ("pong-paper", "--env.num-envs", simulators, *lever.arguments)
     with mock.patch.dict(os.environ, lever.environment):
         return measure(
             Case(name="lever", agents=lever.agents, arguments=arguments), seconds

@@ -105,7 +105,7 @@ def rows(agents: int, simulators: int) -> list[Row]:
     """All that take turns, game by game."""
     total = agents * simulators
     envs = ("--env.num-envs", simulators)
-    pong = ("pong", *envs)
+    pong = ("pong-paper", *envs)
     return [
         Row("Pong", SB3, "simulators in its own process", ("pong", total, "dummy")),
         Row("Pong", SB3, "a process per simulator", ("pong", total, "subproc")),

@@ -27,7 +27,7 @@ def case(agents: int, simulators: int, arguments: Sequence[str]) -> Case:
     return Case(
         name=f"{agents} agents x {simulators}",
         agents=agents,
-        arguments=("pong", "--env.num-envs", simulators, *arguments),
+        arguments=("pong-paper", "--env.num-envs", simulators, *arguments),
     )
 
 

@@ -29,7 +29,8 @@ Found = Mapping[int, Mapping[str, Sequence[float]]]
 def case(agents: int, simulators: int, env: str) -> Case:
     """``simulators`` in all, shared by so many agents."""
     arguments = (
-        "pong", "--env.id", env, "--env.workers", "async", "--env.num-envs", simulators // agents
+        "pong-paper", "--env.id", env, "--env.workers", "async",
+        "--env.num-envs", simulators // agents,
     )  # fmt: skip
     return Case(name=f"{agents} agents, {env}", agents=agents, arguments=arguments)
 

@@ -55,13 +55,21 @@ class Measurement:
     start_s: float
 
 
+def _pong(agents: int, simulators: int) -> Case:
+    return Case(
+        name=f"Pong, {agents} agent{'s' * (agents > 1)} x {simulators}",
+        agents=agents,
+        arguments=("pong-paper", "--env.num-envs", simulators),
+    )
+
+
 CASES = (
-    Case(name="Pong, 2 agents x 16", agents=2, arguments=("pong", "--env.num-envs", 16)),
+    _pong(2, 16),
     Case(name="CartPole, 4 agents x 8", agents=4, arguments=("cartpole",)),
-    Case(name="Pong, 4 agents x 4", agents=4, arguments=("pong",)),
-    Case(name="Pong, 1 agent x 16", agents=1, arguments=("pong", "--env.num-envs", 16)),
-    Case(name="Pong, 4 agents x 16", agents=4, arguments=("pong", "--env.num-envs", 16)),
-    Case(name="Pong, 8 agents x 16", agents=8, arguments=("pong", "--env.num-envs", 16)),
+    _pong(4, 4),
+    _pong(1, 16),
+    _pong(4, 16),
+    _pong(8, 16),
 )
 """Simulators are counted per agent."""
 

@@ -29,7 +29,13 @@ def test_the_best_is_that_of_the_same_round() -> None:
 
 def test_a_case_is_a_run_of_pong() -> None:
     case = scaling.case(4, 16, ["--seed", "2"])
-    assert case.agents == 4 and case.arguments == ("pong", "--env.num-envs", 16, "--seed", "2")
+    assert case.agents == 4 and case.arguments == (
+        "pong-paper",
+        "--env.num-envs",
+        16,
+        "--seed",
+        "2",
+    )
 
 
 def test_the_text_has_a_row_for_each_number_of_agents() -> None:
