@@ -44,6 +44,7 @@ FIRST_WORD_S = 300.0
 MIN_POINTS = 3
 """Updates within the window; who needs longer for them gets a longer window."""
 SB3, SAMPLE_FACTORY = "Stable-Baselines3 A2C", "Sample Factory APPO"
+BARE = "a bare loop"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Peer:
 
     Attributes:
         driver: its script, which names the environment too.
-        requirements: for pip.
+        requirements: for pip; none: it runs in gala's environment.
         pins: which lines of constraints.txt it can live with; None: all.
         report: distributions whose versions belong to the results.
     """
@@ -76,6 +77,7 @@ PEERS = {
         ("torch",),  # it needs an older Gymnasium
         ("sample-factory", "torch", "gymnasium", "ale-py"),
     ),
+    BARE: Peer("bare_loop", (), None, ("torch", "gymnasium", "ale-py")),
 }
 
 
@@ -88,12 +90,14 @@ class Row:
         program: name of a peer, or gala.
         how: in words.
         arguments: of ``gala train``, or of the driver.
+        agents: of gala.
     """
 
     game: str
     program: str
     how: str
     arguments: tuple[object, ...]
+    agents: int = 0
 
     @property
     def name(self) -> str:
@@ -106,17 +110,21 @@ def rows(agents: int, simulators: int) -> list[Row]:
     total = agents * simulators
     envs = ("--env.num-envs", simulators)
     pong = ("pong-paper", *envs)
+    as_sb3 = (*pong, "--network.filters", "[32, 64, 64]")
+    one = f"{simulators} simulators, {cores()} threads"
     return [
         Row("Pong", SB3, "simulators in its own process", ("pong", total, "dummy")),
         Row("Pong", SB3, "a process per simulator", ("pong", total, "subproc")),
         Row("Pong", SAMPLE_FACTORY, "each batch four times", ("pong", total, cores(), 4)),
         Row("Pong", SAMPLE_FACTORY, "each batch once, as in A2C", ("pong", total, cores(), 1)),
-        Row("Pong", "gala", "64 filters, as in SB3", (*pong, "--network.filters", "[32, 64, 64]")),
-        Row("Pong", "gala", "32 filters, as in the paper", pong),
+        Row("Pong", BARE, f"{one}, 64 filters", (simulators, cores())),
+        Row("Pong", "gala", f"one agent, {one}, 64 filters", as_sb3, 1),
+        Row("Pong", "gala", "64 filters, as in SB3", as_sb3, agents),
+        Row("Pong", "gala", "32 filters, as in the paper", pong, agents),
         Row("CartPole", SB3, "simulators in its own process", ("cartpole", total, "dummy")),
-        Row("CartPole", "gala", "preset", ("cartpole", *envs)),
+        Row("CartPole", "gala", "preset", ("cartpole", *envs), agents),
         Row("CartPole", "gala", "simulators one by one, as in SB3",
-            ("cartpole", *envs, "--env.workers", "sync")),
+            ("cartpole", *envs, "--env.workers", "sync"), agents),
     ]  # fmt: skip
 
 
@@ -139,9 +147,13 @@ def pins(peer: Peer) -> list[str]:
 def environment(name: str, peer: Peer, pip_args: Sequence[str]) -> Path:
     """The interpreter of ``peer``'s environment, which is built when it is missing or outdated.
 
+    A peer without requirements runs in this one.
+
     Raises:
         subprocess.CalledProcessError: it cannot be built.
     """
+    if not peer.requirements:
+        return Path(sys.executable)
     folder = home() / f"{peer.driver}-py{platform.python_version()}"
     python, stamp = folder / "bin" / "python", folder / "installed.txt"
     wanted = "\n".join([*peer.requirements, *pins(peer), ""])
@@ -176,10 +188,10 @@ def versions(python: Path, names: Sequence[str]) -> dict[str, str]:
 # -- measurements
 
 
-def gala_rate(row: Row, agents: int, seconds: float) -> float:
+def gala_rate(row: Row, seconds: float) -> float:
     """Steps per second of all agents of gala."""
-    return measure(Case(name=row.name, agents=agents, arguments=row.arguments), seconds
-                   ).steps_per_second  # fmt: skip
+    case = Case(name=row.name, agents=row.agents, arguments=row.arguments)
+    return measure(case, seconds).steps_per_second
 
 
 @contextlib.contextmanager
@@ -291,7 +303,8 @@ records and divergence tracking on; {options.rounds} interleaved rounds of {opti
 each, after the start and {WARM_UP_S:g} s of training. Pong: no sticky actions, frame skip 4, a step
 is four frames. Stable-Baselines3 with the parameters of rl-zoo; the ratio is to the faster of its
 ways. Sample Factory with those of its Atari example, which goes over each batch four times, and
-with one pass; {cores()} workers, it plays while it learns.
+with one pass; {cores()} workers, it plays while it learns. The bare loop is A2C in one short file,
+[bare_loop.py](../bench/peer_drivers/bare_loop.py), with the simulators of one agent.
 
 {table(header, lines)}
 
@@ -329,7 +342,7 @@ def main() -> None:
             speed: float | None = None
             try:
                 if row.program == "gala":
-                    speed = gala_rate(row, options.agents, options.seconds)
+                    speed = gala_rate(row, options.seconds)
                 else:
                     driver = PEERS[row.program].driver
                     python = pythons[row.program]

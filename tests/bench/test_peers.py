@@ -41,6 +41,13 @@ def test_the_speed_is_that_of_the_window(driver: Path) -> None:
     assert peers.peer_rate(python, "steady", ("pong", 32), 0.5) == pytest.approx(1000.0, rel=0.05)
 
 
+def test_the_bare_loop_trains() -> None:
+    peer = peers.PEERS[peers.BARE]
+    python = peers.environment(peers.BARE, peer, [])
+    assert python == Path(sys.executable) and set(peers.versions(python, peer.report)) > {"torch"}
+    assert peers.peer_rate(python, peer.driver, (2, 1), 0.5) > 0
+
+
 def test_rate_is_between_first_and_last() -> None:
     points = [{"t": 10.0, "steps": 500.0}, {"t": 11.0, "steps": 501.0}, {"t": 14.0, "steps": 900.0}]
     assert peers.rate(points) == 100.0
@@ -108,6 +115,8 @@ def test_everybody_gets_the_same_number_of_simulators() -> None:
         arguments = list(row.arguments)
         if row.program == "gala":
             assert arguments[arguments.index("--env.num-envs") + 1] == 16
+        elif row.program == peers.BARE:  # one process, like one agent
+            assert arguments[0] == 16
         else:
             assert arguments[1] == 32 and row.program in peers.PEERS
     for peer in peers.PEERS.values():
