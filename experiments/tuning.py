@@ -48,6 +48,7 @@ GENTLE: dict[str, object] = {"a2c.optimizer": "adam", "a2c.adam-betas": "[0, 0.9
 BACKGROUND: dict[str, object] = GENTLE | {"network.background": 87, "a2c.lr": 1e-3}
 THIRD: dict[str, object] = {"a2c.entropy-coef": 0.003}
 SMALL: dict[str, object] = BACKGROUND | TEN | THIRD | {"env.num-envs": 8}
+SHIPPED: dict[str, object] = SMALL | {"a2c.lr": 2e-3, "a2c.lr-schedule": "linear"}
 TRIALS: dict[str, dict[str, object]] = {
     "paper": {},
     "one agent": ONE,
@@ -86,8 +87,12 @@ TRIALS: dict[str, dict[str, object]] = {
     "background, entropy / 3, 8 x 10 steps, gae .95": SMALL,
     "background, entropy / 3, 8 x 10 steps, gae .95, rate x1.4": SMALL | {"a2c.lr": 1.4e-3},
     "background, entropy / 3, 8 x 10 steps, gae .95, rate x2": SMALL | {"a2c.lr": 2e-3},
-    "background, entropy / 3, 8 x 10 steps, gae .95, rate x2, to 0 at 2 M steps": SMALL
-    | {"a2c.lr": 2e-3, "a2c.lr-schedule": "linear"},
+    "background, entropy / 3, 8 x 10 steps, gae .95, rate x2, to 0 at 2 M steps": SHIPPED,
+    "shipped, without background": SHIPPED | {"network.background": 0},
+    "shipped, 16 x 5 steps, no gae": SHIPPED
+    | {"env.num-envs": 16, "a2c.n-step": 5, "a2c.gae-lambda": 1.0},
+    "shipped, paper's entropy": SHIPPED | {"a2c.entropy-coef": 0.01},
+    "shipped, paper's optimizer and rate": SHIPPED | {"a2c.optimizer": "rmsprop", "a2c.lr": 7e-4},
     "rate x2": {"a2c.lr": 1.4e-3},
     "20 steps, gae .95, rate x3": TWENTY | {"a2c.lr": 2.1e-3},
     "adam": {"a2c.optimizer": "adam", "a2c.lr": 3.5e-4},
