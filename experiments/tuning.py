@@ -88,6 +88,10 @@ TRIALS: dict[str, dict[str, object]] = {
     "background, entropy / 3, 8 x 10 steps, gae .95, rate x1.4": SMALL | {"a2c.lr": 1.4e-3},
     "background, entropy / 3, 8 x 10 steps, gae .95, rate x2": SMALL | {"a2c.lr": 2e-3},
     "background, entropy / 3, 8 x 10 steps, gae .95, rate x2, to 0 at 2 M steps": SHIPPED,
+    "background, entropy / 3, 8 x 10 steps, gae .95, rate x1.4, to 0 at 3 M steps": SHIPPED
+    | {"a2c.lr": 1.4e-3},
+    "the same, rate x1.4, and the entropy bonus to 0 at 2 M steps": SHIPPED
+    | {"a2c.lr": 1.4e-3, "a2c.entropy-schedule": "linear"},
     "shipped, without background": SHIPPED | {"network.background": 0},
     "shipped, 16 x 5 steps, no gae": SHIPPED
     | {"env.num-envs": 16, "a2c.n-step": 5, "a2c.gae-lambda": 1.0},

@@ -136,6 +136,8 @@ class A2CConfig:
     """Weight of the value loss."""
     entropy_coef: NonNegativeFloat = 0.01
     """Weight of the entropy bonus."""
+    entropy_schedule: Literal["constant", "linear"] = "constant"
+    """linear: to 0 at total_steps."""
     max_grad_norm: PositiveFloat | None = 0.5
     """Clip the gradient's L2 norm; null: never."""
     normalize_advantage: bool = False

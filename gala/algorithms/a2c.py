@@ -56,13 +56,19 @@ class A2C:
         self.config, self.initial_lr = config, lr
         self._flat, self._compute = flat, compute
         self.optimizer = build_optimizer(config, flat, lr, lane)
+        self._entropy_coef = lane.number()
+        self.schedule(0.0)
         self._differentiate = lane.captured(self._gradient_of)
         self._descend = lane.captured(self._step)
 
     def schedule(self, progress: float) -> float:
-        """Set and return the learning rate at ``progress`` in [0, 1] of the run."""
-        left = 1.0 - min(max(progress, 0.0), 1.0) if self.config.lr_schedule == "linear" else 1.0
-        self.optimizer.lr = self.initial_lr * left
+        """Set what is scheduled to ``progress`` in [0, 1] of the run; return the learning rate."""
+        left = 1.0 - min(max(progress, 0.0), 1.0)
+        config = self.config
+        self.optimizer.lr = self.initial_lr * (left if config.lr_schedule == "linear" else 1.0)
+        self._entropy_coef.set(
+            config.entropy_coef * (left if config.entropy_schedule == "linear" else 1.0)
+        )
         return self.optimizer.lr
 
     def update(
@@ -113,7 +119,7 @@ class A2C:
         policy_loss = -(weight * advantage * head.log_prob(dist, action)).sum()
         value_loss = (weight * (target_flat - value).square()).sum()
         entropy = (weight * head.entropy(dist)).sum()
-        loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * entropy
+        loss = policy_loss + config.value_coef * value_loss - self._entropy_coef.value * entropy
 
         self._compute.zero_grad()
         torch.autograd.backward(loss)

@@ -159,6 +159,16 @@ def test_the_rate_follows_the_schedule() -> None:
     assert constant.schedule(0.9) == 0.01
 
 
+def test_the_entropy_bonus_follows_its_schedule() -> None:
+    r = rollout()
+    for progress, coefficient in ((0.0, 0.4), (0.75, 0.1), (2.0, 0.0)):
+        algorithm, policy, flat = learner(entropy_coef=0.4, entropy_schedule="linear")
+        expected = by_hand(r, policy, A2CConfig(entropy_coef=coefficient))
+        assert algorithm.schedule(progress) == 0.01  # the rate has a schedule of its own
+        algorithm.update(r)
+        torch.testing.assert_close(flat.grad, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_square_root_scaling_is_for_sixteen_simulators() -> None:
     paper = A2CConfig(lr=7e-4, lr_scaling="sqrt")
     assert scaled_lr(paper, 64) == pytest.approx(0.0014)

@@ -33,7 +33,7 @@ def agent(
     policy = build_policy(*spaces, NetworkConfig(filters=(8, 8, 8), hidden=(16,)), seed=1)
     flat = FlatParameters(policy)
     compute = ComputePolicy(policy, flat, dtype)
-    config = A2CConfig(lr_schedule="linear", **changes)
+    config = A2CConfig(lr_schedule="linear", entropy_schedule="linear", **changes)
     return A2C(config, flat, compute, lr=0.01, lane=lane), flat, compute
 
 
