@@ -48,7 +48,8 @@ GENTLE: dict[str, object] = {"a2c.optimizer": "adam", "a2c.adam-betas": "[0, 0.9
 BACKGROUND: dict[str, object] = GENTLE | {"network.background": 87, "a2c.lr": 1e-3}
 THIRD: dict[str, object] = {"a2c.entropy-coef": 0.003}
 SMALL: dict[str, object] = BACKGROUND | TEN | THIRD | {"env.num-envs": 8}
-SHIPPED: dict[str, object] = SMALL | {"a2c.lr": 2e-3, "a2c.lr-schedule": "linear"}
+FALLING: dict[str, object] = SMALL | {"a2c.lr": 2e-3, "a2c.lr-schedule": "linear"}
+SHIPPED: dict[str, object] = FALLING | {"a2c.lr": 1.4e-3, "a2c.entropy-schedule": "linear"}
 TRIALS: dict[str, dict[str, object]] = {
     "paper": {},
     "one agent": ONE,
@@ -87,11 +88,10 @@ TRIALS: dict[str, dict[str, object]] = {
     "background, entropy / 3, 8 x 10 steps, gae .95": SMALL,
     "background, entropy / 3, 8 x 10 steps, gae .95, rate x1.4": SMALL | {"a2c.lr": 1.4e-3},
     "background, entropy / 3, 8 x 10 steps, gae .95, rate x2": SMALL | {"a2c.lr": 2e-3},
-    "background, entropy / 3, 8 x 10 steps, gae .95, rate x2, to 0 at 2 M steps": SHIPPED,
-    "background, entropy / 3, 8 x 10 steps, gae .95, rate x1.4, to 0 at 3 M steps": SHIPPED
+    "background, entropy / 3, 8 x 10 steps, gae .95, rate x2, to 0 at 2 M steps": FALLING,
+    "background, entropy / 3, 8 x 10 steps, gae .95, rate x1.4, to 0 at 3 M steps": FALLING
     | {"a2c.lr": 1.4e-3},
-    "the same, rate x1.4, and the entropy bonus to 0 at 2 M steps": SHIPPED
-    | {"a2c.lr": 1.4e-3, "a2c.entropy-schedule": "linear"},
+    "shipped": SHIPPED,
     "shipped, without background": SHIPPED | {"network.background": 0},
     "shipped, 16 x 5 steps, no gae": SHIPPED
     | {"env.num-envs": 16, "a2c.n-step": 5, "a2c.gae-lambda": 1.0},
