@@ -2,6 +2,7 @@
 
     python experiments/bench/time_to_goal.py [--seeds 1 2 3] [--agents N] [--program gala]
                                              [--limit-minutes 40] [--pip-args "..."]
+    python experiments/bench/time_to_goal.py --write        write table and picture again
 
 Learned: the mean raw return of the last 100 games of all agents is 18. Time counts from the launch.
 A run ends when the game is learned, or at the limit. Each run is kept at once, and replaces one of
@@ -32,7 +33,7 @@ GOAL, GAMES = 18.0, 100
 LOOK_S = 5.0
 SB3_SIMULATORS = 16
 DATA = RESULTS / "time-to-goal.json"
-COLORS = {"gala": "#0072B2", SB3: "#D55E00"}
+COLORS = ("#0072B2", "#D55E00", "#9A9A9A", "#009E73")
 
 
 def gala_curve(seed: int, agents: int, limit_s: float) -> Curve:
@@ -156,20 +157,22 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(7.5, 4.0), layout="constrained")
-    named = set()
+    colors: dict[tuple[str, str], str] = {}
     for row in rows:
         x = np.array(row["curve"]["seconds"]) / 60
         y = np.array([np.nan if r is None else r for r in row["curve"]["returns"]])
-        label = None if row["program"] in named else row["program"]
-        named.add(row["program"])
-        axis.plot(x, y, color=COLORS[row["program"]], label=label, linewidth=1.3)
+        kind = (row["program"], row["how"])
+        how = row["how"].strip("`")  # of gala a whole command
+        label = None if kind in colors else how if row["program"] == "gala" else ", ".join(kind)
+        color = colors.setdefault(kind, COLORS[len(colors) % len(COLORS)])
+        axis.plot(x, y, color=color, label=label, linewidth=1.3)
     axis.axhline(GOAL, color="0.5", linewidth=0.8, linestyle="--")
     axis.set_xlabel("minutes since the launch")
     axis.set_ylabel(f"mean return of the last {GAMES} games")
     axis.set_title("Pong on one machine, a line per seed", loc="left", fontsize=11)
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False)
+    figure.legend(loc="outside lower left", frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
@@ -181,6 +184,11 @@ def keep(row: dict[str, Any]) -> None:
     rows = [each for each in rows if any(each[key] != row[key] for key in same)] + [row]
     rows.sort(key=lambda each: (each["program"] != "gala", each["how"], each["seed"]))
     DATA.write_text(json.dumps(rows, indent=1) + "\n")
+    show(rows)
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Write table and picture."""
     draw(rows, DATA.with_suffix(".png"))
     DATA.with_suffix(".md").write_text(text_of(rows))
 
@@ -193,7 +201,11 @@ def main() -> None:
     parser.add_argument("--program", choices=["gala", "sb3"], default="gala")
     parser.add_argument("--limit-minutes", type=float, default=40.0)
     parser.add_argument("--pip-args", type=shlex.split, default=[])
+    parser.add_argument("--write", action="store_true", help="run nothing")
     options = parser.parse_args()
+    if options.write:
+        show(json.loads(DATA.read_text()))
+        return
     limit_s = 60 * options.limit_minutes
     for seed in options.seeds:
         if options.program == "gala":

@@ -37,6 +37,19 @@ def test_runs_are_kept_and_replaced_by_newer_ones(data: Path) -> None:
     assert data.with_suffix(".png").stat().st_size > 10_000
 
 
+def test_table_and_picture_can_be_written_again(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time_to_goal.keep(time_to_goal.row_of("gala", 1, "`gala train pong`", curve(3.0)) | FACTS)
+    made = [data.with_suffix(suffix) for suffix in (".md", ".png")]
+    before = [path.read_bytes() for path in made]
+    for path in made:
+        path.unlink()
+    monkeypatch.setattr(sys, "argv", ["time_to_goal.py", "--write"])
+    time_to_goal.main()
+    assert [path.read_bytes() for path in made] == before
+
+
 def test_what_is_told() -> None:
     rows = [
         time_to_goal.row_of("gala", 1, "`gala train pong`", curve(18.0)) | FACTS,
