@@ -31,8 +31,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e '.[dev]'
 	@touch $@
 
+# More agents see more games, each still needs its own updates.
 train: $(STAMP)
-	$(VENV)/bin/gala train experiments/pong.yaml --agents $(AGENTS) $(ARGS)
+	$(VENV)/bin/gala train experiments/pong.yaml --agents $(AGENTS) --total-steps $$(($(AGENTS) * 1000000)) $(ARGS)
 
 test: $(STAMP)
 	@.ci/packages

@@ -116,17 +116,25 @@ TRIALS: dict[str, dict[str, object]] = {
 }
 
 
-def arguments(name: str) -> list[object]:
+def arguments(name: str, steps: int) -> list[object]:
     """Of ``gala train`` for a trial."""
-    return [word for key, value in (BASE | TRIALS[name]).items() for word in (f"--{key}", value)]
+    settings = BASE | TRIALS[name] | {"total-steps": steps}
+    return [word for key, value in settings.items() for word in (f"--{key}", value)]
+
+
+def changed(words: list[object]) -> str:
+    """Those of a trial's options that BASE does not have."""
+    pairs = zip(words[::2], words[1::2], strict=True)
+    base = {(f"--{key}", str(value)) for key, value in BASE.items()}
+    return " ".join(f"{key} {value}" for key, value in pairs if (key, str(value)) not in base)
 
 
 def trial(name: str, steps: int, seed: int) -> dict[str, Any]:
     """Train once; what came out."""
-    words = arguments(name)
+    words = arguments(name, steps)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        seconds = train(run, "pong-paper", *words, "--seed", seed, "--total-steps", steps,
+        seconds = train(run, "pong-paper", *words, "--seed", seed,
                         "--log.tensorboard", "false", "--log.console-s", 30)  # fmt: skip
         curve = crowd_curve(records(run))
     thin = np.unique(np.linspace(0, len(curve.steps) - 1, 100).astype(int))
@@ -155,8 +163,7 @@ def write_table(trials: list[dict[str, Any]]) -> None:
 
     lines = []
     for each in sorted(trials, key=last, reverse=True):
-        changed = TRIALS.get(each["name"], {})
-        options = " ".join(f"--{key} {value}" for key, value in changed.items())
+        options = changed(each["arguments"])
         goal = f"{each['goal'][1] / 1e6:.2f} M" if each["goal"] else "-"
         marks = ["-" if each["marks"][str(m)] is None else f"{each['marks'][str(m)]:.1f}"
                  for m in MARKS]  # fmt: skip

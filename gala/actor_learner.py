@@ -240,6 +240,7 @@ class ActorLearner:
                     self.step = self.update * self.setting.steps_per_update
                 self.compute.refresh()
                 said.insert(0, f"parameters of agent {header.rank} after update {header.update}")
+        self.algorithm.schedule(self.progress())  # the steps are known only now
         return ", ".join(said) or None
 
     def close(self) -> None:

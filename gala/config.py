@@ -101,7 +101,7 @@ class NetworkConfig:
     hidden: tuple[Positive, ...] | None = None
     """Units of the hidden layers; null: 512 after the convolutions, 64, 64 for an mlp."""
     background: Annotated[int, Field(ge=0, le=255)] = 0
-    """Pixel that counts as 0, as in the paper. The game's own learns faster: 87 in Pong."""
+    """Pixel that counts as 0; the paper's is 0. The colour of the field learns faster: Pong 87."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the network; parameters stay float32. auto: bfloat16 where it is native."""
 

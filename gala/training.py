@@ -17,7 +17,7 @@ from gala.actor_learner import ActorLearner, Setting, agent_seed
 from gala.atomic_file import write_atomic
 from gala.config import Config
 from gala.divergence.bound import NoBound, contraction
-from gala.envs import VectorEnv, make_halves
+from gala.envs import VectorEnv, make_vector_envs
 from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
 from gala.gossip import shared_memory
 from gala.gossip.in_process import Crowd
@@ -160,7 +160,7 @@ def make_learner(config: Config, launch: Launch, threads: int) -> tuple[list[Vec
         UserError: unknown environment, missing extra, spaces that no network fits.
     """
     seed = agent_seed(config.seed, launch.rank, stream=1, life=launch.life) % 2**31
-    envs = make_halves(config.env, seed=seed, threads=threads)
+    envs = make_vector_envs(config.env, seed=seed, threads=threads)
     spaces = envs[0].observation_space, envs[0].action_space
     policy = build_policy(*spaces, config.network, seed=config.seed)
     return envs, policy

@@ -149,7 +149,7 @@ def test_the_pong_experiment_states_the_whole_protocol() -> None:
 
 
 def test_the_paper_experiment_is_the_papers() -> None:
-    """Assran et al. 2019, section 4 and appendix: 7e-4 for each 16 simulators."""
+    """Assran et al. 2019, section 4 and appendix: 7e-4 x sqrt(simulators / 16)."""
     paper, ours = (load(presets.resolve("experiments", n)) for n in ("pong-paper", "pong"))
     assert paper.env.num_envs == 16 and paper.env.atari == ours.env.atari
     assert paper.network == dataclasses.replace(ours.network, background=0)

@@ -1,10 +1,14 @@
-"""Which device an agent gets."""
+"""Which device an agent gets; how simulators in processes and a late start fit in."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
+from gala.config import A2CConfig, Config, EnvConfig
 from gala.errors import UserError
 from gala.launch import Launch
 from gala.training import choose_device
@@ -45,3 +49,31 @@ def test_a_device_has_the_name_that_its_tensors_give_it(two_gpus: None) -> None:
 def test_without_a_gpu_it_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto", Launch()) == torch.device("cpu") == choose_device("cpu", Launch())
+
+
+CARTPOLE = Config(
+    total_steps=600,
+    env=EnvConfig(id="CartPole-v1", num_envs=3),
+    a2c=A2CConfig(n_step=5, lr=0.01, lr_schedule="linear"),
+)
+
+
+@pytest.mark.timeout(120)
+def test_simulators_in_processes_are_learned_from(train_here: Callable[..., Any]) -> None:
+    env = EnvConfig(id="CartPole-v1", num_envs=3, workers="async")
+    config = Config(**{**vars(CARTPOLE), "env": env})
+    first, again = (train_here(config, name) for name in ("first", "again"))
+    assert first.update == 40 and first.collector.episodes > 3
+    assert torch.equal(first.flat.data, again.flat.data)
+    # columns of both vectors were played and learned from
+    assert len(first.collector.recent().unique(dim=0)) > 10
+
+
+def test_who_comes_late_begins_with_the_rate_of_that_time(train_here: Callable[..., Any]) -> None:
+    agent = train_here(CARTPOLE)
+    agent.step, agent.algorithm.optimizer.lr = 450, 99.0
+    for path in (agent.setting.run.rank(0) / "checkpoints").iterdir():
+        path.unlink()  # nothing is left of a life before
+    agent.join()
+    assert agent.algorithm.optimizer.lr == pytest.approx(0.01 * (1 - agent.progress()))
+    assert agent.progress() >= 0.75

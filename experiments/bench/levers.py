@@ -1,4 +1,4 @@
-"""What each choice is worth: two agents on Pong as shipped, and with one thing different.
+"""What each choice is worth: two agents on Pong as in the paper, and with one thing different.
 
     python experiments/bench/levers.py [--rounds 3] [--seconds 20] [--only float32 ...]
 

@@ -1,8 +1,8 @@
-"""Speed beside that of others: gala, Stable-Baselines3 and Sample Factory train the same games.
+"""Speed beside others: gala, Stable-Baselines3, Sample Factory, a bare loop train the same games.
 
     python experiments/bench/peers.py [--rounds 3] [--seconds 30] [--pip-args "..."]
 
-Each peer gets a virtual environment of its own, built once from the package index below
+Each library gets a virtual environment of its own, built once from the package index below
 ``$XDG_CACHE_HOME/gala/peers`` (``~/.cache/gala/peers``), with the version of torch that
 constraints.txt names. In each round all take turns, so that they see the same machine. A peer that
 cannot be installed is said so, loudly and in the results; the others go on. Writes
@@ -33,6 +33,7 @@ from recording import ROOT, table, write
 from gala.bench.measurement import WARM_UP_S, Case, measure
 from gala.bench.past import cores, default_path
 from gala.errors import UserError
+from gala.launch_environment import worker_environment
 from gala.telemetry.reader import Tail
 
 AGENTS, SIMULATORS = 2, 16
@@ -49,7 +50,7 @@ BARE = "a bare loop"
 
 @dataclass(frozen=True)
 class Peer:
-    """A library to compare with.
+    """What to compare with.
 
     Attributes:
         driver: its script, which names the environment too.
@@ -91,13 +92,15 @@ class Row:
         how: in words.
         arguments: of ``gala train``, or of the driver.
         agents: of gala.
+        alone: with the simulators of one agent, not of all.
     """
 
     game: str
     program: str
     how: str
     arguments: tuple[object, ...]
-    agents: int = 0
+    agents: int = 1
+    alone: bool = False
 
     @property
     def name(self) -> str:
@@ -117,8 +120,8 @@ def rows(agents: int, simulators: int) -> list[Row]:
         Row("Pong", SB3, "a process per simulator", ("pong", total, "subproc")),
         Row("Pong", SAMPLE_FACTORY, "each batch four times", ("pong", total, cores(), 4)),
         Row("Pong", SAMPLE_FACTORY, "each batch once, as in A2C", ("pong", total, cores(), 1)),
-        Row("Pong", BARE, f"{one}, 64 filters", (simulators, cores())),
-        Row("Pong", "gala", f"one agent, {one}, 64 filters", as_sb3, 1),
+        Row("Pong", BARE, f"{one}, 64 filters", (simulators, cores()), alone=True),
+        Row("Pong", "gala", f"one agent, {one}, 64 filters", as_sb3, alone=True),
         Row("Pong", "gala", "64 filters, as in SB3", as_sb3, agents),
         Row("Pong", "gala", "32 filters, as in the paper", pong, agents),
         Row("CartPole", SB3, "simulators in its own process", ("cartpole", total, "dummy")),
@@ -203,6 +206,7 @@ def running_peer(
         process = subprocess.Popen(
             [str(python), str(DRIVERS / f"{driver}.py"), *map(str, arguments)],
             stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True,
+            env=worker_environment(1) if driver == PEERS[BARE].driver else None,
         )  # fmt: skip
         try:
             yield process, Path(log.name)
@@ -254,15 +258,16 @@ def rate(points: Sequence[Mapping[str, float]]) -> float:
 # -- results
 
 
-def ratios(found: Mapping[str, Sequence[float | None]], name: str) -> list[float]:
-    """Speed over that of Stable-Baselines3 in the same game and round, the faster of its ways.
+def ratios(found: Mapping[str, Sequence[float | None]], name: str, base: str) -> list[float]:
+    """Speed over that of another program in the same game and round, the faster of its ways.
 
     Args:
         found: by name of a row, steps per second in each round; None: it failed.
         name: of the row.
+        base: the other program.
     """
     game = name.split("; ")[0]
-    bases = [v for each, v in found.items() if each.split("; ")[:2] == [game, SB3]]
+    bases = [v for each, v in found.items() if each.split("; ")[:2] == [game, base]]
     made = []
     for number, speed in enumerate(found[name]):
         known = [base[number] for base in bases]
@@ -274,19 +279,20 @@ def ratios(found: Mapping[str, Sequence[float | None]], name: str) -> list[float
 
 def text_of(
     found: Mapping[str, Sequence[float | None]],
+    bases: Mapping[str, str],
     peers: Mapping[str, Mapping[str, Any]],
     options: argparse.Namespace,
 ) -> str:
-    """The results for people."""
+    """The results for people; ``bases`` tells which program a row is held against."""
     lines = []
     for name, speeds in found.items():
         known = [each for each in speeds if each is not None]
-        over = ratios(found, name)
+        over = ratios(found, name, bases[name])
         lines.append([
             *name.split("; "),
             f"{statistics.median(known):,.0f}" if known else "-",
             f"{min(known):,.0f} - {max(known):,.0f}" if known else "-",
-            f"{statistics.median(over):.2f}" if over else "-",
+            f"{statistics.median(over):.2f} of {bases[name]}" if over else "-",
         ])  # fmt: skip
     said = []
     for name, facts in peers.items():
@@ -295,16 +301,17 @@ def text_of(
         else:
             said.append(f"- {name}: " + ", ".join(f"{k} {v}" for k, v in facts["versions"].items()))
     total = options.agents * options.simulators
-    header = ["game", "program", "how", "steps/s, median", "range", "of SB3 in the same round"]
+    header = ["game", "program", "how", "steps/s, median", "range", "in the same round"]
     return f"""# Speed beside that of others
 
-{total} simulators in all, gala with {options.agents} agents of {options.simulators}, with gossip,
-records and divergence tracking on; {options.rounds} interleaved rounds of {options.seconds:g} s
-each, after the start and {WARM_UP_S:g} s of training. Pong: no sticky actions, frame skip 4, a step
-is four frames. Stable-Baselines3 with the parameters of rl-zoo; the ratio is to the faster of its
-ways. Sample Factory with those of its Atari example, which goes over each batch four times, and
-with one pass; {cores()} workers, it plays while it learns. The bare loop is A2C in one short file,
-[bare_loop.py](../bench/peer_drivers/bare_loop.py), with the simulators of one agent.
+{total} simulators in all, gala with {options.agents} agents of {options.simulators} if nothing
+else is said, with gossip, records and divergence tracking on; {options.rounds} interleaved
+rounds of {options.seconds:g} s each, after the start and {WARM_UP_S:g} s of training. Pong: no
+sticky actions, frame skip 4, a step is four frames. Stable-Baselines3 with the parameters of
+rl-zoo; the ratio is to the faster of its ways. Sample Factory with those of its Atari example,
+which goes over each batch four times, and with one pass; {cores()} workers, it plays while it
+learns. The bare loop is A2C in one short file, [bare_loop.py](../bench/peer_drivers/bare_loop.py);
+one agent of gala is held against it, with as many simulators.
 
 {table(header, lines)}
 
@@ -337,6 +344,7 @@ def main() -> None:
         if row.game in options.games and (row.program == "gala" or row.program in pythons)
     ]
     found: dict[str, list[float | None]] = {row.name: [] for row in turns}
+    bases = {row.name: BARE if row.alone else SB3 for row in turns}
     for number in range(options.rounds):
         for row in turns:
             speed: float | None = None
@@ -355,9 +363,9 @@ def main() -> None:
     data = {
         "rounds": options.rounds, "seconds": options.seconds, "agents": options.agents,
         "simulators": options.simulators, "peers": peers, "steps_per_second": found,
-        "ratio": {name: ratios(found, name) for name in found},
+        "ratio": {name: ratios(found, name, base) for name, base in bases.items()},
     }  # fmt: skip
-    write("peers", data, text_of(found, peers, options))
+    write("peers", data, text_of(found, bases, peers, options))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@
     python experiments/bench/time_to_goal.py --write        write table and picture again
 
 Learned: the mean raw return of the last 100 games of all agents is 18. Time counts from the launch.
-A run ends when the game is learned, or at the limit. Each run is kept at once, and replaces one of
-the same program and seed: experiments/results/time-to-goal.{json,md,png}.
+A run ends when the game is learned, at the limit, or at the preset's total_steps. Each is kept at
+once, and replaces one of the same program, options and seed:
+experiments/results/time-to-goal.{json,md,png}.
 """
 
 from __future__ import annotations

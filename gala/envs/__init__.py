@@ -7,7 +7,7 @@ import dataclasses
 from gala.config import EnvConfig
 from gala.envs.step import Episode, Step, VectorEnv, simulator_seeds
 
-__all__ = ["Episode", "Step", "VectorEnv", "make_halves", "make_vector_env"]
+__all__ = ["Episode", "Step", "VectorEnv", "make_vector_envs", "make_vector_env"]
 
 IDENTITY = "gala/Identity-v0"
 
@@ -37,22 +37,25 @@ def make_vector_env(config: EnvConfig, *, seed: int, threads: int = 1) -> Vector
     return make_gym_env(config, seed=seed)
 
 
-def make_halves(config: EnvConfig, *, seed: int, threads: int = 1) -> list[VectorEnv]:
-    """Two halves of simulators that play on by themselves, in processes; else all in one vector.
+def make_vector_envs(config: EnvConfig, *, seed: int, threads: int = 1) -> list[VectorEnv]:
+    """All simulators of one agent; those that are processes in two vectors, which play by turns.
 
     Args and raises: see :func:`make_vector_env`.
     """
-    if config.workers != "async" or config.num_envs < 2:
+    from gala.envs.atari import game_of
+
+    processes = config.workers == "async" and config.id != IDENTITY and game_of(config.id) is None
+    if not processes or config.num_envs < 2:
         return [make_vector_env(config, seed=seed, threads=threads)]
     second = config.num_envs // 2
-    halves: list[VectorEnv] = []
+    parts = zip((config.num_envs - second, second), simulator_seeds(seed, 2), strict=True)
+    envs: list[VectorEnv] = []
     try:
-        for count, each in zip((config.num_envs - second, second), simulator_seeds(seed, 2),
-                               strict=True):  # fmt: skip
+        for count, each in parts:
             part = dataclasses.replace(config, num_envs=count)
-            halves.append(make_vector_env(part, seed=each, threads=threads))
+            envs.append(make_vector_env(part, seed=each, threads=threads))
     except BaseException:
-        for half in halves:
-            half.close()  # processes, which would stay
+        for env in envs:
+            env.close()  # processes, which would stay
         raise
-    return halves
+    return envs

@@ -45,30 +45,29 @@ class Activations:
 
     def __init__(self, observations: int) -> None:
         self._observations = observations
-        self._place = slice(0, 0)  # of those that were begun last: all before are known
+        self._begin, self._end = 0, 0  # of those that were begun last; all before are known
         self._values: list[Tensor] = []
 
     @property
     def complete(self) -> bool:
         """Whether all T x B are known."""
-        return bool(self._place.stop == self._observations)
+        return self._end == self._observations
 
     def forget(self) -> None:
         """The parameters have changed."""
-        self._place = slice(0, 0)
+        self._begin = self._end = 0
 
     def begin(self, place: slice) -> None:
         """Those at ``place`` of T x B come next; 0 begins a new rollout."""
-        known = self._place.stop
-        assert place.start in (0, known), f"observation {place.start} after {known}"
-        self._place = place
+        assert place.start in (0, self._end), f"observation {place.start} after {self._end}"
+        self._begin, self._end = place.start, place.stop
 
     def slot(self, number: int, like: Tensor, dtype: torch.dtype) -> Tensor:
         """Where the values of layer ``number`` belong, of the observations that were begun."""
         if number == len(self._values):
             shape = (self._observations, *like.shape[1:])
             self._values.append(like.new_empty(shape, dtype=dtype))
-        return self._values[number][self._place]
+        return self._values[number][self._begin : self._end]
 
     def of(self, number: int) -> Tensor:
         """[T x B, ...], the values of layer ``number``."""

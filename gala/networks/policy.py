@@ -107,6 +107,8 @@ def build_policy(
         hidden = config.hidden if config.hidden is not None else (512,)
         trunk = NatureCNN(shape, config.filters, hidden, generator, config.background)
         return Policy(trunk, None, trunk.features, head, generator)
+    if config.background:
+        raise UserError("an mlp has no background", field="network.background", hint="0")
     hidden = config.hidden if config.hidden is not None else (64, 64)
     inputs = int(np.prod(shape))
     actor, critic = (MLP(inputs, hidden, generator) for _ in range(2))

@@ -29,7 +29,7 @@ class NatureCNN(nn.Module):
 
     Input: UInt8[B, C, H, W]; output: Float[B, features]. The scaling of pixels by 1/255 is folded
     into the first layer's weights at use: whole numbers up to 255 are exact in bfloat16, and no
-    pass over the (large) observations is spent on it.
+    pass over the (large) observations is spent on it. A background costs one.
 
     Args:
         shape: C, H and W.

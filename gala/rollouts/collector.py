@@ -4,8 +4,8 @@ On a device the trajectory lies there and is written once: observations go up st
 and values are computed there, and what the simulators said besides goes up at the end in one piece.
 Each step is recorded by itself, as it works on rows of its own.
 
-Simulators in processes of their own come in two halves: while one half plays, the network acts for
-the other.
+Simulators in processes of their own come in two vectors: while one plays, the network acts for the
+other.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -167,14 +168,14 @@ class Collector:
         r = self._rollout
         self._said.ended_elsewhere.zero_()
         for t, steps in enumerate(self._steps):
-            for half, step in enumerate(steps):
-                env, where = self._envs[half]
+            for part, step in enumerate(steps):
+                env, where = self._envs[part]
                 if t > 0:
-                    self._receive(t - 1, half)
+                    self._receive(t - 1, part)
                 step()
                 env.send(self._head.to_env(self._lane.download(r.action[t, where])))
-        for half in range(len(self._envs)):
-            self._receive(len(self._steps) - 1, half)
+        for part in range(len(self._envs)):
+            self._receive(len(self._steps) - 1, part)
         self._lane.upload(self._said.memory, self._known.memory)
         self._finish()
         return r
@@ -202,8 +203,8 @@ class Collector:
     def _value_final_obs(self, where: slice) -> None:
         self._final_value[where].copy_(self._act(self._final_obs[where])[1])
 
-    def _receive(self, t: int, half: int) -> None:
-        env, where = self._envs[half]
+    def _receive(self, t: int, part: int) -> None:
+        env, where = self._envs[part]
         said, step = self._said, env.recv()
         self._lane.upload(torch.from_numpy(step.obs), self._rollout.obs[t + 1, where])
         reward, terminated = torch.from_numpy(step.reward), torch.from_numpy(step.terminated)
@@ -216,7 +217,7 @@ class Collector:
             # Row t + 1 begins another episode: value the last observation of this one by itself.
             said.ended_elsewhere[t, where].copy_(truncated)
             self._lane.upload(torch.from_numpy(step.final_obs), self._final_obs[where])
-            self._value_final[half]()
+            self._value_final[part]()
             said.final_value[t, where].copy_(self._lane.download(self._final_value[where]))
         for episode in step.episodes:
             self.returns.append(episode.ret)
@@ -245,13 +246,14 @@ class Collector:
         self.lengths.extend(state["lengths"])
         self.episodes = state["episodes"]
         self.return_sum = state.get("return_sum", 0.0)  # missing in old ones; differences count
-        saved = [state["env"]] if "env" in state else state.get("envs")  # old ones knew no halves
+        saved = [state["env"]] if "env" in state else state.get("envs")  # in old ones
         if self.restorable and saved:
             for (env, _), each in zip(self._envs, saved, strict=True):
                 env.load_state_dict(each)
             self._rollout.obs[-1].copy_(state["obs"])
 
     def close(self) -> None:
-        """Release the simulators."""
-        for env, _ in self._envs:
-            env.close()
+        """Release the simulators, all of them even if one fails."""
+        with ExitStack() as stack:
+            for env, _ in self._envs:
+                stack.callback(env.close)

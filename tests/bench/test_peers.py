@@ -94,31 +94,34 @@ FOUND = {
 
 
 def test_ratios_are_to_the_faster_way_of_the_same_round() -> None:
-    assert peers.ratios(FOUND, "Pong; gala; preset") == [3.0, 2.5]
-    assert peers.ratios(FOUND, f"Pong; {peers.SB3}; one") == [100 / 120, 1.0]
-    assert peers.ratios(FOUND, "CartPole; gala; preset") == [3.0]
+    assert peers.ratios(FOUND, "Pong; gala; preset", peers.SB3) == [3.0, 2.5]
+    assert peers.ratios(FOUND, f"Pong; {peers.SB3}; one", peers.SB3) == [100 / 120, 1.0]
+    assert peers.ratios(FOUND, "CartPole; gala; preset", peers.SB3) == [3.0]
+    assert peers.ratios(FOUND, "Pong; gala; preset", peers.BARE) == []
 
 
 def test_what_failed_and_what_was_not_installed_is_in_the_text() -> None:
     options = argparse.Namespace(agents=2, simulators=16, rounds=2, seconds=3.0)
     facts = {peers.SB3: {"versions": {"torch": "2"}}, "Other": {"problem": "It could not."}}
-    text = peers.text_of(FOUND | {"Pong; Other; x": [None, None]}, facts, options)
-    assert "| Pong | gala | preset | 430 | 360 - 500 | 2.75 |" in text
+    found = FOUND | {"Pong; Other; x": [None, None]}
+    text = peers.text_of(found, dict.fromkeys(found, peers.SB3), facts, options)
+    assert f"| Pong | gala | preset | 430 | 360 - 500 | 2.75 of {peers.SB3} |" in text
     assert "| Pong | Other | x | - | - | - |" in text
     assert "Other: NOT MEASURED. It could not." in text and "torch 2" in text
 
 
-def test_everybody_gets_the_same_number_of_simulators() -> None:
+def test_everybody_gets_the_same_number_of_simulators_as_what_it_is_held_against() -> None:
     rows = peers.rows(agents=2, simulators=16)
     assert len({row.name for row in rows}) == len(rows)
     for row in rows:
         arguments = list(row.arguments)
         if row.program == "gala":
-            assert arguments[arguments.index("--env.num-envs") + 1] == 16
-        elif row.program == peers.BARE:  # one process, like one agent
-            assert arguments[0] == 16
+            each = arguments[arguments.index("--env.num-envs") + 1]
+            assert each == 16 and row.agents == (1 if row.alone else 2)
         else:
-            assert arguments[1] == 32 and row.program in peers.PEERS
+            assert arguments[0 if row.alone else 1] == (16 if row.alone else 32)
+            assert row.program in peers.PEERS
+    assert any(row.program == peers.BARE for row in rows if row.alone)
     for peer in peers.PEERS.values():
         assert (peers.DRIVERS / f"{peer.driver}.py").is_file()
 

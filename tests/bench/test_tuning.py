@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from gala import presets
+from gala.algorithms.a2c import scaled_lr
+from gala.config import from_document, load, parse_options
+from gala.yaml_file import load_yaml
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
 import tuning
@@ -16,15 +22,28 @@ def made(
     name: str, returns: list[float | None], goal: tuple[float, float] | None
 ) -> dict[str, Any]:
     marks = {str(mark): None for mark in tuning.MARKS} | {"250000": -20.0}
-    return {"name": name, "seed": 101, "commit": "abc", "steps": 7e5, "marks": marks, "goal": goal,
+    return {"name": name, "arguments": tuning.arguments(name, 800_000), "seed": 101,
+            "commit": "abc", "steps": 7e5, "marks": marks, "goal": goal,
             "curve": {"returns": returns}}  # fmt: skip
 
 
 def test_a_trial_changes_what_it_says_and_nothing_else() -> None:
-    words = tuning.arguments("rate x2")
+    words = tuning.arguments("rate x2", 900)
     assert words[words.index("--a2c.lr") + 1] == 1.4e-3
-    same = [w for w in tuning.arguments("paper") if w != 7e-4]
+    same = [w for w in tuning.arguments("paper", 900) if w != 7e-4]
     assert [w for w in words if w != 1.4e-3] == same
+    assert tuning.changed(words) == "--a2c.lr 0.0014 --total-steps 900"
+
+
+def test_the_trial_that_is_shipped_is_what_is_shipped() -> None:
+    words = [str(word) for word in tuning.arguments("shipped", 2_000_000)]
+    paper, shipped = (presets.resolve("experiments", name) for name in ("pong-paper", "pong"))
+    _, options = parse_options(words[2:])  # without --agents 2
+    tried, ours = from_document(load_yaml(paper), options), load(shipped)
+    # one rate for 16 simulators, which two agents of 8 are
+    assert scaled_lr(tried.a2c, 16) == scaled_lr(ours.a2c, 16)
+    a2c = dataclasses.replace(tried.a2c, lr_scaling="none")
+    assert dataclasses.replace(tried, a2c=a2c) == ours
 
 
 def test_bad_trials_are_in_the_table_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +57,7 @@ def test_bad_trials_are_in_the_table_too(tmp_path: Path, monkeypatch: pytest.Mon
     )
     rows = [x for x in (tmp_path / "tuning.md").read_text().splitlines() if "| 101 |" in x]
     assert [row.split(" | ")[0] for row in rows] == ["| rate x2", "| paper", "| adam"]
+    assert "`--a2c.lr 0.0014 --total-steps 800000`" in rows[0]
     assert "| 18.5 after 0.70 M | 2.10 M |" in rows[0] and "| - after 0.70 M | - | abc |" in rows[2]
 
 

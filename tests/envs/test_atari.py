@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gala.config import AtariConfig, EnvConfig
+from gala.config import AtariConfig, EnvConfig, load
 from gala.envs import VectorEnv, make_vector_env
 from gala.envs.atari import game_of
 from gala.envs.step import Step
 from gala.errors import UserError
+from gala.presets import resolve
 
 
 def breakout(*, seed: int = 3, threads: int = 1, num_envs: int = 2, **changes: object) -> VectorEnv:
@@ -182,6 +183,21 @@ def test_any_seed_is_accepted(seed: int) -> None:
 def test_rewards_are_raw() -> None:
     env = make_vector_env(EnvConfig(id="ALE/MsPacman-v5", num_envs=2), seed=1)
     assert max(float(step.reward.max()) for step in play(env, 150)) >= 10
+
+
+@pytest.mark.parametrize(
+    ("game", "background"),
+    [("Pong", 87), ("Seaquest", 32), ("Freeway", 142), ("Breakout", 0), ("SpaceInvaders", 0),
+     ("BeamRider", 0), ("Qbert", 0)],
+)  # fmt: skip
+def test_the_colours_of_fields(game: str, background: int) -> None:
+    """Those that docs/environments.md names; Pong's is in its experiment file."""
+    env = make_vector_env(EnvConfig(id=f"ALE/{game}-v5", num_envs=2), seed=1)
+    pixels = np.bincount(play(env, 10)[-1].obs.ravel(), minlength=256)
+    assert pixels.argmax() == background
+    if game == "Pong":
+        assert load(resolve("experiments", "pong")).network.background == background
+        assert pixels.max() > 0.7 * pixels.sum()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AutoresetMode
 
 from gala.config import EnvConfig
-from gala.envs import VectorEnv, make_halves, make_vector_env
+from gala.envs import VectorEnv, make_vector_env, make_vector_envs
 from gala.errors import UserError
 
 
@@ -327,7 +327,7 @@ def test_a_vectorised_form_with_another_autoreset_mode_is_refused(
 
 def test_simulators_in_processes_come_in_halves_of_their_own_seeds() -> None:
     config = EnvConfig(id="CartPole-v1", num_envs=5, workers="async")
-    halves = make_halves(config, seed=3)
+    halves = make_vector_envs(config, seed=3)
     try:
         assert [half.num_envs for half in halves] == [3, 2]
         first = np.concatenate([half.reset() for half in halves])
@@ -337,10 +337,19 @@ def test_simulators_in_processes_come_in_halves_of_their_own_seeds() -> None:
             half.close()
 
 
-@pytest.mark.parametrize(("workers", "num_envs"), [("async", 1), ("sync", 4), ("vector", 4)])
-def test_other_simulators_stay_together(workers: str, num_envs: int) -> None:
-    config = EnvConfig(id="CartPole-v1", num_envs=num_envs, workers=workers)  # type: ignore[arg-type]
-    (all_of_them,) = make_halves(config, seed=3)
+@pytest.mark.parametrize(
+    ("name", "workers", "num_envs"),
+    [
+        ("CartPole-v1", "async", 1),
+        ("CartPole-v1", "sync", 4),
+        ("CartPole-v1", "vector", 4),
+        ("ALE/Pong-v5", "async", 2),  # threads, whatever is asked for
+        ("gala/Identity-v0", "async", 4),
+    ],
+)
+def test_other_simulators_stay_together(name: str, workers: str, num_envs: int) -> None:
+    config = EnvConfig(id=name, num_envs=num_envs, workers=workers)  # type: ignore[arg-type]
+    (all_of_them,) = make_vector_envs(config, seed=3)
     assert all_of_them.num_envs == num_envs
     all_of_them.close()
 
@@ -356,5 +365,5 @@ def test_a_half_that_cannot_be_made_leaves_no_processes(monkeypatch: pytest.Monk
 
     monkeypatch.setattr("gala.envs.make_vector_env", once)
     with pytest.raises(UserError, match="no more"):
-        make_halves(EnvConfig(id="CartPole-v1", num_envs=4, workers="async"), seed=3)
+        make_vector_envs(EnvConfig(id="CartPole-v1", num_envs=4, workers="async"), seed=3)
     assert made[0]._env.closed  # type: ignore[attr-defined]

@@ -86,6 +86,11 @@ def test_networks_that_do_not_fit(space: gymnasium.Space, kind: str, words: str)
         build_policy(space, SIX, NetworkConfig(kind=kind), seed=1)  # type: ignore[arg-type]
 
 
+def test_a_background_is_for_images() -> None:
+    with pytest.raises(UserError, match=r"network\.background: an mlp has no background"):
+        build_policy(VECTORS, SIX, NetworkConfig(background=87), seed=1)
+
+
 def test_precision_is_chosen_for_convolutions_only() -> None:
     mlp = build_policy(VECTORS, SIX, NetworkConfig(), seed=1)
     native = torch.bfloat16 if native_bfloat16(CPU) else torch.float32

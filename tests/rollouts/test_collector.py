@@ -189,7 +189,7 @@ def test_a_state_without_the_sum_of_returns_is_taken() -> None:
     assert made.return_sum == 0.0 and made.episodes == 1
 
 
-def test_a_state_from_before_there_were_halves_is_taken() -> None:
+def test_a_state_of_before_is_taken() -> None:
     steps = [step((i, -i)) for i in range(2, 6)]
     made, env = collector(steps, n_step=2)
     made.collect()
@@ -271,6 +271,18 @@ def test_halves_are_columns_of_one_rollout() -> None:
     assert list(made.returns) == [5.0, 6.0]
     made.close()
     assert all(env.closed for env in envs)
+
+
+def test_one_that_fails_to_close_does_not_keep_the_other_open() -> None:
+    made, envs, _ = halves([], [], 1)
+
+    def fail() -> None:
+        raise OSError("a worker is gone")
+
+    envs[1].close = fail  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="a worker is gone"):
+        made.close()
+    assert envs[0].closed
 
 
 def test_both_halves_go_on_from_a_state() -> None:

@@ -21,7 +21,7 @@ from gala.networks import build_policy
 from gala.networks.precision import ComputePolicy
 from gala.rollouts import Collector, Rollout
 
-T, B, ROLLOUTS = 4, 3, 5
+T, B, ROLLOUTS = 4, 4, 5
 PIXELS = (4, 36, 36)
 
 
@@ -102,7 +102,7 @@ def train(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("warm_up", [0, 2])
 @pytest.mark.parametrize("keep", [True, False])
-@pytest.mark.parametrize("parts", [(B,), (1, B - 1)])
+@pytest.mark.parametrize("parts", [(B,), (B // 2, B // 2), (1, B - 1)])
 def test_a_late_device_collects_and_learns_the_same(
     dtype: torch.dtype, warm_up: int, keep: bool, parts: tuple[int, ...]
 ) -> None:

@@ -5,16 +5,12 @@ Run by ../peers.py in gala's own environment, none of whose code it uses:
     python bare_loop.py SIMULATORS THREADS
 
 What can be had for little: ALE's own vector of simulators, 64 filters in bfloat16, torch's fused
-optimizer, idle OpenMP threads that sleep.
+optimizer. Its variables for OpenMP and malloc are those of gala's agents; ../peers.py sets them.
 """
 
 import json
-import os
 import sys
 import time
-
-os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch loads
-os.environ["OMP_NUM_THREADS"] = sys.argv[2]
 
 import gymnasium
 import torch
@@ -23,12 +19,12 @@ from torch import nn
 from torch.nn import functional as F
 
 STEPS, GAMMA, RATE, ENTROPY, VALUE, CLIP = 5, 0.99, 7e-4, 0.01, 0.5, 0.5
-HALF = torch.bfloat16
 
 
 def main() -> None:
     """Train until somebody ends it."""
     simulators, threads = int(sys.argv[1]), int(sys.argv[2])
+    torch.set_num_threads(threads)
     env = AtariVectorEnv(
         "pong",
         simulators,
@@ -49,8 +45,8 @@ def main() -> None:
     optimizer = torch.optim.Adam(parameters, RATE, (0.0, 0.99), 1e-5, fused=True)
 
     def network(obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.autocast("cpu", HALF):
-            features = convolutions(obs.to(HALF) / 255)
+        with torch.autocast("cpu", torch.bfloat16):
+            features = convolutions(obs.to(torch.bfloat16) / 255)
         out = heads(features.float())
         return out[:, :6], out[:, 6]
 
