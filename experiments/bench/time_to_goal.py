@@ -183,9 +183,14 @@ def keep(row: dict[str, Any]) -> None:
     rows = json.loads(DATA.read_text()) if DATA.exists() else []
     same = ("program", "how", "seed")
     rows = [each for each in rows if any(each[key] != row[key] for key in same)] + [row]
-    rows.sort(key=lambda each: (each["program"] != "gala", each["how"], each["seed"]))
+    rows.sort(key=_place)
     DATA.write_text(json.dumps(rows, indent=1) + "\n")
     show(rows)
+
+
+def _place(row: dict[str, Any]) -> tuple[bool, int, str, int]:
+    """The shipped preset first, then it with other options, then others."""
+    return row["program"] != "gala", len(row["how"]), row["how"], row["seed"]
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -205,7 +210,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="run nothing")
     options = parser.parse_args()
     if options.write:
-        show(json.loads(DATA.read_text()))
+        show(sorted(json.loads(DATA.read_text()), key=_place))
         return
     limit_s = 60 * options.limit_minutes
     for seed in options.seeds:

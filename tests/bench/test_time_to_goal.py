@@ -37,6 +37,17 @@ def test_runs_are_kept_and_replaced_by_newer_ones(data: Path) -> None:
     assert data.with_suffix(".png").stat().st_size > 10_000
 
 
+def test_the_preset_comes_first_and_other_options_replace_nothing(data: Path) -> None:
+    for program, how in (
+        (time_to_goal.SB3, "rl-zoo"),
+        ("gala", "`gala train pong --a2c.lr 1`"),
+        ("gala", "`gala train pong`"),
+    ):
+        time_to_goal.keep(time_to_goal.row_of(program, 1, how, curve(3.0)) | FACTS)
+    hows = [row["how"] for row in json.loads(data.read_text())]
+    assert hows == ["`gala train pong`", "`gala train pong --a2c.lr 1`", "rl-zoo"]
+
+
 def test_table_and_picture_can_be_written_again(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
