@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Mapping, MutableMapping
 from urllib.parse import urlparse
 
 from gala.errors import UserError
 
-MALLOC_KEEP_BYTES = 256 * 2**20
+MALLOC_KEEP_BYTES, MALLOC_KEEP_AT_LEAST = 256 * 2**20, 32 * 2**20
 """Freed blocks below this size stay with the process: the page faults of freshly mapped tensors
-cost float32 inference up to 30 %."""
+cost float32 inference up to 30 %. Old releases of glibc refuse more than the second."""
+
+MALLOC_VARIABLES = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 SPINS = 5_000
 """Rounds: some microseconds, more than between two layers, far less than a step of a simulator."""
@@ -57,19 +62,35 @@ def share_cores(environment: MutableMapping[str, str]) -> None:
         environment.setdefault("GOMP_SPINCOUNT", str(SPINS))
 
 
+def keep_freed_memory(environment: Mapping[str, str]) -> bool:
+    """Let malloc keep what is freed for the next update instead of returning it to the kernel.
+
+    A call and no variables, which would have to be there before the process.
+
+    Returns:
+        Whether it does now: not where somebody has chosen (``MALLOC_...`` in ``environment``), nor
+        where the C library is not glibc.
+    """
+    if sys.platform != "linux" or MALLOC_VARIABLES & environment.keys():
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    sizes = (MALLOC_KEEP_BYTES, MALLOC_KEEP_AT_LEAST)
+    keeps = any(mallopt(_M_MMAP_THRESHOLD, size) for size in sizes)
+    return keeps and bool(mallopt(_M_TRIM_THRESHOLD, MALLOC_KEEP_BYTES))
+
+
 def worker_environment(agents: int, base: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of ``agents`` workers on this host; what the user set stays as it is.
 
     - ``OMP_NUM_THREADS``: a fair share of the cores (torchrun would say 1 and warn);
-    - see :func:`share_cores`;
-    - malloc keeps freed memory instead of returning it to the kernel after each update.
+    - see :func:`share_cores`.
     """
     environment = dict(os.environ if base is None else base)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (cores or 1) // agents)))
     share_cores(environment)
-    environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(MALLOC_KEEP_BYTES))
-    environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(MALLOC_KEEP_BYTES))
     return environment
 
 

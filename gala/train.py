@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
-from gala.launch_environment import ALARM_VARIABLE, share_cores
+from gala.launch_environment import ALARM_VARIABLE, keep_freed_memory, share_cores
 from gala.supervisor import STANDBY_VARIABLE, stand_by, supervise, supervises
 
 
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if supervises(arguments, os.environ):
         return supervise(arguments)
     share_cores(os.environ)
+    keep_freed_memory(os.environ)
     from gala.config import print_help
     from gala.launch_environment import rank_from_environment
     from gala.request import read_request

@@ -1,12 +1,16 @@
 """Who am I: torchrun's environment, read."""
 
+import ctypes
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
 import torch.distributed as dist
 
 from gala.launch import Launch, available_cores, from_environment, rank_from_environment
-from gala.launch_environment import worker_environment
+from gala.launch_environment import MALLOC_VARIABLES, worker_environment
 
 
 def test_without_torchrun_there_is_one_agent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +53,6 @@ def test_workers_get_what_their_libraries_read_at_load() -> None:
     assert environment["OMP_NUM_THREADS"] == str(max(1, available_cores() // 2))
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE" and environment["PATH"] == "x"
     assert 0 < int(environment["GOMP_SPINCOUNT"]) < 100_000
-    assert int(environment["MALLOC_TRIM_THRESHOLD_"]) > 2**20
 
 
 def test_what_the_user_set_stays() -> None:
@@ -58,3 +61,33 @@ def test_what_the_user_set_stays() -> None:
     assert environment.items() >= chosen.items()
     assert "GOMP_SPINCOUNT" not in environment, "it would overrule the policy"
     assert worker_environment(2, {"GOMP_SPINCOUNT": "1"})["GOMP_SPINCOUNT"] == "1"
+
+
+FAULTS = """
+import os, resource
+from gala.launch_environment import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        b"x" * (24 * 2**20 + 1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+first = faults()
+print(keep_freed_memory(os.environ), first, faults())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+def test_freed_memory_is_kept_unless_somebody_has_chosen() -> None:
+    def run(**chosen: str) -> tuple[bool, int, int]:
+        environment = {k: v for k, v in os.environ.items() if k not in MALLOC_VARIABLES} | chosen
+        command = [sys.executable, "-c", FAULTS]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        kept, before, after = done.stdout.split()
+        return kept == "True", int(before), int(after)
+
+    kept, before, after = run()
+    assert kept and after < before / 5, (before, after)
+    kept, before, after = run(MALLOC_MMAP_THRESHOLD_="131072")
+    assert not kept and after > before / 2, (before, after)
