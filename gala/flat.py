@@ -12,6 +12,10 @@ import json
 import torch
 from torch import Tensor, nn
 
+SAMPLE_BLOCK, SAMPLE_EVERY = 1024, 16
+SAMPLED_FROM = 16 * SAMPLE_EVERY * SAMPLE_BLOCK
+"""Elements; smaller vectors are looked at as a whole."""
+
 
 class FlatParameters:
     """Moves a module's parameters, and their gradients, into two flat vectors, Float[P].
@@ -79,3 +83,14 @@ def unflatten(vector: Tensor, layout: list[tuple[str, tuple[int, ...]]]) -> dict
     parts = torch.split(vector, [shape.numel() for shape in shapes])
     names = [name for name, _ in layout]
     return {n: part.view(s) for n, part, s in zip(names, parts, shapes, strict=True)}
+
+
+def sample(vector: Tensor) -> Tensor:
+    """Every 16th block of 1,024 elements of a large Float[P], a view; a smaller one as it is.
+
+    A norm of it is one of the whole divided by ``(P / its elements)^0.5``, to a per cent or so.
+    """
+    if vector.numel() < SAMPLED_FROM:
+        return vector
+    blocks = vector.numel() // SAMPLE_BLOCK
+    return vector[: blocks * SAMPLE_BLOCK].view(blocks, SAMPLE_BLOCK)[::SAMPLE_EVERY]

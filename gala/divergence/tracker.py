@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gala.divergence.bound import NoBound, contraction
 from gala.divergence.sketch import Sketcher, distances_to_mean, relative_error
+from gala.flat import sample
 from gala.telemetry.sketches import SketchWriter, read_sketches
 from gala.topology import Topology
 
@@ -40,21 +41,31 @@ class UpdateNorms:
 
     With preconditioned optimizers the step taken is the "gradient" of the bound, so that L of the
     paper is measured instead of assumed.
+
+    Args:
+        vector: the parameters, Float[P].
+        exact: look at all of a large vector, which costs about a millisecond for each million of
+            parameters; a proof needs it, a model does with a sample.
     """
 
-    def __init__(self, vector: Tensor) -> None:
-        self._before = torch.empty_like(vector)
+    def __init__(self, vector: Tensor, *, exact: bool) -> None:
+        self._exact = exact
+        self._before = torch.empty_like(self._seen(vector))
+        self._scale = math.sqrt(vector.numel() / self._before.numel())
         self._current = self._previous = 0.0
         self._count = 0
 
+    def _seen(self, vector: Tensor) -> Tensor:
+        return vector if self._exact else sample(vector)
+
     def before(self, vector: Tensor) -> None:
         """Note the parameters before a local update."""
-        self._before.copy_(vector)
+        self._before.copy_(self._seen(vector))
 
     def after(self, vector: Tensor) -> None:
         """Take the norm of the update that led to ``vector``."""
-        norm = float(torch.sub(vector, self._before, out=self._before).norm())
-        self._current = max(self._current, norm)
+        step = torch.sub(self._seen(vector), self._before, out=self._before)
+        self._current = max(self._current, float(step.norm()) * self._scale)
         self._count += 1
         if self._count % WINDOW == 0:
             self._previous, self._current = self._current, 0.0

@@ -12,11 +12,14 @@ it was last believed.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 
 import torch
 from torch import Tensor
+
+from gala.flat import sample
 
 WINDOW = 128
 """Accepted distances, of all neighbours, whose median is taken."""
@@ -28,19 +31,10 @@ QUARANTINE = 8
 """Refusals in a row after which a sender is in quarantine: looked at, but not waited for."""
 
 
-SAMPLE_BLOCK, SAMPLE_EVERY = 1024, 16
-"""Of large vectors every 16th block of 1,024 elements is compared: a radius needs no digits."""
-
-
 def distance_between(a: Tensor, b: Tensor) -> float:
-    """``||a - b||_2`` of Float[P] vectors; from 262,144 elements on, estimated from a sample."""
-    blocks = a.numel() // SAMPLE_BLOCK
-    if blocks < 16 * SAMPLE_EVERY:
-        return float(torch.dist(a, b))
-    end = blocks * SAMPLE_BLOCK
-    some = [v[:end].view(blocks, SAMPLE_BLOCK)[::SAMPLE_EVERY] for v in (a, b)]
-    share = some[0].numel() / a.numel()
-    return float(torch.dist(some[0], some[1])) / float(share**0.5)
+    """``||a - b||_2`` of Float[P] vectors; of large ones estimated: a radius needs no digits."""
+    some = sample(a)
+    return float(torch.dist(some, sample(b))) * math.sqrt(a.numel() / some.numel())
 
 
 class TrustRadius:

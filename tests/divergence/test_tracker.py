@@ -43,7 +43,7 @@ def simulate(run: Path, topology: Topology | None, rounds: int) -> tuple[list, t
     """Lock-step gossip with random updates; the crowd, and the rows at the last tick but one."""
     crowd = trackers(run, topology)
     x = torch.zeros(AGENTS, P)
-    norms = [UpdateNorms(x[0]) for _ in range(AGENTS)]
+    norms = [UpdateNorms(x[0], exact=True) for _ in range(AGENTS)]
     generator = torch.Generator().manual_seed(0)
     kept = {}
     for k in range(1, rounds + 1):
@@ -117,7 +117,7 @@ def test_agents_that_did_not_write_are_left_out(tmp_path: Path) -> None:
 
 def test_the_largest_update_is_kept_for_a_window() -> None:
     x = torch.zeros(3)
-    norms = UpdateNorms(x)
+    norms = UpdateNorms(x, exact=False)
     norms.before(x)
     norms.after(torch.tensor([3.0, 4.0, 0.0]))
     assert norms.supremum == 5.0
@@ -125,6 +125,17 @@ def test_the_largest_update_is_kept_for_a_window() -> None:
         norms.before(x)
         norms.after(x + 0.1)
     assert norms.supremum == pytest.approx(0.1 * 3**0.5)
+
+
+@pytest.mark.parametrize(("exact", "tolerance"), [(True, 1e-5), (False, 0.02)])
+def test_the_norm_of_a_large_update_is_exact_or_near(exact: bool, tolerance: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x, step = torch.randn(2, 600_001, generator=generator)
+    step[::2] = 0.0
+    norms = UpdateNorms(x, exact=exact)
+    norms.before(x)
+    norms.after(x + step)
+    assert norms.supremum == pytest.approx(float(step.norm()), rel=tolerance)
 
 
 def test_the_exact_total_by_hand() -> None:
