@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,7 +140,8 @@ class ActorLearner:
 
     def run(self) -> None:
         """Train until the steps of the run are done, or until asked to stop."""
-        self.observer.start()
+        self.observer.start()  # from here on the steps of others are known
+        self.algorithm.schedule(self.progress())
         supervisor.tell("training")
         while self.update < self._last_update():
             self.observer.lap("other")
@@ -211,7 +213,6 @@ class ActorLearner:
         self.collector.load_state_dict(state["collector"])
         if isinstance(self.coupling, Gossip) and "gossip" in state:
             self.coupling.node.load_state_dict(state["gossip"])
-        self.algorithm.schedule(self.progress())
 
     def join(self) -> str | None:
         """Come into a running crowd: the parameters and the place of a neighbour.
@@ -240,14 +241,14 @@ class ActorLearner:
                     self.step = self.update * self.setting.steps_per_update
                 self.compute.refresh()
                 said.insert(0, f"parameters of agent {header.rank} after update {header.update}")
-        self.algorithm.schedule(self.progress())  # the steps are known only now
         return ", ".join(said) or None
 
     def close(self) -> None:
-        """Leave the gossip, stop the simulators, close the files."""
-        self.coupling.close()
-        self.collector.close()
-        self.observer.close()
+        """Leave the gossip, stop the simulators, close the files; all of it even if one fails."""
+        with ExitStack() as stack:  # closes the last one first
+            stack.callback(self.observer.close)
+            stack.callback(self.collector.close)
+            stack.callback(self.coupling.close)
 
     def _act(self, obs: Tensor, place: slice | None = None) -> tuple[Tensor, Tensor]:
         return self.compute.act(obs.to(self.setting.device), place)

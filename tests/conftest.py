@@ -60,7 +60,8 @@ def write_run(tmp_path: Path) -> WriteRun:
 
 @pytest.fixture
 def train_here(tmp_path: Path) -> Callable[..., Any]:
-    """``train_here(config, name="run")``: one agent, in this process, to the end."""
+    """``train_here(config, name="run", before=...)``: one agent, in this process, to the end;
+    ``before`` is called with the new run folder."""
     import torch
 
     from gala.actor_learner import ActorLearner, Setting
@@ -70,7 +71,9 @@ def train_here(tmp_path: Path) -> Callable[..., Any]:
     from gala.topology import load_topology
     from gala.training import make_learner
 
-    def train(config: Any, name: str = "run") -> ActorLearner:
+    def train(
+        config: Any, name: str = "run", before: Callable[[Any], object] = lambda run: None
+    ) -> ActorLearner:
         topology = load_topology("ring", 1)
         run = prepare(
             tmp_path / name,
@@ -80,6 +83,7 @@ def train_here(tmp_path: Path) -> Callable[..., Any]:
             facts={"torch": torch.__version__, "parameters": 0, "frames_per_step": 1},
             resume=False,
         )
+        before(run)
         setting = Setting(
             config=config,
             launch=Launch(),

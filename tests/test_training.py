@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from gala.config import A2CConfig, Config, EnvConfig
+from gala.config import A2CConfig, Config, EnvConfig, NetworkConfig
 from gala.errors import UserError
 from gala.launch import Launch
-from gala.training import choose_device
+from gala.run_folder import RunFolder
+from gala.telemetry.writer import MetricsWriter
+from gala.training import choose_device, make_learner
 
 
 @pytest.fixture
@@ -69,11 +72,36 @@ def test_simulators_in_processes_are_learned_from(train_here: Callable[..., Any]
     assert len(first.collector.recent().unique(dim=0)) == 15
 
 
-def test_who_comes_late_begins_with_the_rate_of_that_time(train_here: Callable[..., Any]) -> None:
-    agent = train_here(CARTPOLE)
-    agent.step, agent.algorithm.optimizer.lr = 450, 99.0
-    for path in (agent.setting.run.rank(0) / "checkpoints").iterdir():
-        path.unlink()  # nothing is left of a life before
-    agent.join()
-    assert agent.algorithm.optimizer.lr == pytest.approx(0.01 * (1 - agent.progress()))
-    assert agent.progress() >= 0.75
+def test_the_first_rate_is_that_of_the_time_which_others_know(
+    train_here: Callable[..., Any],
+) -> None:
+    def all_is_done(run: RunFolder) -> None:
+        writer = MetricsWriter(run.metrics(1), rank=1)
+        writer.record({}, update=40, step=CARTPOLE.total_steps)
+        writer.close()
+
+    agent = train_here(CARTPOLE, before=all_is_done)
+    assert agent.update == 0 and agent.algorithm.optimizer.lr == 0.0
+
+
+def test_simulators_that_no_network_fits_are_closed() -> None:
+    env = EnvConfig(id="CartPole-v1", num_envs=3, workers="async")
+    config = Config(env=env, network=NetworkConfig(background=87))
+    with pytest.raises(UserError, match="background"):
+        make_learner(config, Launch(), threads=1)
+    assert not multiprocessing.active_children()
+
+
+def test_what_fails_to_close_keeps_nothing_else_open(
+    train_here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OSError("the neighbour is gone")
+
+    agent, closed = train_here(CARTPOLE), []
+    monkeypatch.setattr(agent.coupling, "close", fail)
+    monkeypatch.setattr(agent.collector, "close", lambda: closed.append("simulators"))
+    monkeypatch.setattr(agent.observer, "close", lambda: closed.append("files"))
+    with pytest.raises(OSError, match="neighbour"):
+        agent.close()
+    assert closed == ["simulators", "files"]
