@@ -128,7 +128,7 @@ class A2CConfig:
     """Optimizer of the flat parameter vector."""
     optimizer_eps: PositiveFloat = 1e-5
     """Epsilon of the optimizer's denominator."""
-    rmsprop_alpha: Fraction = 0.99
+    rmsprop_alpha: Beta = 0.99
     """Smoothing of RMSProp's squared gradient."""
     adam_betas: tuple[Beta, Beta] = (0.9, 0.999)
     """Smoothing of Adam's gradient and of its square; [0, 0.99]: RMSProp with short first steps."""

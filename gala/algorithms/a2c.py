@@ -130,6 +130,7 @@ class A2C:
             "losses/entropy": entropy.detach(),
             "value": rollout.value,
             "target": target,
+            "valid": rollout.valid,
         }
 
     def _step(self) -> Tensor:
@@ -146,5 +147,6 @@ class A2C:
 def statistics(raw: dict[str, Tensor]) -> Statistics:
     """Numbers to log from what :meth:`A2C.update` returned."""
     numbers = {name: float(tensor) for name, tensor in raw.items() if name.startswith("losses/")}
-    numbers["losses/explained_variance"] = explained_variance(raw["value"], raw["target"])
+    value, target = (raw[name][raw["valid"]] for name in ("value", "target"))
+    numbers["losses/explained_variance"] = explained_variance(value, target)
     return numbers

@@ -27,7 +27,8 @@ def gae(
     """Generalised advantage estimates (Schulman et al. 2016, eq. 16), Float[T, B].
 
     ``delta_t = r_t + d_t V'_t - V_t`` and ``A_t = delta_t + lambda d_t A_{t+1}``, where the second
-    term vanishes at a cut. With ``gae_lambda`` 1, ``A + V`` is the n-step return.
+    term vanishes at a cut. With ``gae_lambda`` 1, ``A + V`` is the n-step return
+    (Mnih et al. 2016, section 4).
 
     Args:
         reward: Float[T, B].
@@ -48,24 +49,9 @@ def gae(
     return advantage
 
 
-def n_step_returns(reward: Tensor, discount: Tensor, next_value: Tensor, cut: Tensor) -> Tensor:
-    """Bootstrapped returns (Mnih et al. 2016, section 4), Float[T, B].
-
-    ``G_t = r_t + d_t G_{t+1}``, with ``V'_t`` in place of ``G_{t+1}`` at a cut and at the
-    end of the rollout. Arguments as for :func:`gae`.
-    """
-    assert reward.shape == discount.shape == next_value.shape == cut.shape
-    result = torch.empty_like(reward)
-    following = next_value[-1]
-    for t in range(reward.shape[0] - 1, -1, -1):
-        following = reward[t] + discount[t] * torch.where(cut[t], next_value[t], following)
-        result[t] = following
-    return result
-
-
 def explained_variance(value: Tensor, target: Tensor) -> float:
-    """1 - Var(target - value) / Var(target); nan when the targets do not vary."""
-    variance = target.var(correction=0)
+    """1 - Var(target - value) / Var(target) of Float[N]; nan when the targets do not vary."""
+    variance = target.var(correction=0) if len(target) else 0.0
     if variance == 0:
         return float("nan")
     return float(1 - (target - value).var(correction=0) / variance)

@@ -132,6 +132,7 @@ class TrainedRun:
         facts = {
             "format": "gala mean policy, version 1",
             "env_id": self.config.env.id,
+            "network": json.dumps(self.config.to_dict()["network"]),
             "agents": json.dumps(sorted(self.snapshots)),
             "updates": json.dumps([each.update for each in self.snapshots.values()]),
             "steps": str(mean.step),

@@ -50,7 +50,8 @@ class Policy(nn.Module):
         return self.heads(features, features if self.critic is None else self.critic(obs))
 
     def heads(self, features: Tensor, critic_features: Tensor) -> tuple[Tensor, Tensor]:
-        """``dist`` and value of what the trunks gave, Float[B, F] each."""
+        """``dist`` and value of what the trunks gave, Float[B, ...] of F numbers a row each."""
+        features, critic_features = features.flatten(1), critic_features.flatten(1)
         if features.dtype != self.logits.weight.dtype:  # a low-precision trunk, exact heads
             features = critic_features = features.to(self.logits.weight.dtype)
         dist = self.logits(features)
@@ -109,6 +110,8 @@ def build_policy(
         return Policy(trunk, None, trunk.features, head, generator)
     if config.background:
         raise UserError("an mlp has no background", field="network.background", hint="0")
+    if config.precision == "bfloat16":
+        raise UserError("an mlp computes in float32", field="network.precision", hint="auto")
     hidden = config.hidden if config.hidden is not None else (64, 64)
     inputs = int(np.prod(shape))
     actor, critic = (MLP(inputs, hidden, generator) for _ in range(2))

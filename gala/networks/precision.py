@@ -51,13 +51,11 @@ class ComputePolicy:
 
     Attributes:
         module: call it; it is ``policy`` itself in float32.
-        dtype: of the trunk.
     """
 
     def __init__(
         self, policy: Policy, flat: FlatParameters, dtype: torch.dtype, *, observations: int = 0
     ) -> None:
-        self.dtype = dtype
         self.module = policy
         self._flat = flat
         self._trunk: FlatParameters | None = None

@@ -186,3 +186,13 @@ def test_statistics_are_numbers() -> None:
         "losses/explained_variance",
     }
     assert all(type(value) is float for value in numbers.values())
+
+
+def test_reset_rows_explain_nothing() -> None:
+    algorithm, _, _ = learner()
+    raw = algorithm.update(rollout()) | {
+        "value": torch.tensor([[1.0], [2.0], [9.0]]),
+        "target": torch.tensor([[1.0], [2.0], [-9.0]]),
+        "valid": torch.tensor([[True], [True], [False]]),
+    }
+    assert statistics(raw)["losses/explained_variance"] == 1.0

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gala.algorithms.returns import explained_variance, gae, n_step_returns
+from gala.algorithms.returns import explained_variance, gae
 
 
 def column(*values: float) -> torch.Tensor:
@@ -18,21 +18,41 @@ def cuts(*values: int) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.bool)[:, None]
 
 
+def n_step_returns(
+    reward: torch.Tensor, discount: torch.Tensor, next_value: torch.Tensor, cut: torch.Tensor
+) -> torch.Tensor:
+    """Bootstrapped returns, ``G_t = r_t + d_t G_{t+1}``, in another way than the package's."""
+    result = torch.empty_like(reward)
+    following = next_value[-1]
+    for t in range(reward.shape[0] - 1, -1, -1):
+        following = reward[t] + discount[t] * torch.where(cut[t], next_value[t], following)
+        result[t] = following
+    return result
+
+
+def with_lambda_one(
+    reward: torch.Tensor, discount: torch.Tensor, next_value: torch.Tensor, cut: torch.Tensor
+) -> torch.Tensor:
+    value = torch.cat([torch.zeros_like(next_value[:1]), next_value[:-1]])
+    value[1:][cut[:-1]] = 77.0  # of the next episode
+    return gae(reward, discount, value, next_value, cut, 1.0) + value
+
+
 def test_n_step_returns_of_an_episode_that_goes_on() -> None:
     # G2 = 3 + 0.5*8 = 7; G1 = 2 + 0.5*7 = 5.5; G0 = 1 + 0.5*5.5 = 3.75
-    result = n_step_returns(column(1, 2, 3), column(0.5, 0.5, 0.5), column(9, 9, 8), cuts(0, 0, 0))
+    result = with_lambda_one(column(1, 2, 3), column(0.5, 0.5, 0.5), column(9, 9, 8), cuts(0, 0, 0))
     assert result.flatten().tolist() == [3.75, 5.5, 7.0]
 
 
 def test_nothing_is_bootstrapped_at_termination() -> None:
     # step 1 terminates: G1 = 2; G0 = 1 + 0.5*2; step 2 is of the next episode
-    result = n_step_returns(column(1, 2, 3), column(0.5, 0, 0.5), column(9, 9, 8), cuts(0, 1, 0))
+    result = with_lambda_one(column(1, 2, 3), column(0.5, 0, 0.5), column(9, 9, 8), cuts(0, 1, 0))
     assert result.flatten().tolist() == [2.0, 2.0, 7.0]
 
 
 def test_truncation_bootstraps_from_the_final_observation_and_stops_the_sum() -> None:
     # step 1 is truncated: G1 = 2 + 0.5*V(final) = 2 + 0.5*6 = 5; G0 = 1 + 0.5*5
-    result = n_step_returns(column(1, 2, 3), column(0.5, 0.5, 0.5), column(9, 6, 8), cuts(0, 1, 0))
+    result = with_lambda_one(column(1, 2, 3), column(0.5, 0.5, 0.5), column(9, 6, 8), cuts(0, 1, 0))
     assert result.flatten().tolist() == [3.5, 5.0, 7.0]
 
 
@@ -95,7 +115,7 @@ def test_simulators_do_not_mix() -> None:
 
 def test_shapes_must_agree() -> None:
     with pytest.raises(AssertionError):
-        n_step_returns(column(1, 2), column(1, 1), column(1), cuts(0, 0))
+        gae(column(1, 2), column(1, 1), column(1, 2), column(1), cuts(0, 0), 1.0)
 
 
 def test_explained_variance() -> None:
@@ -104,3 +124,4 @@ def test_explained_variance() -> None:
     assert explained_variance(torch.zeros(3), target) == 0.0
     assert explained_variance(-target, target) == pytest.approx(-3.0)
     assert math.isnan(explained_variance(target, torch.ones(3)))
+    assert math.isnan(explained_variance(target[:0], target[:0]))

@@ -104,6 +104,7 @@ def test_the_mean_is_exported_by_parameter_name(identity_run: MakeRun) -> None:
     with safetensors.safe_open(path, "pt") as file:
         facts = file.metadata()
     assert facts["env_id"] == "gala/Identity-v0"
+    assert json.loads(facts["network"])["background"] == 0
     assert (facts["agents"], facts["updates"], facts["steps"]) == ("[0, 1]", "[100, 101]", "3000")
 
 

@@ -91,6 +91,23 @@ def test_a_background_is_for_images() -> None:
         build_policy(VECTORS, SIX, NetworkConfig(background=87), seed=1)
 
 
+def test_an_mlp_in_bfloat16_is_refused() -> None:
+    with pytest.raises(UserError, match=r"network\.precision: an mlp computes in float32.*auto"):
+        build_policy(VECTORS, SIX, NetworkConfig(precision="bfloat16"), seed=1)
+
+
+def test_images_need_no_hidden_layer() -> None:
+    policy = build_policy(IMAGES, SIX, NetworkConfig(hidden=()), seed=1)
+    compute = ComputePolicy(policy, FlatParameters(policy), torch.float32, observations=4)
+    dist, value = compute.module(images(4))
+    assert dist.shape == (4, 6) and value.shape == (4,)
+    acted = compute.act(images(4), slice(0, 4))
+    replayed = compute.learn(images(4))
+    for one, other in zip((dist, value), replayed, strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(acted[1], value.detach())
+
+
 def test_precision_is_chosen_for_convolutions_only() -> None:
     mlp = build_policy(VECTORS, SIX, NetworkConfig(), seed=1)
     native = torch.bfloat16 if native_bfloat16(CPU) else torch.float32
