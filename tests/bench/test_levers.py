@@ -33,12 +33,28 @@ def test_every_setting_is_one_of_gala_train(name: str, monkeypatch: pytest.Monke
         assert environment[key] == value
 
 
-def test_turns_and_ratios_within_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_turns_and_ratios_within_a_round(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     speeds = iter([1000.0, 700.0, 2000.0, 1000.0])
     written: dict[str, str] = {}
     monkeypatch.setattr(levers, "speed", lambda lever, seconds: next(speeds))
     monkeypatch.setattr(levers, "write", lambda name, data, text: written.update({name: text}))
     levers.main(["--rounds", "2", "--only", "float32"])
-    text = written["levers"]
-    assert "| float32 | `--network.precision float32` | 850 | 0.60 | 0.50 - 0.70 |" in text
-    assert "| as shipped |  | 1,500 | 1.00 | 1.00 - 1.00 |" in text
+    text = capsys.readouterr().out
+    row = "| float32 | `--network.precision float32` | 850 | 0.60 of as shipped | 0.50 - 0.70 |"
+    assert row in text and not written, "a part does not replace the whole"
+    assert "| as shipped |  | 1,500 | 1.00 of as shipped | 1.00 - 1.00 |" in text
+
+
+def test_all_of_them_are_written_and_held_against_their_base(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    speeds = dict.fromkeys(levers.LEVERS, 1000.0) | {levers.ALONE: 500.0}
+    names = {id(lever): name for name, lever in levers.LEVERS.items()}
+    written: dict[str, str] = {}
+    monkeypatch.setattr(levers, "speed", lambda lever, seconds: speeds[names[id(lever)]])
+    monkeypatch.setattr(levers, "write", lambda name, data, text: written.update({name: text}))
+    levers.main(["--rounds", "1"])
+    assert "| 1,000 | 2.00 of one agent with all simulators |" in written["levers"]
+    assert "| 500 | 0.50 of as shipped |" in written["levers"]

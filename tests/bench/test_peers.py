@@ -105,8 +105,8 @@ def test_what_failed_and_what_was_not_installed_is_in_the_text() -> None:
     facts = {peers.SB3: {"versions": {"torch": "2"}}, "Other": {"problem": "It could not."}}
     found = FOUND | {"Pong; Other; x": [None, None]}
     text = peers.text_of(found, dict.fromkeys(found, peers.SB3), facts, options)
-    assert f"| Pong | gala | preset | 430 | 360 - 500 | 2.75 of {peers.SB3} |" in text
-    assert "| Pong | Other | x | - | - | - |" in text
+    assert f"| Pong | gala | preset | 430 | 360 - 500 | 2.75 of {peers.SB3} | 2.50 - 3.00 |" in text
+    assert "| Pong | Other | x | - | - | - | - |" in text
     assert "Other: NOT MEASURED. It could not." in text and "torch 2" in text
 
 
@@ -203,3 +203,7 @@ def test_a_peer_that_cannot_be_installed_stops_nobody(
     assert not any(peers.SAMPLE_FACTORY in name for name in data["steps_per_second"])
     assert data["ratio"]["Pong; gala; 32 filters, as in the paper"] == [3.0, 3.0]
     assert "NOT MEASURED" in str(written["text"]) and written["name"] == "peers"
+    written.clear()
+    monkeypatch.setattr(sys, "argv", ["peers.py", "--rounds", "1", "--games", "CartPole"])
+    peers.main()
+    assert not written and "| CartPole | gala |" in capsys.readouterr().out
