@@ -1,6 +1,6 @@
 """Pong with other choices: how many steps each needs, one seed that is never reported elsewhere.
 
-    python experiments/tuning.py NAME [NAME ...] [--steps 800_000] [--seed 101]
+    python experiments/tuning.py NAME [NAME ...] [--steps N] [--seed 101]
     python experiments/tuning.py --list
     python experiments/tuning.py --write            write the table again
 
@@ -30,6 +30,9 @@ GOAL = 18.0
 FIRST_SEED = 101
 MARKS = (250_000, 500_000, 750_000, 1_000_000, 1_500_000, 2_000_000, 2_500_000)
 
+STEPS = 800_000
+"""Of all agents, in trials that do not say how many."""
+
 BASE: dict[str, object] = {
     "agents": 2,
     "env.num-envs": 16,
@@ -48,8 +51,16 @@ GENTLE: dict[str, object] = {"a2c.optimizer": "adam", "a2c.adam-betas": "[0, 0.9
 BACKGROUND: dict[str, object] = GENTLE | {"network.background": 87, "a2c.lr": 1e-3}
 THIRD: dict[str, object] = {"a2c.entropy-coef": 0.003}
 SMALL: dict[str, object] = BACKGROUND | TEN | THIRD | {"env.num-envs": 8}
-FALLING: dict[str, object] = SMALL | {"a2c.lr": 2e-3, "a2c.lr-schedule": "linear"}
-SHIPPED: dict[str, object] = FALLING | {"a2c.lr": 1.4e-3, "a2c.entropy-schedule": "linear"}
+FALLING: dict[str, object] = SMALL | {
+    "a2c.lr": 2e-3,
+    "a2c.lr-schedule": "linear",
+    "total-steps": 2_000_000,
+}
+SHIPPED: dict[str, object] = FALLING | {
+    "a2c.lr": 1.4e-3,
+    "a2c.lr-scaling": "none",
+    "a2c.entropy-schedule": "linear",
+}
 TRIALS: dict[str, dict[str, object]] = {
     "paper": {},
     "one agent": ONE,
@@ -90,7 +101,7 @@ TRIALS: dict[str, dict[str, object]] = {
     "background, entropy / 3, 8 x 10 steps, gae .95, rate x2": SMALL | {"a2c.lr": 2e-3},
     "background, entropy / 3, 8 x 10 steps, gae .95, rate x2, to 0 at 2 M steps": FALLING,
     "background, entropy / 3, 8 x 10 steps, gae .95, rate x1.4, to 0 at 3 M steps": FALLING
-    | {"a2c.lr": 1.4e-3},
+    | {"a2c.lr": 1.4e-3, "total-steps": 3_000_000},
     "shipped": SHIPPED,
     "shipped, without background": SHIPPED | {"network.background": 0},
     "shipped, 16 x 5 steps, no gae": SHIPPED
@@ -116,9 +127,16 @@ TRIALS: dict[str, dict[str, object]] = {
 }
 
 
-def arguments(name: str, steps: int) -> list[object]:
-    """Of ``gala train`` for a trial."""
-    settings = BASE | TRIALS[name] | {"total-steps": steps}
+def arguments(name: str, steps: int | None = None) -> list[object]:
+    """Of ``gala train`` for a trial.
+
+    Args:
+        name: of the trial.
+        steps: of all agents, where schedules end; None: as many as the trial says.
+    """
+    settings = BASE | {"total-steps": STEPS} | TRIALS[name]
+    if steps is not None:
+        settings["total-steps"] = steps
     return [word for key, value in settings.items() for word in (f"--{key}", value)]
 
 
@@ -129,7 +147,7 @@ def changed(words: list[object]) -> str:
     return " ".join(f"{key} {value}" for key, value in pairs if (key, str(value)) not in base)
 
 
-def trial(name: str, steps: int, seed: int) -> dict[str, Any]:
+def trial(name: str, steps: int | None, seed: int) -> dict[str, Any]:
     """Train once; what came out."""
     words = arguments(name, steps)
     with tempfile.TemporaryDirectory() as folder:
@@ -190,7 +208,7 @@ def main() -> None:
     """Run what was asked for, one after the other; keep each at once."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--steps", type=int, default=800_000, help="of all agents")
+    parser.add_argument("--steps", type=int, help="of all agents, not as the trial says")
     parser.add_argument("--seed", type=int, default=FIRST_SEED)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--write", action="store_true", help="run nothing")

@@ -316,11 +316,12 @@ else is said, with gossip, records and divergence tracking on; {options.rounds} 
 rounds of {options.seconds:g} s each, after the start and {WARM_UP_S:g} s of training. Pong: no
 sticky actions, frame skip 4, a step is four frames. Gala computes in bfloat16 where that is
 native, if the row does not say otherwise, and plays on ALE's own vector of simulators, as the bare
-loop does; the others compute in float32, with a Python object per simulator. Stable-Baselines3 with the parameters of
-rl-zoo; the ratio is to the faster of its ways. Sample Factory with those of its Atari example,
-which goes over each batch four times, and with one pass; {cores()} workers, it plays while it
-learns. The bare loop is A2C in one short file, [bare_loop.py](../bench/peer_drivers/bare_loop.py);
-one agent of gala is held against it, with as many simulators.
+loop does; the others compute in float32, with a Python object per simulator. Stable-Baselines3
+with the parameters of rl-zoo; the ratio is to the faster of its ways. Sample Factory with those of
+its Atari example, which goes over each batch four times, and with one pass; {cores()} workers, it
+plays while it learns. The bare loop is A2C in one short file,
+[bare_loop.py](../bench/peer_drivers/bare_loop.py); one agent of gala is held against it, with as
+many simulators.
 
 {table(header, lines)}
 

@@ -25,12 +25,9 @@ def provenance() -> dict[str, Any]:
 
     import gala
 
-    commit = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+    commit = _git("describe", "--always", "--abbrev=12")
+    if _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!experiments/results"):
+        commit += "-dirty"  # results of before are not what ran
     cpu = platform.processor()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -51,6 +48,13 @@ def provenance() -> dict[str, Any]:
         "commit": commit,
         "command": shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
     }
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 def write(name: str, data: dict[str, Any], markdown: str) -> None:

@@ -2,6 +2,7 @@
 
     python experiments/bench/time_to_goal.py [--seeds 1 2 3] [--agents N] [--program gala]
                                              [--limit-minutes 40] [--pip-args "..."]
+                                             [--a2c.lr 2e-3, or another option of gala train]
     python experiments/bench/time_to_goal.py --write        write table and picture again
 
 Learned: the mean raw return of the last 100 games of all agents is 18. Time counts from the launch.
@@ -19,6 +20,7 @@ import shlex
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +39,21 @@ DATA = RESULTS / "time-to-goal.json"
 COLORS = ("#0072B2", "#D55E00", "#9A9A9A", "#009E73")
 
 
-def gala_curve(seed: int, agents: int, limit_s: float) -> Curve:
+def gala_curve(seed: int, agents: int, limit_s: float, changes: Sequence[str] = ()) -> Curve:
     """Train the preset until it has learned.
+
+    Args:
+        seed: of the run.
+        agents: how many.
+        limit_s: seconds after which to give up.
+        changes: further options of ``gala train``.
 
     Raises:
         RuntimeError: training failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         launched = time.time()
-        run = LiveRun(Path(folder) / "run", agents, "pong", "--seed", seed)
+        run = LiveRun(Path(folder) / "run", agents, "pong", "--seed", seed, *changes)
         try:
             run.wait_until(run.all_train)
             while True:
@@ -77,14 +85,13 @@ def sb3_curve(python: Path, seed: int, limit_s: float) -> Curve:
         tail = Tail(log)
         while True:
             points += [each for each in tail.read() if "steps" in each]
-            enough = [p for p in points if p["games"] >= GAMES]
             curve = Curve(
-                np.array([p["t"] - launched for p in enough]),
-                np.array([p["steps"] for p in enough], float),
-                np.array([p["return"] for p in enough], float),
+                np.array([p["t"] - launched for p in points]),
+                np.array([p["steps"] for p in points], float),
+                np.array([p["return"] if p["games"] >= GAMES else np.nan for p in points], float),
             )
             print(f"{SB3}, seed {seed}: {_now(curve)}", flush=True)
-            if reached(curve, GOAL) or time.time() - launched > limit_s:
+            if reached(curve, GOAL) or (points and time.time() - launched > limit_s):
                 return curve
             if process.poll() is not None:
                 raise RuntimeError(f"{SB3} ended with code {process.returncode}: {log.read_text()}")
@@ -93,7 +100,7 @@ def sb3_curve(python: Path, seed: int, limit_s: float) -> Curve:
 
 def _now(curve: Curve) -> str:
     if not len(curve.steps):
-        return "no games yet"
+        return "it begins"
     minutes, steps = curve.seconds[-1] / 60, curve.steps[-1]
     return f"{minutes:.1f} minutes, {steps:,.0f} steps, return {curve.returns[-1]:.2f}"
 
@@ -135,19 +142,33 @@ def text_of(rows: list[dict[str, Any]]) -> str:
         )
     header = ["program", "how", "seed", f"time to {GOAL:g}", "steps", "steps/s"]
     header += ["return at the end", "date", "commit"]
-    facts = rows[-1]
+    peer = f"""
+Stable-Baselines3 has the parameters of rl-zoo and {SB3_SIMULATORS} simulators, each in a process of
+its own.
+"""
     return f"""# Time until Pong is learned
 
 Mean raw return of the last {GAMES} games of all agents at {GOAL:g} or more; time from the launch,
-start-up included; steps and steps/s of all agents, four frames each. Stable-Baselines3 with the
-parameters of rl-zoo, {SB3_SIMULATORS} simulators in processes of their own.
-
+start-up included; steps and steps/s of all agents, four frames each. A run of gala is its command
+with `--seed`; options that a row has and the command of its measurement has not were those of the
+preset at that commit.
+{peer if any(row["program"] == SB3 for row in rows) else ""}
 {table(header, lines)}
 
 ![learning curves](time-to-goal.png)
 
-Measured with `{facts["command"]}` on {facts["machine"]}.
+{chr(10).join(_measured(rows))}
 """
+
+
+def _measured(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """How each row was measured, a line for those that have it in common."""
+    seeds: dict[str, list[str]] = {}
+    for row in rows:
+        versions = "".join(f"; {name} {version}" for name, version in row["versions"].items())
+        how = f"`{row['command']}` on {row['machine']}, commit {row['commit']}{versions}"
+        seeds.setdefault(how, []).append(f"{row['program']}, seed {row['seed']}")
+    return [f"- {'; '.join(each)}: {how}." for how, each in seeds.items()]
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -201,22 +222,22 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Train, keep."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--agents", type=int, default=2)
     parser.add_argument("--program", choices=["gala", "sb3"], default="gala")
     parser.add_argument("--limit-minutes", type=float, default=40.0)
     parser.add_argument("--pip-args", type=shlex.split, default=[])
     parser.add_argument("--write", action="store_true", help="run nothing")
-    options = parser.parse_args()
+    options, changes = parser.parse_known_args()  # the rest is gala train's
     if options.write:
         show(sorted(json.loads(DATA.read_text()), key=_place))
         return
     limit_s = 60 * options.limit_minutes
     for seed in options.seeds:
         if options.program == "gala":
-            how = f"gala train pong --agents {options.agents}"
-            curve = gala_curve(seed, options.agents, limit_s)
+            how = shlex.join(["gala", "train", "pong", "--agents", str(options.agents), *changes])
+            curve = gala_curve(seed, options.agents, limit_s, changes)
             row = row_of("gala", seed, f"`{how}`", curve)
         else:
             python = environment(SB3, PEERS[SB3], options.pip_args)

@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "bench"))
 import time_to_goal
 from learning import Curve
 
-FACTS = {"date": "2026-01-02", "commit": "abc", "command": "python x", "machine": "2 cores"}
+FACTS = {"date": "2026-01-02", "commit": "abc", "command": "python x", "machine": "2 cores",
+         "versions": {"torch": "2.1"}}  # fmt: skip
 
 
 def curve(last: float) -> Curve:
@@ -69,6 +70,44 @@ def test_what_is_told() -> None:
     text = time_to_goal.text_of(rows)
     assert "| gala | `gala train pong` | 1 | 20.0 min | 2.40 M | 2,000 | 18.0 after 20.0" in text
     assert "| rl-zoo | 1 | not reached | - | 2,000 | -3.0 after 20.0 min" in text
+    assert "parameters of rl-zoo and 16 simulators" in text
+    assert "parameters of rl-zoo" not in time_to_goal.text_of(rows[:1])
+
+
+def test_rows_tell_how_they_were_measured() -> None:
+    other = FACTS | {"command": "python y --a2c.lr 1"}
+    rows = [
+        time_to_goal.row_of("gala", seed, "`gala train pong`", curve(18.0)) | facts
+        for seed, facts in ((1, FACTS), (2, other), (3, FACTS))
+    ]
+    text = time_to_goal.text_of(rows)
+    assert "- gala, seed 1; gala, seed 3: `python x` on 2 cores, commit abc; torch 2.1." in text
+    assert "- gala, seed 2: `python y --a2c.lr 1` on" in text
+
+
+def test_options_of_training_are_handed_on_and_kept(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+
+    def train(seed: int, agents: int, limit_s: float, changes: list[str]) -> Curve:
+        seen.append((seed, agents, limit_s, changes))
+        return curve(18.0)
+
+    monkeypatch.setattr(time_to_goal, "gala_curve", train)
+    words = ["time_to_goal.py", "--seeds", "7", "--limit-minutes", "2", "--a2c.lr", "2e-3"]
+    monkeypatch.setattr(sys, "argv", words)
+    time_to_goal.main()
+    assert seen == [(7, 2, 120.0, ["--a2c.lr", "2e-3"])]
+    (row,) = json.loads(data.read_text())
+    assert row["how"] == "`gala train pong --agents 2 --a2c.lr 2e-3`"
+
+
+def test_a_peer_that_is_slow_is_kept_without_a_return() -> None:
+    row = time_to_goal.row_of(time_to_goal.SB3, 1, "rl-zoo", curve(np.nan)._replace(
+        returns=np.full(3, np.nan)))  # fmt: skip
+    assert row["goal"] is None and row["return"] is None
+    assert "| not reached | - | 2,000 | - after 20.0 min |" in time_to_goal.text_of([row | FACTS])
 
 
 def test_training_that_fails_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:

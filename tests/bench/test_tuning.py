@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 
 from gala import presets
-from gala.algorithms.a2c import scaled_lr
 from gala.config import from_document, load, parse_options
 from gala.yaml_file import load_yaml
 
@@ -36,14 +34,28 @@ def test_a_trial_changes_what_it_says_and_nothing_else() -> None:
 
 
 def test_the_trial_that_is_shipped_is_what_is_shipped() -> None:
-    words = [str(word) for word in tuning.arguments("shipped", 2_000_000)]
+    words = [str(word) for word in tuning.arguments("shipped")]
     paper, shipped = (presets.resolve("experiments", name) for name in ("pong-paper", "pong"))
     _, options = parse_options(words[2:])  # without --agents 2
     tried, ours = from_document(load_yaml(paper), options), load(shipped)
-    # one rate for 16 simulators, which two agents of 8 are
-    assert scaled_lr(tried.a2c, 16) == scaled_lr(ours.a2c, 16)
-    a2c = dataclasses.replace(tried.a2c, lr_scaling="none")
-    assert dataclasses.replace(tried, a2c=a2c) == ours
+    assert tried == ours
+
+
+def test_a_choice_is_taken_back_alone() -> None:
+    shipped = tuning.arguments("shipped")
+    words = tuning.arguments("shipped, 16 x 5 steps, no gae")
+    changed = {name for name, a, b in zip(shipped[::2], shipped[1::2], words[1::2], strict=True)
+               if a != b}  # fmt: skip
+    assert changed == {"--env.num-envs", "--a2c.n-step", "--a2c.gae-lambda"}
+
+
+def test_trials_have_as_many_steps_as_they_say() -> None:
+    def steps(words: list[object]) -> object:
+        return words[words.index("--total-steps") + 1]
+
+    assert steps(tuning.arguments("paper")) == tuning.STEPS
+    assert steps(tuning.arguments("shipped, without background")) == 2_000_000
+    assert steps(tuning.arguments("shipped", 5)) == 5
 
 
 def test_bad_trials_are_in_the_table_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
