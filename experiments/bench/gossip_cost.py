@@ -1,13 +1,14 @@
 """What gossip costs: its share of an update on Pong, and what smaller messages lose on CartPole.
 
-    python experiments/bench/gossip_cost.py [--seconds 30] [--seeds 1 2 3]
+    python experiments/bench/gossip_cost.py [--rounds 3] [--seconds 15] [--seeds 1 2 3]
 
-Writes experiments/results/gossip-cost.{json,md}.
+All take turns, so that they see the same machine. Writes experiments/results/gossip-cost.{json,md}.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
@@ -17,6 +18,7 @@ from typing import Any
 from recording import records, table, train, write
 
 from gala.bench.live_run import LiveRun
+from gala.bench.past import cores
 
 AGENTS = 4
 PHASES = ("collect", "learn", "gossip", "log", "other")
@@ -34,7 +36,7 @@ SIMULATORS = {
     4: tuple(CASES),
     16: ("shared memory, float32", "gloo, float32", "none"),
 }
-"""Per agent: the preset's for two cores, and the paper's."""
+"""Per agent: few, and as many as in the paper."""
 
 
 def shares(arguments: tuple[str, ...], simulators: int, seconds: float) -> dict[str, float]:
@@ -56,6 +58,7 @@ def shares(arguments: tuple[str, ...], simulators: int, seconds: float) -> dict[
             (each[-1].get("gossip/mixes") or 0) / each[-1]["update"]
             for each in live.records.values()
         )
+        found["parameters"] = json.loads((live.run / "meta.json").read_text())["parameters"]
         live.finish()
     return found
 
@@ -81,21 +84,25 @@ def learned(wire: str, seed: int) -> dict[str, Any]:
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     options = parser.parse_args()
-    cost = {
-        f"{name}; {simulators}": shares(CASES[name], simulators, options.seconds)
-        for simulators, names in SIMULATORS.items()
-        for name in names
-    }
+    cases = [(name, simulators) for simulators, names in SIMULATORS.items() for name in names]
+    cost: dict[str, list[dict[str, float]]] = {f"{name}; {number}": [] for name, number in cases}
+    for number in range(options.rounds):
+        for name, simulators in cases:
+            found = shares(CASES[name], simulators, options.seconds)
+            cost[f"{name}; {simulators}"].append(found)
+            print(f"round {number + 1}: {name}, {simulators}: {found['gossip']:.2f} ms", flush=True)
     wires = {
         wire: [learned(wire, seed) for seed in options.seeds]
         for wire in ("float32", "bfloat16", "int8")
     }
     lines = []
-    for case, found in cost.items():
+    for case, rounds in cost.items():
         name, simulators = case.split("; ")
+        found = {key: statistics.median(each[key] for each in rounds) for key in rounds[0]}
         update = sum(found[phase] for phase in PHASES)
         lines.append([
             name,
@@ -119,10 +126,12 @@ def main() -> None:
         ]
         for wire, runs in wires.items()
     ]
+    parameters = int(next(iter(cost.values()))[0]["parameters"])
     text = f"""# What gossip costs
 
-Pong, {AGENTS} agents, 866,439 parameters, ring; means over {options.seconds:.0f} s, wall time:
-where agents share cores, everything takes so much longer than its own time.
+Pong, {AGENTS} agents on {cores()} cores, {parameters:,} parameters, ring; medians of
+{options.rounds} interleaved rounds of {options.seconds:.0f} s, wall time: where agents share cores,
+everything takes so much longer than its own time.
 
 {table(header, lines)}
 

@@ -1,6 +1,6 @@
-"""The main job, measured: train Pong with 4 gossiping agents, then evaluate the averaged policy.
+"""The main job, measured: agents that gossip learn Pong, then the averaged policy is evaluated.
 
-    python experiments/bench/pong.py [--run runs/pong] [--seed 1]
+    python experiments/bench/pong.py [--run runs/pong] [--seed 1] [--agents 4]
 
 An existing finished run is evaluated without training again. Writes
 experiments/results/pong.{json,md} and pong-learning.png, pong-ball.png beside them.
@@ -14,38 +14,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
+from learning import crowd_curve, reached
 from recording import RESULTS, ROOT, records, table, train, write
 
 sys.path.insert(0, str(ROOT / "experiments"))
 import figures
 
-AGENTS = 4
+STEPS = 1_000_000
+"""Of each agent, as ``make train`` has it."""
 GOAL = 18.0
-
-
-def time_to(rows: dict[int, list[dict[str, float]]], goal: float) -> tuple[float, float] | None:
-    """Seconds and steps of all agents until the mean return of the last 100 games reaches goal."""
-    start = min(each[0]["t"] for each in rows.values())
-    end = max(each[-1]["t"] for each in rows.values())
-    grid = np.arange(start, end, 1.0)
-    mean = np.mean(
-        [
-            np.interp(
-                grid,
-                [r["t"] for r in each],
-                [-21.0 if r["charts/episodic_return"] is None else r["charts/episodic_return"]
-                 for r in each],
-            )
-            for each in rows.values()
-        ],
-        axis=0,
-    )  # fmt: skip
-    reached = np.flatnonzero(mean >= goal)
-    if not len(reached):
-        return None
-    at = grid[reached[0]]
-    return float(at - start), float(figures.total_steps(rows, np.array([at]))[0])
 
 
 def main() -> None:
@@ -54,9 +31,11 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=ROOT / "runs" / "pong")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--episodes", type=int, default=30)
+    parser.add_argument("--agents", type=int, default=4)
     options = parser.parse_args()
     if not (options.run / "meta.json").exists():
-        train(options.run, "experiments/pong.yaml", "--agents", AGENTS, "--seed", options.seed)
+        train(options.run, "experiments/pong.yaml", "--agents", options.agents,
+              "--total-steps", options.agents * STEPS, "--seed", options.seed)  # fmt: skip
     meta = json.loads((options.run / "meta.json").read_text())
     done = subprocess.run(
         [sys.executable, "-m", "gala", "eval", str(options.run), "--agent", "mean", "--json",
@@ -74,7 +53,8 @@ def main() -> None:
     ]
     seconds = max(r["t"] for r in last) - min(each[0]["t"] for each in rows.values())
     steps = sum(r["step"] for r in last)
-    reached = time_to(rows, GOAL)
+    curve = crowd_curve(rows)
+    goal = reached(curve, GOAL)
     RESULTS.mkdir(exist_ok=True)
     for kind, draw in (("learning", figures.draw_learning), ("ball", figures.draw_ball)):
         draw(options.run, RESULTS / f"pong-{kind}.png")
@@ -85,10 +65,11 @@ def main() -> None:
         "steps": steps,
         "seconds": seconds,
         "steps_per_second": steps / seconds,
-        "mean_return_last_100": float(np.mean([r["charts/episodic_return"] for r in last])),
+        "agents": len(rows),
+        "mean_return_last_100": float(curve.returns[-1]),
         "goal": GOAL,
-        "seconds_and_steps_to_goal": reached,
-        "largest_epsilon_ratio": max(ratios),
+        "seconds_and_steps_to_goal": goal,
+        "largest_epsilon_ratio": max(ratios, default=None),
         "evaluation": evaluation,
     }
     lines = [
@@ -102,17 +83,14 @@ def main() -> None:
         ]
         for result in evaluation["results"]
     ]
-    goal = (
-        f"{reached[0] / 60:.1f} minutes, {reached[1] / 1e6:.2f} M steps"
-        if reached
-        else "not reached"
-    )
-    text = f"""# Pong, {AGENTS} gossiping agents
+    there = f"{goal[0] / 60:.1f} minutes, {goal[1] / 1e6:.2f} M steps" if goal else "not reached"
+    largest = f"{max(ratios):.3g}" if ratios else "no bound applies"
+    text = f"""# Pong, {len(rows)} gossiping agents
 
 Trained with `{meta["command"]}` (commit {meta["commit"]}): {steps:,} steps of all agents in
 {seconds / 60:.1f} minutes, {steps / seconds:,.0f} steps/s. Mean raw return of the last 100 games of
-each agent at the end: {facts["mean_return_last_100"]:.2f}; {GOAL:.0f} reached after: {goal}.
-Largest divergence / bound: {max(ratios):.3g}.
+all agents at the end: {facts["mean_return_last_100"]:.2f}; {GOAL:.0f} reached after: {there}.
+Largest divergence / bound: {largest}.
 
 {table(["agent", "policy", "mean return", "standard error", "min", "max"], lines)}
 

@@ -2,9 +2,9 @@
 
     python experiments/bench/precision.py [--updates 1000]
 
-A float32 learner plays, all learn from what it plays. Beside the bfloat16 learner there is one that
-is float32, too, but began with parameters rounded to bfloat16 once: what two exact runs drift apart
-anyway. Writes experiments/results/precision.{json,md}.
+A float32 learner plays, all learn from what it plays, each with its own values. Beside the bfloat16
+learner there is one that is float32, too, but began with parameters rounded to bfloat16 once: what
+two exact runs drift apart anyway. Writes experiments/results/precision.{json,md}.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from recording import table, write
+from recording import ROOT, table, write
 
 from gala.algorithms.a2c import A2C, scaled_lr
 from gala.config import Config, load
@@ -24,8 +24,8 @@ from gala.flat import FlatParameters
 from gala.networks import Policy, build_policy
 from gala.networks.precision import ComputePolicy
 from gala.rollouts import Collector
+from gala.rollouts.collector import Rollout
 
-SIMULATORS = 16
 EVERY = 100
 
 
@@ -50,8 +50,17 @@ def learner(config: Config, spaces: Sequence[object], dtype: torch.dtype, rounde
     if rounded:
         flat.data.copy_(flat.data.to(torch.bfloat16).float())
     compute = ComputePolicy(policy, flat, dtype)
-    rate = scaled_lr(config.a2c, SIMULATORS)
+    rate = scaled_lr(config.a2c, config.env.num_envs)
     return Learner(policy, flat, compute, A2C(config.a2c, flat, compute, lr=rate))
+
+
+@torch.no_grad()
+def with_own_values(each: Learner, rollout: Rollout) -> Rollout:
+    """The rollout as if ``each`` had judged it; Pong's games are not cut off, they end."""
+    steps, envs = rollout.reward.shape
+    value = each.compute.module(rollout.obs.flatten(0, 1))[1].view(steps + 1, envs)
+    following = torch.where(rollout.cut, rollout.next_value, value[1:])
+    return dataclasses.replace(rollout, value=value[:-1], next_value=following)
 
 
 def compare(exact: Learner, other: Learner, obs: torch.Tensor) -> dict[str, float]:
@@ -73,10 +82,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--updates", type=int, default=1000)
     options = parser.parse_args()
-    config = load("experiments/pong.yaml")
-    env = make_vector_env(
-        dataclasses.replace(config.env, num_envs=SIMULATORS), seed=config.seed, threads=1
-    )
+    config = load(ROOT / "experiments" / "pong.yaml")
+    env = make_vector_env(config.env, seed=config.seed, threads=1)
     spaces = (env.observation_space, env.action_space)
     exact = learner(config, spaces, torch.float32, rounded=False)
     others = {
@@ -92,7 +99,7 @@ def main() -> None:
     for update in range(1, options.updates + 1):
         rollout = collector.collect()
         for each in (exact, *others.values()):
-            each.algorithm.update(rollout)
+            each.algorithm.update(with_own_values(each, rollout))
         if update % EVERY == 0:
             found = {n: compare(exact, each, collector.recent()) for n, each in others.items()}
             rows.append({"update": update} | found)
@@ -106,11 +113,12 @@ def main() -> None:
     header = ["updates", *(f"{name}: {word}" for name in others for word in words)]
     text = f"""# bfloat16 beside float32
 
-Pong, {SIMULATORS} simulators, n = {config.a2c.n_step}: all learn from the games of one float32
-learner. Distance of the parameters from its own, over how far these have come; mean KL divergence
-between the policies, and mean difference of the values, on the newest observations. The second
-learner is as exact as the first, but all its parameters were rounded to bfloat16 once, at the
-start: that much two exact learners drift apart anyway.
+Pong as shipped, one agent with {config.env.num_envs} simulators: all learn from the games of one
+float32 learner, each with its own values. Distance of the parameters from its own, over how far
+these have come; mean KL divergence between the policies, and mean difference of the values, on the
+newest observations. The second learner is as exact as the first, but all its parameters were
+rounded to bfloat16 once, at the start: that much two exact learners drift apart anyway. Without the
+outputs kept from acting, whose gradients are the same (tests/networks).
 
 {table(header, lines)}
 """

@@ -63,7 +63,8 @@ def text_of(found: Found, simulators: int, rounds: int, seconds: float) -> str:
 {simulators} simulators in all, each in a process of its own (`--env.workers async`), images of
 4 x 84 x 84 in shared memory, the network of Pong, {cores()} cores; {rounds} interleaved rounds of
 {seconds:g} s each, after the start and {WARM_UP_S:g} s of training. Where the ratio is 1, the time
-of the simulators passes while other agents compute.
+that simulators take passes while the network acts for the other half of them, or while other agents
+compute. The agents share the simulators, so that more agents act for fewer at a time.
 
 {table(header, lines)}
 """
@@ -77,6 +78,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=15.0)
     options = parser.parse_args()
+    if uneven := [n for n in options.agents if options.simulators % n]:
+        parser.error(f"--agents: {uneven[0]} agents cannot share {options.simulators} simulators")
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     found: dict[int, dict[str, list[float]]] = {

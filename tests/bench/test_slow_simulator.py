@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "bench"))
 import slow_simulator
@@ -33,3 +34,12 @@ def test_the_ratio_is_taken_within_a_round() -> None:
 def test_simulators_are_shared_by_the_agents() -> None:
     made = slow_simulator.case(4, 16, slow_simulator.SLOW)
     assert made.agents == 4 and made.arguments[-2:] == ("--env.num-envs", 4)
+
+
+def test_simulators_that_cannot_be_shared_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["slow_simulator.py", "--agents", "4", "3"])
+    with pytest.raises(SystemExit) as ended:
+        slow_simulator.main()
+    assert ended.value.code == 2 and "3 agents cannot share 16" in capsys.readouterr().err
