@@ -13,6 +13,7 @@ that is recorded
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, ParamSpec, TypeVar
 
 T = TypeVar("T")
@@ -32,10 +33,19 @@ class Captured(Generic[P, T]):
         function: see the module.
         record: makes the recording.
         warm_up: calls before it.
+        apart: entered for those: libraries that begin to work would spoil the recordings of other
+            threads.
     """
 
-    def __init__(self, function: Callable[P, T], record: Record[T], warm_up: int) -> None:
+    def __init__(
+        self,
+        function: Callable[P, T],
+        record: Record[T],
+        warm_up: int,
+        apart: AbstractContextManager[object] | None = None,
+    ) -> None:
         self._function, self._record, self._left = function, record, warm_up
+        self._apart = apart or nullcontext()
         self._replay: Callable[[], None] | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -44,7 +54,8 @@ class Captured(Generic[P, T]):
         if self._replay is None:
             if self._left > 0:
                 self._left -= 1
-                return self._function(*args, **kwargs)
+                with self._apart:
+                    return self._function(*args, **kwargs)
             self._given = given
             self._result, self._replay = self._record(lambda: self._function(*args, **kwargs))
         assert len(given) == len(self._given), "recorded with other arguments"

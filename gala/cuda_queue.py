@@ -17,7 +17,7 @@ from gala.lane import Event
 
 T = TypeVar("T")
 
-_RECORDING = threading.Lock()
+RECORDING = threading.Lock()
 """One graph of a process is recorded at a time (a rule of torch's allocator)."""
 
 
@@ -29,6 +29,7 @@ class CudaQueue:
     """
 
     warm_up = 3  # as torch advises: libraries choose algorithms and allocate workspaces
+    apart: AbstractContextManager[object] = RECORDING
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -59,7 +60,7 @@ class CudaQueue:
         if generator is not None:
             graph.register_generator_state(generator)
         with (
-            _RECORDING,
+            RECORDING,
             torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
         ):
             result = function()
@@ -81,7 +82,17 @@ class CudaQueue:
 
 
 class CudaHandover:
-    """Between streams of one process; see :class:`gala.lane.Handover`."""
+    """Between streams of one process; see :class:`gala.lane.Handover`.
+
+    ``Tensor.record_stream`` would spare readers :meth:`rest`, but the allocator would put events into
+    streams that are being recorded, which ends a recording.
+
+    Args:
+        device: where messages lie.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
 
     def written(self, tensor: Tensor) -> torch.cuda.Event | None:
         """An event behind what was written; None where the CPU wrote it."""
@@ -92,8 +103,12 @@ class CudaHandover:
         return event
 
     def read(self, tensor: Tensor, moment: torch.cuda.Event | None) -> None:
-        """Own work waits for the event, and the memory is not used again before it is done."""
+        """Own work waits for the event."""
         if moment is not None:
-            stream = torch.cuda.current_stream(tensor.device)
-            stream.wait_event(moment)
-            tensor.record_stream(stream)
+            torch.cuda.current_stream(tensor.device).wait_event(moment)
+
+    def rest(self) -> None:
+        """See :class:`gala.lane.Handover`; sleeps."""
+        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        event.synchronize()

@@ -132,10 +132,12 @@ class Queue(Protocol):
     Attributes:
         device: of the tensors.
         warm_up: calls of a function before it can be recorded.
+        apart: see :func:`apart_on`.
     """
 
     device: torch.device
     warm_up: int
+    apart: AbstractContextManager[object]
 
     def host(self, like: Tensor) -> Tensor:
         """Memory of the CPU, of the shape and type of ``like``, that the device reads and writes
@@ -222,7 +224,9 @@ class Queued:
     ) -> Callable[P, T]:
         """See :class:`Lane`."""
         queue = self._queue
-        return Captured(function, lambda work: queue.record(work, generator), queue.warm_up)
+        return Captured(
+            function, lambda work: queue.record(work, generator), queue.warm_up, queue.apart
+        )
 
     def number(self) -> Number:
         """See :class:`Lane`."""
@@ -241,7 +245,11 @@ class Handover(Protocol):
         ...
 
     def read(self, tensor: Tensor, moment: Any) -> None:
-        """From here on this thread's lane may read it, and nobody writes it before that is done."""
+        """From here on this thread's lane may read it. Hold it until the reading is done."""
+        ...
+
+    def rest(self) -> None:
+        """Wait until this thread's lane has done all that it was handed."""
         ...
 
 
@@ -251,7 +259,20 @@ def handover_on(device: torch.device) -> Handover | None:
         return None
     from gala.cuda_queue import CudaHandover
 
-    return CudaHandover()
+    return CudaHandover(device)
+
+
+def apart_on(device: torch.device) -> AbstractContextManager[object]:
+    """While it is entered, no thread of this process records work for ``device``.
+
+    For calls that wait for the whole device, or let a library reserve memory there: both end the
+    recording of anybody.
+    """
+    if device.type == "cpu":
+        return nullcontext()
+    from gala.cuda_queue import RECORDING
+
+    return RECORDING
 
 
 def lane_on(device: torch.device) -> Lane:

@@ -51,7 +51,7 @@ class Observer:
         setting = agent.setting
         self._log = setting.config.log
         rank, run = setting.launch.rank, setting.run
-        self.norms = UpdateNorms(agent.flat.data, exact=agent.coupling.lock_step)
+        self.norms = UpdateNorms(agent.flat.data, exact=agent.coupling.lock_step, lane=agent.lane)
         self.steps_before = steps_recorded(run.metrics(rank))
         life = setting.launch.life
         self._writer = MetricsWriter(run.metrics(rank), rank=rank, incarnation=life)

@@ -32,6 +32,7 @@ from torch.autograd.profiler import profile
 from torch.profiler import record_function
 
 from gala.atomic_file import TEMPORARY_SUFFIX
+from gala.lane import apart_on
 from gala.laps import PHASES, Laps
 
 PHASES_VERSION = 1
@@ -213,6 +214,7 @@ class Trace:
         if not self._busy.acquire(blocking=False):
             raise RuntimeError("another agent of this process is being traced")
         self._path, self._thread = path, threading.get_ident()
+        self._apart = apart_on(torch.device(device or "cpu"))
         self._stop = ExitStack()
         self._stop.callback(self._busy.release)
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would tell everybody when it starts
@@ -220,7 +222,7 @@ class Trace:
             self._profile = profile(use_kineto=True, use_device=device)
             self._stop.enter_context(self._profile)
         except BaseException:
-            self._stop.close()
+            self._close()
             raise
 
     def write(self) -> None:
@@ -232,12 +234,16 @@ class Trace:
         """
         if self._thread != threading.get_ident():
             raise RuntimeError("the thread that was traced has ended")
-        self._stop.close()
+        self._close()
         temporary = self._path.with_name(
             f".{self._path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
         )
         self._profile.export_chrome_trace(str(temporary))  # type: ignore[no-untyped-call]
         os.replace(temporary, self._path)
+
+    def _close(self) -> None:
+        with self._apart:  # the profiler waits for the whole device
+            self._stop.close()
 
 
 def _short(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,17 @@ def test_every_call_works_once_warm_up_or_not(warm_up: int) -> None:
     captured = Captured(function, record, warm_up)
     assert [float(captured(x)) for _ in range(6)] == [3.0 * k * k for k in range(1, 7)]
     assert x.tolist() == [6.0] * 3 and len(calls) == warm_up + 1, "recorded once, then replayed"
+
+
+def test_warm_up_is_kept_apart_from_the_recordings_of_others() -> None:
+    apart = threading.Lock()
+    seen = []
+    captured = Captured(lambda: seen.append(apart.locked()), lambda f: (f(), f), 2, apart)
+    for _ in range(2):
+        captured()
+    assert seen == [True, True] and not apart.locked()
+    captured()
+    assert seen[2:] == [False, False], "recorded, and replayed"
 
 
 def test_results_stay_at_their_addresses() -> None:

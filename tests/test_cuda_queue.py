@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import inspect
 import threading
+from functools import partial
 from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from gala.algorithms.a2c import A2C
-from gala.config import A2CConfig
+from gala.config import A2CConfig, NetworkConfig
 from gala.cuda_queue import CudaHandover, CudaQueue
 from gala.flat import FlatParameters
 from gala.gossip import message
 from gala.gossip.in_process import Crowd, InProcessTransport
 from gala.gossip.message import Header, Identity
 from gala.lane import Direct, Lane, Queued, handover_on, lane_on
+from gala.networks import build_policy
 from gala.networks.heads import CategoricalHead
 from gala.networks.policy import Policy
 from gala.networks.precision import ComputePolicy
@@ -35,7 +39,6 @@ def test_torch_still_offers_what_is_asked_of_it() -> None:
     for kind, names in (
         (torch.cuda.CUDAGraph, ("replay",)),
         (torch.cuda.Stream, ("wait_event", "wait_stream")),
-        (torch.Tensor, ("record_stream",)),
     ):
         assert all(callable(getattr(kind, name, None)) for name in names), kind
 
@@ -43,8 +46,9 @@ def test_torch_still_offers_what_is_asked_of_it() -> None:
 def test_what_the_cpu_wrote_needs_no_handover() -> None:
     assert handover_on(torch.device("cpu")) is None
     x = torch.ones(2)
-    assert CudaHandover().written(x) is None
-    CudaHandover().read(x, None)
+    handover = CudaHandover(torch.device("cuda", 0))
+    assert handover.written(x) is None
+    handover.read(x, None)
 
 
 # -- on a GPU
@@ -166,12 +170,26 @@ def test_buffers_are_page_locked_and_rest_until_they_are_through() -> None:
 @gpu
 def test_a_message_is_read_when_it_is_written_and_its_memory_stays_its_own() -> None:
     device = torch.device("cuda", 0)
-    crowd = Crowd((0, 1), handover_on(device))
+    crowd = Crowd((0, 1, 2), handover_on(device))
     who = Identity(run="00" * 8, topology="11" * 8, layout="22" * 8)
-    boxes = [InProcessTransport(rank=rank, crowd=crowd, identity=who) for rank in (0, 1)]
+    boxes = [InProcessTransport(rank=rank, crowd=crowd, identity=who) for rank in (0, 1, 2)]
     size = 2**24
     wrong: list[str] = []
     written, done = threading.Event(), threading.Event()
+
+    def record() -> None:
+        """An agent that records all the time, and reads messages in between."""
+        lane, x = on_gpu(), torch.zeros(2**20, device=device)
+        written.wait(60)
+        try:
+            with lane.current():
+                while not done.is_set():
+                    boxes[2].latest(0)
+                    add = lane.captured(lambda: x.add_(1))
+                    for _ in range(5):
+                        add()
+        except RuntimeError as error:
+            wrong.append(f"recording: {error}")
 
     def publish() -> None:
         with CudaQueue(device).current():
@@ -195,7 +213,7 @@ def test_a_message_is_read_when_it_is_written_and_its_memory_stays_its_own() -> 
                 if not low == high == found[0].version:
                     wrong.append(f"{low} to {high} in version {found[0].version}")
 
-    threads = [threading.Thread(target=each) for each in (publish, read)]
+    threads = [threading.Thread(target=each) for each in (publish, read, record)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -214,3 +232,36 @@ def test_convolutions_in_bfloat16_are_recorded() -> None:
             lane.upload(torch.full(pictures.shape, k, dtype=torch.uint8), pictures)
             found = lane.download(look()).clone()
             torch.testing.assert_close(found, conv(pictures.to(torch.bfloat16)).cpu())
+
+
+@gpu
+def test_a_convolutional_policy_learns_from_what_it_recorded_while_acting() -> None:
+    """As on the CPU in float32; in bfloat16 nearly so."""
+
+    def gradient(lane: Lane, dtype: torch.dtype) -> Tensor:
+        space = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+        actions = gymnasium.spaces.Discrete(ACTIONS)
+        policy = build_policy(space, actions, NetworkConfig(), seed=1).to(lane.device)
+        with lane.current():
+            flat = FlatParameters(policy)
+            compute = ComputePolicy(policy, flat, dtype, observations=2 * B)
+            algorithm = A2C(A2CConfig(lr=0.0), flat, compute, lr=0.0, lane=lane)
+            g = torch.Generator().manual_seed(3)
+            pictures = torch.randint(0, 256, (3, B, 4, 84, 84), dtype=torch.uint8, generator=g)
+            said = {name: x[:2].to(lane.device) for name, x in numbers(0).items() if name != "obs"}
+            rollout = Rollout(obs=pictures.to(lane.device), **said)
+            acts = [
+                lane.captured(partial(compute.act, rollout.obs[t], slice(t * B, (t + 1) * B)))
+                for t in range(2)
+            ]
+            for _ in range(6):
+                for act in acts:
+                    act()
+                algorithm.update(rollout)
+            return lane.download(flat.grad).clone()
+
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        exact = gradient(Direct(), torch.float32)
+        torch.testing.assert_close(gradient(on_gpu(), torch.float32), exact, rtol=1e-3, atol=1e-5)
+        rough = gradient(on_gpu(), torch.bfloat16)
+        assert float((rough - exact).norm() / exact.norm()) < 0.05

@@ -21,6 +21,7 @@ from torch import Tensor
 from gala.divergence.bound import NoBound, contraction
 from gala.divergence.sketch import Sketcher, distances_to_mean, relative_error
 from gala.flat import sample
+from gala.lane import Direct, Lane
 from gala.telemetry.sketches import SketchWriter, read_sketches
 from gala.topology import Topology
 
@@ -46,10 +47,11 @@ class UpdateNorms:
         vector: the parameters, Float[P].
         exact: look at all of a large vector, which costs about a millisecond for each million of
             parameters; a proof needs it, a model does with a sample.
+        lane: where ``vector`` is computed.
     """
 
-    def __init__(self, vector: Tensor, *, exact: bool) -> None:
-        self._exact = exact
+    def __init__(self, vector: Tensor, *, exact: bool, lane: Lane | None = None) -> None:
+        self._exact, self._lane = exact, lane or Direct()
         self._before = torch.empty_like(self._seen(vector))
         self._scale = math.sqrt(vector.numel() / self._before.numel())
         self._current = self._previous = 0.0
@@ -65,7 +67,9 @@ class UpdateNorms:
     def after(self, vector: Tensor) -> None:
         """Take the norm of the update that led to ``vector``."""
         step = torch.sub(self._seen(vector), self._before, out=self._before)
-        self._current = max(self._current, float(step.norm()) * self._scale)
+        # on a device this is where the update is waited for, asleep: float() would spin
+        norm = float(self._lane.download(step.norm()))
+        self._current = max(self._current, norm * self._scale)
         self._count += 1
         if self._count % WINDOW == 0:
             self._previous, self._current = self._current, 0.0

@@ -4,7 +4,9 @@ A published message is a private copy under the agent's rank; replacing it is on
 that a reader sees the old message or the new one and nothing in between.
 
 Agents that share a device hand messages over on it: nothing passes the CPU. What was written there
-last may not be done yet when the message is found; the device then does first things first.
+last may not be done yet when the message is found; the device then does first things first. Nor may
+a message be done with when its reader goes on: it is held until the reader's lane has rested, so
+that its memory is not given away.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class InProcessTransport:
     def __init__(self, *, rank: int, crowd: Crowd, identity: Identity) -> None:
         self._rank, self._crowd, self._identity = rank, crowd, identity
         self.copies_sent = 0
+        self._read: dict[int, Tensor] = {}
 
     def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
         """See :class:`~gala.gossip.transport.Transport`; one copy of the payload."""
@@ -71,8 +74,12 @@ class InProcessTransport:
             return None
         header, payload, moment = found
         message.require_kin(header, identity=self._identity, rank=peer)
-        if self._crowd.handover is not None:
-            self._crowd.handover.read(payload, moment)
+        handover = self._crowd.handover
+        if handover is not None:
+            if peer in self._read:
+                handover.rest()
+            self._read[peer] = payload
+            handover.read(payload, moment)
         message.verify(header, payload)
         return header, payload
 

@@ -241,7 +241,9 @@ class Collector:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`; simulators that cannot be restored begin new episodes."""
-        self._generator.set_state(state["generator"])
+        generator = state["generator"]
+        if generator.shape == self._generator.get_state().shape:
+            self._generator.set_state(generator)  # else of another kind of device: go on with ours
         self.returns.extend(state["returns"])
         self.lengths.extend(state["lengths"])
         self.episodes = state["episodes"]

@@ -33,6 +33,18 @@ class LateEvent:
         self._queue.work_until(self._place)
 
 
+class Counted:
+    """How often it was entered."""
+
+    def __init__(self) -> None:
+        self.entered = 0
+
+    def __enter__(self) -> None:
+        self.entered += 1
+
+    def __exit__(self, *error: object) -> None: ...
+
+
 class LateQueue:
     """See :class:`gala.lane.Queue`.
 
@@ -40,6 +52,7 @@ class LateQueue:
         handed: pieces of work that it was handed.
         done: how many are done.
         waits: how often somebody had to wait.
+        apart: entered while functions warm up.
         copied: sizes in bytes of what was copied.
         recordings: how many were made.
     """
@@ -47,7 +60,7 @@ class LateQueue:
     device = torch.device("cpu")
 
     def __init__(self, warm_up: int = 0) -> None:
-        self.warm_up = warm_up
+        self.warm_up, self.apart = warm_up, Counted()
         self.handed = self.done = self.waits = self.recordings = 0
         self.copied: list[int] = []
         self._work: deque[Callable[[], object]] = deque()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -61,6 +63,8 @@ class Streams:
     def __init__(self) -> None:
         self.moments: dict[int, int] = {}
         self.reads: list[tuple[float, int]] = []
+        self.rests: list[set[float]] = []
+        self.held: Callable[[], set[float]] = set
 
     def written(self, tensor: Tensor) -> int:
         self.moments[tensor.data_ptr()] = len(self.moments) + 1
@@ -69,6 +73,9 @@ class Streams:
     def read(self, tensor: Tensor, moment: Any) -> None:
         assert self.moments[tensor.data_ptr()] == moment, "the moment of another message"
         self.reads.append((float(tensor.view(torch.float32)[0]), moment))
+
+    def rest(self) -> None:
+        self.rests.append(self.held())
 
 
 def test_agents_on_one_device_read_after_the_moment_of_writing() -> None:
@@ -84,6 +91,26 @@ def test_agents_on_one_device_read_after_the_moment_of_writing() -> None:
     with pytest.raises(Refused):
         box(1, crowd, layout="ab" * 8).latest(0)
     assert len(streams.reads) == 3, "what is refused by its header is not touched"
+
+
+def test_messages_on_a_device_are_held_until_their_reader_has_rested() -> None:
+    streams = Streams()
+    crowd = Crowd((0, 1, 2), streams)
+    writers, reader = [box(rank, crowd) for rank in (0, 1)], box(2, crowd)
+    alive: dict[float, weakref.ref[Tensor]] = {}
+    streams.held = lambda: {value for value, each in alive.items() if each() is not None}
+    for value in (1.0, 2.0, 3.0):
+        for rank, writer in enumerate(writers):
+            publish(writer, rank, int(value), value + 10 * rank)
+            found = reader.latest(rank)
+            assert found is not None
+            alive[value + 10 * rank] = weakref.ref(found[1])
+            del found
+    # what is replaced is there still when the reader waits, and is let go afterwards
+    assert len(streams.rests) == 4, "once a message that replaces another"
+    assert {1, 11} <= streams.rests[0] and {11} <= streams.rests[1]
+    assert {2, 12} <= streams.rests[2] and {12} <= streams.rests[3]
+    assert streams.held() == {3, 13}
 
 
 def test_what_lies_on_a_device_carries_no_checksum_but_a_size() -> None:

@@ -189,6 +189,14 @@ def test_a_state_without_the_sum_of_returns_is_taken() -> None:
     assert made.return_sum == 0.0 and made.episodes == 1
 
 
+def test_a_generator_of_another_kind_of_device_is_left_alone() -> None:
+    made, _ = collector([step((2, 3))])
+    state = made.state_dict()
+    before = state["generator"].clone()
+    made.load_state_dict(state | {"generator": torch.zeros(16, dtype=torch.uint8)})  # as of CUDA
+    assert torch.equal(made.state_dict()["generator"], before)
+
+
 def test_a_state_of_before_is_taken() -> None:
     steps = [step((i, -i)) for i in range(2, 6)]
     made, env = collector(steps, n_step=2)
