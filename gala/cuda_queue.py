@@ -84,8 +84,8 @@ class CudaQueue:
 class CudaHandover:
     """Between streams of one process; see :class:`gala.lane.Handover`.
 
-    ``Tensor.record_stream`` would spare readers :meth:`rest`, but the allocator would put events into
-    streams that are being recorded, which ends a recording.
+    ``Tensor.record_stream`` would spare readers :meth:`rest`, but the allocator would put events
+    into streams that are being recorded, which ends a recording.
 
     Args:
         device: where messages lie.

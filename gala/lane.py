@@ -15,6 +15,9 @@ from torch import Tensor
 
 from gala.captured import Captured
 
+STREAMS = 32
+"""That torch gives out on a CUDA device before it gives the first one again."""
+
 T = TypeVar("T")
 P = ParamSpec("P")
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from gala.divergence.bound import NoBound, contraction
 from gala.envs import VectorEnv, make_vector_envs
 from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
 from gala.gossip import shared_memory
+from gala.gossip.connecting import place_of_messages
 from gala.gossip.in_process import Crowd
 from gala.gossip.mixing import require_mixable
-from gala.lane import handover_on
+from gala.lane import STREAMS, handover_on
 from gala.launch import Launch, from_environment
 from gala.launch_environment import restarted_by_torchrun
 from gala.networks import Policy, build_policy
@@ -49,26 +51,35 @@ def train(request: Request) -> int:
     launch = from_environment(request.agents_per_process).born()
     config = request.config
     plan = None if launch.life == 0 and launch.leads else find_plan(launch)
-    try:
-        require_mixable(request.topology)
-        device = choose_device(config.device, launch)
-        threads = config.threads or launch.threads
-        torch.set_num_threads(threads)
-        learners = [make_learner(config, launch.sibling(rank), threads) for rank in launch.crowd]
-        (simulators, *_), policy = learners[0]
-        parameters = sum(p.numel() for p in policy.parameters())
-        frames_per_step = simulators.frames_per_step
-        if plan is None:
-            plan = make_plan(request, launch, parameters, frames_per_step)
-    except BaseException:
-        if launch.leads and launch.life == 0:
-            launch.share("plan", {"failed": True})
-        raise
-    run = open_folder(plan, launch.crowd)
-    launch.keep_plan(plan)
-    crowd = Crowd(launch.crowd, handover_on(device))
     agents: list[ActorLearner] = []
-    try:
+    with ExitStack() as stack:  # closes the last one first, and all even if one fails
+        try:
+            require_mixable(request.topology)
+            device = choose_device(config.device, launch)
+            crowd = Crowd(launch.crowd, handover_on(device))
+            place = place_of_messages(crowd, launch.agents, config.faults, device)
+            require_streams(len(launch.crowd), device, place)
+            threads = config.threads or launch.threads
+            torch.set_num_threads(threads)
+            learners = []
+            for rank in launch.crowd:
+                envs, policy = make_learner(config, launch.sibling(rank), threads)
+                for env in envs:  # has its agent closed it, then once more does no harm
+                    stack.callback(env.close)
+                learners.append((envs, policy))
+            (simulators, *_), policy = learners[0]
+            parameters = sum(p.numel() for p in policy.parameters())
+            frames_per_step = simulators.frames_per_step
+            if plan is None:
+                plan = make_plan(request, launch, parameters, frames_per_step)
+        except BaseException:
+            if launch.leads and launch.life == 0:
+                launch.share("plan", {"failed": True})
+            raise
+        run = open_folder(plan, launch.crowd)
+        launch.keep_plan(plan)
+        if launch.meeting is not None:
+            stack.callback(launch.meeting.close)
         for rank, (envs, policy) in zip(launch.crowd, learners, strict=True):
             setting = Setting(
                 config=config,
@@ -91,16 +102,13 @@ def train(request: Request) -> int:
                     total_steps=config.total_steps,
                     every_s=config.log.console_s,
                 )
-            agents.append(ActorLearner(setting, envs, policy, stop, console))
+            agent = ActorLearner(setting, envs, policy, stop, console)
+            stack.callback(agent.close)
+            agents.append(agent)
         for agent in agents:
             begin(agent, resume=request.resume)
         run_all(agents, stop)
         supervisor.tell("done")
-    finally:
-        for agent in agents:
-            agent.close()
-        if launch.meeting is not None:
-            launch.meeting.close()
     return EXIT_ALARM if any(agent.alarmed for agent in agents) else EXIT_OK
 
 
@@ -162,7 +170,11 @@ def make_learner(config: Config, launch: Launch, threads: int) -> tuple[list[Vec
     seed = agent_seed(config.seed, launch.rank, stream=1, life=launch.life) % 2**31
     envs = make_vector_envs(config.env, seed=seed, threads=threads)
     spaces = envs[0].observation_space, envs[0].action_space
-    policy = build_policy(*spaces, config.network, seed=config.seed)
+    with ExitStack() as stack:
+        for env in envs:
+            stack.callback(env.close)
+        policy = build_policy(*spaces, config.network, seed=config.seed)
+        stack.pop_all()  # all is well: they stay open
     return envs, policy
 
 
@@ -192,6 +204,26 @@ def choose_device(name: str, launch: Launch) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"{device.type} is not supported", field="device", hint="auto, cpu, cuda")
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
+def require_streams(agents: int, device: torch.device, place: torch.device) -> None:
+    """Each agent of a process has a stream of its own, and one more where messages pass the CPU.
+
+    Args:
+        agents: of this process.
+        device: where they compute.
+        place: where their messages lie.
+
+    Raises:
+        UserError: there are not enough; torch would give two agents the same.
+    """
+    most = STREAMS // (1 if place == device else 2)
+    if device.type == "cuda" and agents > most:
+        raise UserError(
+            f"{agents} agents need more streams than a device has for one process",
+            field="--agents-per-process",
+            hint=str(most),
+        )
 
 
 def opening_block(setting: Setting, parameters: int, frames_per_step: int) -> list[str]:

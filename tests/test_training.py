@@ -14,7 +14,7 @@ from gala.errors import UserError
 from gala.launch import Launch
 from gala.run_folder import RunFolder
 from gala.telemetry.writer import MetricsWriter
-from gala.training import choose_device, make_learner
+from gala.training import choose_device, make_learner, require_streams
 
 
 @pytest.fixture
@@ -87,9 +87,9 @@ def test_the_first_rate_is_that_of_the_time_which_others_know(
 def test_simulators_that_no_network_fits_are_closed() -> None:
     env = EnvConfig(id="CartPole-v1", num_envs=3, workers="async")
     config = Config(env=env, network=NetworkConfig(background=87))
-    with pytest.raises(UserError, match="background"):
+    with pytest.raises(UserError, match="background") as refusal:
         make_learner(config, Launch(), threads=1)
-    assert not multiprocessing.active_children()
+    assert not multiprocessing.active_children(), f"while {refusal!r} holds the simulators"
 
 
 def test_what_fails_to_close_keeps_nothing_else_open(
@@ -105,3 +105,13 @@ def test_what_fails_to_close_keeps_nothing_else_open(
     with pytest.raises(OSError, match="neighbour"):
         agent.close()
     assert closed == ["simulators", "files"]
+
+
+@pytest.mark.parametrize(("agents", "on_device"), [(32, True), (16, False)])
+def test_agents_of_a_process_do_not_share_streams(agents: int, on_device: bool) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    place = gpu if on_device else cpu
+    require_streams(agents, gpu, place)
+    with pytest.raises(UserError, match=rf"--agents-per-process: {agents + 1} agents.*{agents}"):
+        require_streams(agents + 1, gpu, place)
+    require_streams(1000, cpu, cpu)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import gymnasium
@@ -12,7 +15,7 @@ import torch
 from gymnasium import error as gym_error
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from gala.config import EnvConfig
 from gala.envs.autoreset import MODES, Autoreset
@@ -44,7 +47,8 @@ def make_gym_env(config: EnvConfig, *, seed: int) -> GymEnv:
         # Without a copy the observations are the environment's own buffer, which Step allows.
         settings["vector_kwargs"] = {"autoreset_mode": mode, "copy": False}
     try:
-        env = gymnasium.make_vec(spec.id, config.num_envs, **settings)
+        with _no_processes_left_by_failure():
+            env = gymnasium.make_vec(spec.id, config.num_envs, **settings)
     except (ImportError, gym_error.DependencyNotInstalled) as missing:
         raise _needs_package(spec.id, missing) from None
     except gym_error.Error as problem:
@@ -60,6 +64,36 @@ def make_gym_env(config: EnvConfig, *, seed: int) -> GymEnv:
     except UserError:
         env.close()  # processes of async workers, else, would stay
         raise
+
+
+@contextmanager
+def _no_processes_left_by_failure() -> Iterator[None]:
+    """Kill what a vector began before it failed; see :func:`_kill` for why."""
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - before:
+            process.kill()
+            process.join()
+        raise
+
+
+def _kill(env: AsyncVectorEnv) -> None:
+    """End the simulators without asking them.
+
+    SIGTERM, which Gymnasium and multiprocessing send, would not do: forked processes inherit the
+    agent's handler, which only counts it. That is as it should be: Ctrl-C, ``timeout`` and batch
+    systems signal all processes of a job, and the agent still has an update to finish with them.
+    """
+    for process in env.processes:
+        process.kill()
+    for process in env.processes:
+        process.join()
+    for pipe in env.parent_pipes:
+        if pipe is not None:  # of a simulator that has raised
+            pipe.close()
+    env.closed = True
 
 
 def _spec(env_id: str) -> EnvSpec:
@@ -107,30 +141,35 @@ class GymEnv:
         self._one_hot, self._first, self._channels_last = 0, 0, False
         self.observation_space = self._observations(env.single_observation_space)
         self._seed: Any = seed  # of one generator, or a list of one per simulator
-        if isinstance(env, gymnasium.vector.SyncVectorEnv | gymnasium.vector.AsyncVectorEnv):
+        if isinstance(env, gymnasium.vector.SyncVectorEnv | AsyncVectorEnv):
             self._seed = simulator_seeds(seed, env.num_envs)
         self._pending: Array | None = None
+        self._answered = True  # by all processes, whatever they were asked
         # CartPole's own vector form keeps its whole state in four attributes.
         self.restorable = type(env.unwrapped).__name__ == "CartPoleVectorEnv"
 
     def reset(self) -> Array:
         """See :class:`~gala.envs.step.VectorEnv`."""
+        self._answered = False
         obs, _ = self._env.reset(seed=self._seed)
+        self._answered = True
         self._seed = None
         self._autoreset = Autoreset(self._autoreset.mode, self.num_envs)
         return self._convert(obs)
 
     def send(self, actions: Array) -> None:
         """See :class:`~gala.envs.step.VectorEnv`."""
-        if isinstance(self._env, gymnasium.vector.AsyncVectorEnv):
+        if isinstance(self._env, AsyncVectorEnv):
+            self._answered = False
             self._env.step_async(actions)
         else:
             self._pending = actions
 
     def recv(self) -> Step:
         """See :class:`~gala.envs.step.VectorEnv`."""
-        if isinstance(self._env, gymnasium.vector.AsyncVectorEnv):
+        if isinstance(self._env, AsyncVectorEnv):
             obs, reward, terminated, truncated, info = self._env.step_wait()
+            self._answered = True
         else:
             assert self._pending is not None, "recv without send"
             obs, reward, terminated, truncated, info = self._env.step(self._pending)
@@ -176,7 +215,16 @@ class GymEnv:
 
     def close(self) -> None:
         """See :class:`~gala.envs.step.VectorEnv`."""
-        self._env.close()
+        if not isinstance(self._env, AsyncVectorEnv):
+            self._env.close()
+            return
+        try:
+            # Gymnasium would wait for ever for the answer of a process that has died in a step.
+            if self._answered:
+                with suppress(EOFError, OSError):  # one has died since
+                    self._env.close()
+        finally:
+            _kill(self._env)
 
     def _observations(self, space: gymnasium.Space[Any]) -> gymnasium.Space[Any]:
         """The observation space after :meth:`_convert`."""

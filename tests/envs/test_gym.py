@@ -2,6 +2,8 @@
 
 import io
 import multiprocessing
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from gymnasium.vector import AutoresetMode
 
 from gala.config import EnvConfig
 from gala.envs import VectorEnv, make_vector_env, make_vector_envs
+from gala.envs.gym import GymEnv
 from gala.errors import UserError
 
 
@@ -228,6 +231,8 @@ def test_a_missing_extra_is_named() -> None:
 
 
 ROOM = """
+import multiprocessing
+
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
@@ -254,6 +259,13 @@ class Room(gymnasium.Env):
         return np.full(space.shape, self.time, space.dtype)
 
 
+class Lacking(Room):
+    def __init__(self, **spaces):
+        super().__init__(**spaces)
+        if multiprocessing.current_process().name.endswith("-1"):
+            raise OSError("no licence left")
+
+
 def register(name, actions, observations):
     kwargs = {"actions": actions, "observations": observations}
     gymnasium.register(name, Room, kwargs=kwargs)
@@ -266,6 +278,8 @@ register("Shifted-v0", MultiDiscrete([2, 3]), Discrete(4, start=5))
 register("Double-v0", Discrete(2), vector)
 register("Bits-v0", MultiBinary(3), vector)
 register("Whole-v0", Box(0, 5, (2,), np.int64), vector)
+kwargs = {"actions": Discrete(2), "observations": vector}
+gymnasium.register("Lacking-v0", Lacking, kwargs=kwargs)
 """
 
 
@@ -367,3 +381,55 @@ def test_a_half_that_cannot_be_made_leaves_no_processes(monkeypatch: pytest.Monk
     with pytest.raises(UserError, match="no more"):
         make_vector_envs(EnvConfig(id="CartPole-v1", num_envs=4, workers="async"), seed=3)
     assert made[0]._env.closed  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def sigterm_counts() -> Iterator[None]:
+    """As in training, SIGTERM ends neither this process nor those that it forks."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def processes_of(env: VectorEnv) -> list[multiprocessing.Process]:
+    assert isinstance(env, GymEnv)
+    return env._env.processes  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.usefixtures("sigterm_counts")
+@pytest.mark.parametrize("when", ["in a step", "between steps", "unnoticed"])
+def test_a_simulator_that_dies_is_an_error_and_the_others_end(when: str) -> None:
+    env, actions = make("CartPole-v1", workers="async"), np.zeros(3, np.int64)
+    env.reset()
+    env.step(actions)
+    victim = processes_of(env)[1]
+    if when == "in a step":
+        assert victim.pid is not None
+        os.kill(victim.pid, signal.SIGSTOP)  # else it might be done with the step
+        env.send(actions)
+    victim.kill()
+    victim.join()
+    if when != "unnoticed":
+        with pytest.raises((EOFError, OSError)):
+            env.recv() if when == "in a step" else env.step(actions)
+    env.close()
+    assert not any(process.is_alive() for process in processes_of(env))
+    env.close()  # once more is no harm
+
+
+@pytest.mark.timeout(60)
+def test_simulators_that_are_well_leave_by_themselves() -> None:
+    env = make("CartPole-v1", workers="async")
+    env.reset()
+    env.step(np.zeros(3, np.int64))
+    env.close()
+    assert [process.exitcode for process in processes_of(env)] == [0, 0, 0]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.usefixtures("sigterm_counts")
+def test_a_vector_of_which_one_simulator_cannot_be_made_leaves_no_processes(room: str) -> None:
+    with pytest.raises((EOFError, OSError)) as failure:
+        make(f"{room}:Lacking-v0", workers="async")
+    assert not multiprocessing.active_children(), f"while {failure!r} holds the vector"
