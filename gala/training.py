@@ -38,8 +38,8 @@ from gala.topology import Topology
 def train(request: Request) -> int:
     """Run the agents of this process from start (or checkpoint, or a neighbour's place) to end.
 
-    Rank 0 makes everything that a mistake of the user could break before it tells the others to go
-    on, so that a mistake is reported once.
+    All make what a mistake of the user could break at the same time; simulators take seconds. Only
+    rank 0 says what was wrong, and tells the others when there is a plan to go on with.
 
     Returns:
         The exit code: 3 after an alarm that was to end the run, else 0.
@@ -50,7 +50,7 @@ def train(request: Request) -> int:
     stop = StopRequest().install()
     launch = from_environment(request.agents_per_process).born()
     config = request.config
-    plan = None if launch.life == 0 and launch.leads else find_plan(launch)
+    plans = launch.life == 0 and launch.leads
     agents: list[ActorLearner] = []
     with ExitStack() as stack:  # closes the last one first, and all even if one fails
         try:
@@ -70,11 +70,14 @@ def train(request: Request) -> int:
             (simulators, *_), policy = learners[0]
             parameters = sum(p.numel() for p in policy.parameters())
             frames_per_step = simulators.frames_per_step
+            plan = None if plans else find_plan(launch)
             if plan is None:
                 plan = make_plan(request, launch, parameters, frames_per_step)
-        except BaseException:
-            if launch.leads and launch.life == 0:
+        except BaseException as error:
+            if plans:
                 launch.share("plan", {"failed": True})
+            elif isinstance(error, UserError):
+                find_plan(launch)  # ends here if rank 0 has said it
             raise
         run = open_folder(plan, launch.crowd)
         launch.keep_plan(plan)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from gala import training
 from gala.config import A2CConfig, Config, EnvConfig, NetworkConfig
 from gala.errors import UserError
 from gala.launch import Launch
+from gala.request import Request, read_request
 from gala.run_folder import RunFolder
 from gala.telemetry.writer import MetricsWriter
 from gala.training import choose_device, make_learner, require_streams
@@ -115,3 +119,63 @@ def test_agents_of_a_process_do_not_share_streams(agents: int, on_device: bool) 
     with pytest.raises(UserError, match=rf"--agents-per-process: {agents + 1} agents.*{agents}"):
         require_streams(agents + 1, gpu, place)
     require_streams(1000, cpu, cpu)
+
+
+# -- before there is a plan
+
+
+class Simulators:
+    frames_per_step = 4
+
+    def __init__(self, log: list[str]) -> None:
+        self._log = log
+
+    def close(self) -> None:
+        self._log.append("closed")
+
+
+@pytest.fixture
+def second(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Request, list[str]]:
+    """What the second of two agents does before it has a plan: a request, and a log."""
+    log: list[str] = []
+
+    def find_plan(launch: Launch) -> None:
+        log.append("waits for the plan")
+        raise SystemExit(2)
+
+    def make_learner(*_: object) -> tuple[list[Simulators], torch.nn.Module]:
+        log.append("makes simulators")
+        return [Simulators(log)], torch.nn.Linear(1, 1)
+
+    place = Launch(rank=1, agents=2, local_rank=1, local_agents=2, crowd=(1,))
+    monkeypatch.setattr(training, "from_environment", lambda k: place)
+    monkeypatch.setattr(training, "StopRequest", lambda: SimpleNamespace(install=lambda: None))
+    monkeypatch.setattr(training, "find_plan", find_plan)
+    monkeypatch.setattr(training, "make_learner", make_learner)
+    return read_request(["cartpole", "--run-dir", str(tmp_path / "run")], agents=2), log
+
+
+def test_simulators_are_made_while_the_first_agent_makes_its_own(
+    second: tuple[Request, list[str]],
+) -> None:
+    request, log = second
+    with pytest.raises(SystemExit):
+        training.train(request)
+    assert log == ["makes simulators", "waits for the plan", "closed"]
+
+
+def test_a_mistake_that_the_first_agent_has_told_is_not_told_again(
+    second: tuple[Request, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, log = second
+
+    def refuse(*_: object) -> None:
+        raise UserError("no such game")
+
+    monkeypatch.setattr(training, "make_learner", refuse)
+    with pytest.raises(SystemExit):
+        training.train(request)
+    assert log == ["waits for the plan"]
+    monkeypatch.setattr(training, "find_plan", lambda launch: {"run_dir": "x"})
+    with pytest.raises(UserError, match="no such game"):
+        training.train(request)
