@@ -154,6 +154,7 @@ class Collector:
             [lane.captured(partial(self._step, t, where), generator) for where in columns]
             for t in range(n_step)
         ]
+        self._value_last = [lane.captured(partial(self._value_last_obs, w)) for w in columns]
         self._finish = lane.captured(self._value_successors)
         self._value_final = [lane.captured(partial(self._value_final_obs, w)) for w in columns]
 
@@ -174,8 +175,9 @@ class Collector:
                     self._receive(t - 1, part)
                 step()
                 env.send(self._head.to_env(self._lane.download(r.action[t, where])))
-        for part in range(len(self._envs)):
+        for part, value_last in enumerate(self._value_last):
             self._receive(len(self._steps) - 1, part)
+            value_last()  # while the next part still plays
         self._lane.upload(self._said.memory, self._known.memory)
         self._finish()
         return r
@@ -195,10 +197,12 @@ class Collector:
         r.action[t, where].copy_(self._head.sample(dist, self._generator))
         self._values[t, where].copy_(value)
 
+    def _value_last_obs(self, where: slice) -> None:
+        self._values[-1, where].copy_(self._act(self._rollout.obs[-1, where])[1])
+
     def _value_successors(self) -> None:
-        r, known = self._rollout, self._known
-        self._values[-1].copy_(self._act(r.obs[-1])[1])
-        torch.where(known.ended_elsewhere, known.final_value, self._values[1:], out=r.next_value)
+        known, values = self._known, self._values[1:]
+        torch.where(known.ended_elsewhere, known.final_value, values, out=self._rollout.next_value)
 
     def _value_final_obs(self, where: slice) -> None:
         self._final_value[where].copy_(self._act(self._final_obs[where])[1])

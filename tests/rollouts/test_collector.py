@@ -251,7 +251,7 @@ def test_one_half_plays_while_the_network_acts_for_the_other() -> None:
     assert log == [
         "act 0-2", "send A", "act 2-4", "send B",
         "recv A", "act 4-6", "send A", "recv B", "act 6-8", "send B",
-        "recv A", "recv B", "value",
+        "recv A", "value", "recv B", "value",
     ]  # fmt: skip
 
 
