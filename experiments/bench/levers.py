@@ -11,12 +11,14 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from unittest import mock
 
 from recording import table, write
 
+from gala.bench.live_run import LiveRun
 from gala.bench.measurement import WARM_UP_S, Case, measure
 from gala.bench.past import cores
 
@@ -33,12 +35,22 @@ class Lever:
         environment: of its processes.
         agents: how many share the simulators.
         base: what it is held against.
+        prepare: done to the agents when they train.
     """
 
     arguments: tuple[object, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     agents: int = AGENTS
     base: str = SHIPPED
+    prepare: Callable[[LiveRun], object] = lambda run: None
+
+
+def pin(run: LiveRun) -> None:
+    """Each agent, with all its threads, stays on a core of its own as far as there are enough."""
+    places = sorted(os.sched_getaffinity(0))
+    for rank in range(run.agents):
+        for thread in Path(f"/proc/{run.pid(rank)}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {places[rank % len(places)]})
 
 
 LEVERS = {
@@ -56,6 +68,7 @@ LEVERS = {
     ),
     "four agents with all simulators": Lever(agents=4),
     "gradients averaged (allreduce)": Lever(("--coupling", "allreduce")),
+    "each agent on a core of its own": Lever(prepare=pin),
     "no gossip": Lever(("--coupling", "none")),
     "lock-step gossip": Lever(("--gossip.max-staleness", 0)),
     "messages of bfloat16": Lever(("--gossip.wire-format", "bfloat16")),
@@ -71,7 +84,8 @@ def speed(lever: Lever, seconds: float) -> float:
     arguments = ("pong-paper", "--env.num-envs", simulators, *lever.arguments)
     with mock.patch.dict(os.environ, lever.environment):
         return measure(
-            Case(name="lever", agents=lever.agents, arguments=arguments), seconds
+            Case(name="lever", agents=lever.agents, arguments=arguments, prepare=lever.prepare),
+            seconds,
         ).steps_per_second
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,13 @@ class Case:
         name: of the row.
         agents: number of agents.
         arguments: of ``gala train``.
+        prepare: called when all agents train, before the warm-up.
     """
 
     name: str
     agents: int
     arguments: tuple[object, ...]
+    prepare: Callable[[LiveRun], object] = lambda run: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +98,7 @@ def measure(
         )  # fmt: skip
         try:
             run.wait_until(run.all_train)
+            case.prepare(run)
             run.watch(WARM_UP_S)
             with beside or nullcontext():
                 start = time.time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -58,3 +59,19 @@ def test_all_of_them_are_written_and_held_against_their_base(
     levers.main(["--rounds", "1"])
     assert "| 1,000 | 2.00 of one agent with all simulators |" in written["levers"]
     assert "| 500 | 0.50 of as shipped |" in written["levers"]
+
+
+def test_agents_are_pinned_with_all_their_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: dict[int, set[int]] = {}
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: pinned.update({pid: cores}))
+    waiting = threading.Event()
+    thread = threading.Thread(target=waiting.wait)
+    thread.start()
+    try:
+        levers.pin(SimpleNamespace(agents=1, pid=lambda rank: os.getpid()))  # type: ignore[arg-type]
+        assert {os.getpid(), thread.native_id} <= set(pinned)
+        assert all(cores == {3} for cores in pinned.values())
+    finally:
+        waiting.set()
+        thread.join()

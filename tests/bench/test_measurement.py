@@ -12,10 +12,16 @@ from gala.laps import PHASES
 
 
 def test_a_run_is_measured_and_leaves_nothing_running() -> None:
-    case = Case(name="small", agents=2, arguments=("cartpole", "--log.every-s", 0.1))
+    seen: list[int] = []
+    case = Case(
+        name="small",
+        agents=2,
+        arguments=("cartpole", "--log.every-s", 0.1),
+        prepare=lambda run: seen.extend(run.pid(rank) for rank in range(2)),
+    )
     with mock.patch.object(measurement, "WARM_UP_S", 0.2):
         found = measure(case, 1.0)
-    assert found.case == "small"
+    assert found.case == "small" and len(set(seen)) == 2
     assert found.steps_per_second > 100
     assert set(found.phases_ms) == set(PHASES) and all(v >= 0 for v in found.phases_ms.values())
     assert found.phases_ms["learn"] > 0 and 0 < found.overhead < 1

@@ -2,10 +2,11 @@
 
 Run by ../peers.py in gala's own environment, none of whose code it uses:
 
-    python bare_loop.py SIMULATORS THREADS
+    python bare_loop.py SIMULATORS THREADS [channels-last] [compile]
 
 What can be had for little: ALE's own vector of simulators, 64 filters in bfloat16, torch's fused
 optimizer. Its variables for OpenMP and malloc are those of gala's agents; ../peers.py sets them.
+What gala does without is here to be tried, by ../not_taken.py.
 """
 
 import json
@@ -23,7 +24,9 @@ STEPS, GAMMA, RATE, ENTROPY, VALUE, CLIP = 5, 0.99, 7e-4, 0.01, 0.5, 0.5
 
 def main() -> None:
     """Train until somebody ends it."""
-    simulators, threads = int(sys.argv[1]), int(sys.argv[2])
+    simulators, threads, tried = int(sys.argv[1]), int(sys.argv[2]), set(sys.argv[3:])
+    assert tried <= {"channels-last", "compile"}, tried
+    layout = torch.channels_last if "channels-last" in tried else torch.contiguous_format
     torch.set_num_threads(threads)
     env = AtariVectorEnv(
         "pong",
@@ -39,17 +42,19 @@ def main() -> None:
     convolutions = nn.Sequential(
         nn.Conv2d(4, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(),
         nn.Conv2d(64, 64, 3, 1), nn.ReLU(), nn.Flatten(), nn.Linear(3136, 512), nn.ReLU(),
-    )  # fmt: skip
+    ).to(memory_format=layout)  # fmt: skip
     heads = nn.Linear(512, 7)
     parameters = [*convolutions.parameters(), *heads.parameters()]
     optimizer = torch.optim.Adam(parameters, RATE, (0.0, 0.99), 1e-5, fused=True)
 
     def network(obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.autocast("cpu", torch.bfloat16):
-            features = convolutions(obs.to(torch.bfloat16) / 255)
+            features = convolutions(obs.to(torch.bfloat16, memory_format=layout) / 255)
         out = heads(features.float())
         return out[:, :6], out[:, 6]
 
+    if "compile" in tried:
+        network = torch.compile(network, dynamic=False)
     first, _ = env.reset(seed=1)
     obs = torch.zeros((STEPS + 1, *first.shape), dtype=torch.uint8)
     obs[0].copy_(torch.from_numpy(first))
