@@ -1,0 +1,56 @@
+"""Figures that a page quotes are those of the results: who measures again writes them again."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GALA = "Pong; gala; 64 filters, as in SB3"
+
+
+def results(name: str) -> Any:
+    return json.loads((ROOT / "experiments" / "results" / f"{name}.json").read_text())
+
+
+def page(name: str) -> str:
+    return " ".join((ROOT / name).read_text().split())
+
+
+@pytest.fixture(scope="module")
+def peers() -> dict[str, Any]:
+    found: dict[str, Any] = results("peers")
+    return found
+
+
+def ratio(peers: dict[str, Any], name: str) -> str:
+    return f"{statistics.median(peers['ratio'][name]):.2f}"
+
+
+def test_the_speed_in_the_readme(peers: dict[str, Any]) -> None:
+    speed = statistics.median(peers["steps_per_second"][GALA])
+    text = page("README.md")
+    assert f"at {speed:,.0f} steps a second ({4 * round(speed):,} frames)" in text
+    assert f"{ratio(peers, GALA)} times the speed of its A2C" in text
+
+
+def test_the_time_to_the_goal_in_the_readme() -> None:
+    rows = [r for r in results("time-to-goal") if r["how"] == "`gala train pong --agents 2`"]
+    assert len(rows) >= 3 and all(row["goal"] for row in rows)
+    times = [f"{minutes:.1f}" for minutes in sorted(row["goal"][0] / 60 for row in rows)]
+    assert f"after {', '.join(times[:-1])} and {times[-1]} minutes" in page("README.md")
+
+
+def test_the_ratios_in_the_page_on_performance(peers: dict[str, Any]) -> None:
+    text = page("docs/performance.md")
+    float32 = next(name for name in peers["ratio"] if "in float32" in name)
+    cartpole = next(name for name in peers["ratio"] if "vectorised CartPole" in name)
+    alone = next(name for name in peers["ratio"] if "gala; one agent" in name)
+    assert f"[{ratio(peers, GALA)} times the speed of Stable-Baselines3's A2C]" in text
+    assert f"{ratio(peers, float32)} times in float32" in text
+    assert f"{ratio(peers, cartpole)} times on CartPole" in text
+    assert f"at {ratio(peers, alone)} of a bare loop" in text
