@@ -29,13 +29,25 @@ GAME = "pong-paper"
 TRAINED_S = 5.0
 """Training before memory is read: all buffers are filled, messages have come."""
 
-LIBRARIES = (
+PARTS = (
     ("Python", ""),
     ("numpy", "import numpy"),
     ("torch", "import torch"),
     ("torch.distributed", "import torch.distributed"),
     ("gymnasium, ale-py", "import gymnasium, ale_py.vector_env"),
     ("gala and what else it needs", "import gala.training"),
+    (
+        "its simulators",
+        "from gala.config import load; from gala.presets import resolve;"
+        f"config = load(resolve('experiments', {GAME!r}));"
+        "envs = gala.training.make_vector_envs(config.env, seed=1, threads=1)",
+    ),
+    ("their first observations", "first = [env.reset() for env in envs]"),
+    (
+        "the network",
+        "spaces = envs[0].observation_space, envs[0].action_space;"
+        "policy = gala.training.build_policy(*spaces, config.network, seed=1)",
+    ),
 )
 """In this order: what one brings is not counted again for those after it."""
 
@@ -88,24 +100,24 @@ def born(process: int) -> float:
     return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)
 
 
-def imports(
-    libraries: Sequence[tuple[str, str]] = LIBRARIES,
+def parts(
+    wanted: Sequence[tuple[str, str]] = PARTS,
 ) -> Iterator[tuple[str, float, Memory]]:
-    """Import one library after the other in a fresh process.
+    """Load and make one part of an agent after the other in a fresh process.
 
     Yields:
         Name, processor seconds and memory of the process after each.
     """
-    code = "".join(f"{line}\nprint(flush=True); input()\n" for _, line in libraries)
+    code = "".join(f"{line}\nprint(flush=True); input()\n" for _, line in wanted)
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         env=worker_environment(1), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     with process:
         assert process.stdin is not None and process.stdout is not None
-        for name, _ in libraries:
+        for name, _ in wanted:
             if not process.stdout.readline():
-                raise RuntimeError(f"could not import {name}")
+                raise RuntimeError(f"could not load {name}")
             yield name, cpu_seconds(process.pid), memory(process.pid)
             process.stdin.write("\n")
             process.stdin.flush()
@@ -151,7 +163,7 @@ def text_of(
     found: Found, brought: list[tuple[str, float, Memory]], options: argparse.Namespace
 ) -> str:
     """The results for people."""
-    starts, kept, libraries = [], [], []
+    starts, kept, parts_of_one = [], [], []
     for agents, runs in found.items():
         stages = _medians([run["stages"] for run in runs])
         held = _medians([run["memory"] for run in runs])
@@ -160,10 +172,10 @@ def text_of(
     seconds, before = 0.0, Memory(0.0, 0.0, 0.0, 0.0)
     for name, until, now in brought:
         grown = (now.own - before.own, now.mapped - before.mapped)
-        libraries.append([name, f"{until - seconds:.2f}", *(f"{each:.0f}" for each in grown)])
+        parts_of_one.append([name, f"{until - seconds:.2f}", *(f"{each:.0f}" for each in grown)])
         seconds, before = until, now
     total = [f"{seconds:.2f}", f"{before.own:.0f}", f"{before.mapped:.0f}"]
-    libraries.append(["together", *total])
+    parts_of_one.append(["together", *total])
     return f"""# Start and memory
 
 {" ".join([GAME, *options.arguments])}, {cores()} cores;
@@ -180,9 +192,13 @@ copy of which serves all processes.
 
 {table(["agents", *Memory._fields], kept)}
 
-What importing its libraries costs an agent, one after the other in a fresh process:
+What one agent loads and makes, one after the other in a process of its own with one thread:
 
-{table(["library", "processor s", "own MiB", "mapped MiB"], libraries)}
+{table(["part", "processor s", "own MiB", "mapped MiB"], parts_of_one)}
+
+What it has beyond that once it trains: its parameters, gradients, moments and their copies,
+what the layers gave for the observations of an update, records, sketches and TensorBoard, and what
+malloc keeps for the next update.
 """
 
 
@@ -193,10 +209,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options, options.arguments = parser.parse_known_args()  # the rest is gala train's
     found: Found = {agents: [] for agents in options.agents}
-    list(imports())  # files come from the disk once, not in the first round
+    list(parts())  # files come from the disk once, not in the first round
     looks = []
     for number in range(options.rounds):
-        looks.append(list(imports()))
+        looks.append(list(parts()))
         for agents in options.agents:
             run = launch(agents, (GAME, *options.arguments))
             found[agents].append(run)
@@ -213,8 +229,8 @@ def main() -> None:
     data = {
         "rounds": options.rounds,
         "launches": {str(agents): runs for agents, runs in found.items()},
-        "libraries": [
-            {"library": name, "seconds": seconds, "memory": held._asdict()}
+        "parts": [
+            {"part": name, "seconds": seconds, "memory": held._asdict()}
             for name, seconds, held in brought
         ],
     }

@@ -40,18 +40,25 @@ def test_when_and_by_whom_a_process_was_started() -> None:
         assert start.parent(process.pid) == os.getpid()
 
 
-def test_imports_are_told_one_after_the_other() -> None:
+def test_parts_are_told_one_after_the_other() -> None:
     busy = "import time\nwhile time.process_time() < 0.3: pass"
-    looks = list(start.imports((("nothing", ""), ("a block", "x = b'x' * 2**25"), ("time", busy))))
+    looks = list(start.parts((("nothing", ""), ("a block", "x = b'x' * 2**25"), ("time", busy))))
     assert [name for name, _, _ in looks] == ["nothing", "a block", "time"]
     (_, at_first, bare), (_, _, with_block), (_, at_last, _) = looks
     assert with_block.own - bare.own == pytest.approx(32, abs=2)
     assert at_first < 0.3 <= at_last + 0.02
 
 
+def test_the_parts_of_an_agent_can_be_made() -> None:
+    looks = {name: (seconds, held) for name, seconds, held in start.parts()}
+    assert list(looks) == [name for name, _ in start.PARTS]
+    seconds, held = looks["the network"]
+    assert seconds > looks["torch"][0] > 0 and held.own > looks["torch"][1].own
+
+
 def test_a_library_that_is_missing_is_named() -> None:
-    with pytest.raises(RuntimeError, match="could not import a fable"):
-        list(start.imports((("a fable", "import no_such_library"),)))
+    with pytest.raises(RuntimeError, match="could not load a fable"):
+        list(start.parts((("a fable", "import no_such_library"),)))
 
 
 def test_a_launch_goes_through_its_stages_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +103,7 @@ def test_turns_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"stages": dict.fromkeys(start.STAGES, 1.0), "memory": held}
 
     monkeypatch.setattr(start, "launch", launch)
-    monkeypatch.setattr(start, "imports", lambda: [("Python", 0.5, Memory(3.0, 2.0, 0.0, 1.0))])
+    monkeypatch.setattr(start, "parts", lambda: [("Python", 0.5, Memory(3.0, 2.0, 0.0, 1.0))])
     monkeypatch.setattr(start, "write", lambda name, data, text: written.append(data))
     monkeypatch.setattr(sys, "argv", ["start.py", "--agents", "1", "2", "--rounds", "2"])
     start.main()
