@@ -43,6 +43,10 @@ def test_the_time_to_the_goal_in_the_readme() -> None:
     assert len(rows) >= 3 and all(row["goal"] for row in rows)
     times = [f"{minutes:.1f}" for minutes in sorted(row["goal"][0] / 60 for row in rows)]
     assert f"after {', '.join(times[:-1])} and {times[-1]} minutes" in page("README.md")
+    (peer,) = [r for r in results("time-to-goal") if r["program"] == "Stable-Baselines3 A2C"]
+    assert peer["goal"] is None, "tell when it was reached"
+    stands = f"stands at {peer['return']:.1f} after {peer['seconds'] / 60:.0f} minutes"
+    assert stands in page("README.md")
 
 
 def test_the_ratios_in_the_page_on_performance(peers: dict[str, Any]) -> None:
