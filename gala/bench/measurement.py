@@ -110,6 +110,8 @@ def measure(
         finally:
             run.finish()
     rows = [r for each in run.records.values() for r in each if start <= r["t"] <= end]
+    if not rows:
+        raise UserError(f"{case.name}: no update within {seconds:g} s")
     phases = {phase: statistics.fmean(r[f"time/{phase}_ms"] for r in rows) for phase in PHASES}
     known = [each for each in memory if each is not None]
     return Measurement(

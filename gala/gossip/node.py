@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gala.divergence.tracker import UpdateNorms
 from gala.gossip import message
 from gala.gossip.membership import Membership, PeerState
 from gala.gossip.message import LIFE, NEVER, Header, Identity, Refusal, Refused
@@ -108,6 +109,8 @@ class GossipNode:
         self.partial = partial
         self.before_mix: BeforeMix | None = None
         self._trust = TrustRadius(trust_factor) if trust_factor is not None else None
+        self._moves = UpdateNorms(vector, exact=False)
+        self._moves.before(vector)
         self._quarantine = Quarantine()
         self._incarnation = incarnation
         self.members = Membership(self.neighbours, transport.state)
@@ -201,6 +204,10 @@ class GossipNode:
             )
         self._updated_at = now
         self.staleness += 1
+        if self._trust is not None:
+            self._moves.after(self._vector)
+            self._moves.before(self._vector)
+            self._trust.moved = self._moves.supremum
 
     def mix(self) -> bool:
         """Average with the in-neighbours of this round if all of them are fresh (lines 8-9).
@@ -234,6 +241,7 @@ class GossipNode:
         if self.before_mix is not None:
             self.before_mix(weights, received, {j: self.messages[j].update for j in received})
         self._mixer.mix(self_weight, weights, received, self._ages)
+        self._moves.before(self._vector)  # what is averaged in is no update
         self._recent_staleness.append(self.staleness)
         self.staleness = 0
         self.counters.mixes += 1
@@ -261,6 +269,7 @@ class GossipNode:
             self._version = header.version
         self._used[header.rank] = header.version
         self.transport.acknowledge(header.rank, header.version)
+        self._moves.before(self._vector)
         return header
 
     def _adopt_newest(self, looked: dict[int, int]) -> Header | None:
@@ -313,6 +322,7 @@ class GossipNode:
         # a version of an earlier life would look old to the neighbours
         self._version = max(state["version"], self._version)
         self._round, self.staleness = state["round"], state["staleness"]
+        self._moves.before(self._vector)
         if self.lock_step:  # what the neighbours published before counts as taken
             for j in self.neighbours:
                 self.transport.acknowledge(j, self._version)

@@ -2,7 +2,8 @@
 
 Agents of one run stay close to one another, so that a message from far away comes from a neighbour
 that has lost its way (a broken optimizer, damaged memory). It is refused beyond ``factor`` times
-the median distance of the messages accepted lately.
+the median distance of the messages accepted lately, or the largest recent update of the receiver
+itself: agents whose first reward has come part suddenly, and by as much as such an update moves.
 
 Distance grows for good reasons too: two sides of a cut network drift apart while they cannot talk.
 The radius therefore grows with the silence of the sender, stays so until the sender is believed,
@@ -42,11 +43,15 @@ class TrustRadius:
 
     Args:
         factor: c, times the median distance.
+
+    Attributes:
+        moved: L2 norm of the largest recent update of the agent itself.
     """
 
     def __init__(self, factor: float) -> None:
         assert factor > 1.0, factor
         self._factor = factor
+        self.moved = 0.0
         self._distances: deque[float] = deque(maxlen=WINDOW)
         self._believed: dict[int, float] = {}
         self._granted: dict[int, float] = {}
@@ -55,7 +60,7 @@ class TrustRadius:
         """Largest distance that is accepted from ``peer`` now; infinite at first."""
         if len(self._distances) < ENOUGH:
             return float("inf")
-        usual = self._factor * statistics.median(self._distances)
+        usual = self._factor * max(statistics.median(self._distances), self.moved)
         return max(usual * self._granted.get(peer, 1.0), 2.0 * self._believed.get(peer, 0.0))
 
     def accepts(self, peer: int, distance: float, silence: float = 1.0) -> bool:

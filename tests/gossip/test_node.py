@@ -376,6 +376,19 @@ def test_a_lost_neighbour_is_refused_put_into_quarantine_and_forgiven() -> None:
     assert nodes[0].mix() and "left quarantine" in nodes[0].news[-1][1]
 
 
+def test_agents_that_part_by_an_update_still_believe_one_another() -> None:
+    """As with RMSProp: long first steps, then short ones, then one when the first reward comes."""
+    _, nodes, vectors = crowd("directed-ring", 2, trust_factor=10.0)
+    for k in range(60):
+        step = 5.0 if k in (0, 50) else 0.01
+        vectors[1] += step
+        vectors[0] -= step if k == 0 else 0.01
+        for rank in (1, 0):
+            nodes[rank].publish(update=k, step=0)
+        assert all(node.mix() for node in nodes), f"update {k}"
+    assert not any(node.refused for node in nodes)
+
+
 @pytest.mark.parametrize("name", ["bfloat16", "int8"])
 def test_a_smaller_wire_format_still_agrees(name: str) -> None:
     network = Network(3)

@@ -77,6 +77,12 @@ def test_distances_of_large_vectors_are_estimated(size: int) -> None:
     assert math.isnan(distance_between(a, torch.full((size,), math.nan)))
 
 
+def test_who_moves_far_expects_others_to_be_far() -> None:
+    trust = settled(distance=1.0, factor=10.0)
+    trust.moved = 7.0
+    assert trust.radius(1) == 70.0 and trust.accepts(1, 60.0) and not trust.accepts(2, 71.0)
+
+
 def test_a_quarantine_begins_and_ends_once() -> None:
     quarantine = Quarantine()
     began = [quarantine.refuse(4) for _ in range(QUARANTINE + 5)]
