@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from peers import BARE, PEERS, SIMULATORS, rate, running_peer
+from peers import BARE, MIN_POINTS, PEERS, SIMULATORS, rate, running_peer
 from recording import table, write
 
 from gala.bench.measurement import WARM_UP_S
@@ -53,15 +53,16 @@ def run(words: Sequence[str], seconds: float) -> Run:
     began = time.time()
     arguments = (SIMULATORS, cores(), *words)
     points: list[dict[str, Any]] = []
+    window: list[dict[str, Any]] = []
     with running_peer(Path(sys.executable), PEERS[BARE].driver, arguments) as (process, log):
         tail = Tail(log)
-        while not points or points[-1]["t"] < points[0]["t"] + WARM_UP_S + seconds:
+        while len(window) < MIN_POINTS or window[-1]["t"] - window[0]["t"] < seconds:
             points += [each for each in tail.read() if "steps" in each]
+            window = [each for each in points if each["t"] >= points[0]["t"] + WARM_UP_S]
             if process.poll() is not None or time.time() - began > PATIENCE_S + seconds:
                 lines = [x for x in log.read_text().splitlines() if x.strip()]
                 raise RuntimeError(lines[-1] if lines else "it said nothing")
             time.sleep(0.05)
-    window = [each for each in points if each["t"] >= points[0]["t"] + WARM_UP_S]
     return Run(rate(window), points[0]["t"] - began)
 
 
