@@ -11,17 +11,14 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from peers import BARE, MIN_POINTS, PEERS, SIMULATORS, rate, running_peer
+from peers import BARE, PEERS, SIMULATORS, Run, peer_run
 from recording import table, write
 
 from gala.bench.measurement import WARM_UP_S
 from gala.bench.past import cores
-from gala.telemetry.reader import Tail
 
 PLAIN = "as it is"
 WAYS: dict[str, tuple[str, ...]] = {
@@ -29,41 +26,12 @@ WAYS: dict[str, tuple[str, ...]] = {
     "channels last": ("channels-last",),
     "torch.compile": ("compile",),
 }
-PATIENCE_S = 300.0
-
-
-class Run(NamedTuple):
-    """One turn.
-
-    Attributes:
-        speed: environment steps per second.
-        start_s: from the command until the first update was done.
-    """
-
-    speed: float
-    start_s: float
 
 
 def run(words: Sequence[str], seconds: float) -> Run:
-    """Train for ``seconds`` after the first update and a warm-up.
-
-    Raises:
-        RuntimeError: it ended, or did not come to train.
-    """
-    began = time.time()
+    """The bare loop with those words."""
     arguments = (SIMULATORS, cores(), *words)
-    points: list[dict[str, Any]] = []
-    window: list[dict[str, Any]] = []
-    with running_peer(Path(sys.executable), PEERS[BARE].driver, arguments) as (process, log):
-        tail = Tail(log)
-        while len(window) < MIN_POINTS or window[-1]["t"] - window[0]["t"] < seconds:
-            points += [each for each in tail.read() if "steps" in each]
-            window = [each for each in points if each["t"] >= points[0]["t"] + WARM_UP_S]
-            if process.poll() is not None or time.time() - began > PATIENCE_S + seconds:
-                lines = [x for x in log.read_text().splitlines() if x.strip()]
-                raise RuntimeError(lines[-1] if lines else "it said nothing")
-            time.sleep(0.05)
-    return Run(rate(window), points[0]["t"] - began)
+    return peer_run(Path(sys.executable), PEERS[BARE].driver, arguments, seconds)
 
 
 def text_of(found: dict[str, list[Run]], rounds: int, seconds: float) -> str:

@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recording import ROOT, table, write
 
@@ -224,21 +224,36 @@ def running_peer(
                     process.wait(timeout=5)
 
 
-def peer_rate(python: Path, driver: str, arguments: Sequence[object], seconds: float) -> float:
-    """Steps per second of a peer, after its first update and a warm-up.
+class Run(NamedTuple):
+    """One turn of a peer.
+
+    Attributes:
+        speed: environment steps per second, after its first update and a warm-up.
+        start_s: from the command until its first update was done.
+    """
+
+    speed: float
+    start_s: float
+
+
+def peer_run(python: Path, driver: str, arguments: Sequence[object], seconds: float) -> Run:
+    """Let a peer train for a while.
 
     Raises:
         RuntimeError: it ended, or did not come to train.
     """
+    began = time.time()
     with running_peer(python, driver, arguments) as (process, log):
         try:
-            return _watched(process, Tail(log), seconds)
+            speed, first = _watched(process, Tail(log), seconds)
+            return Run(speed, first - began)
         except RuntimeError as error:
             words = [x for x in log.read_text().splitlines() if x.strip()]
             raise RuntimeError(f"{error}: {words[-1] if words else 'it said nothing'}") from None
 
 
-def _watched(process: subprocess.Popen[bytes], tail: Tail, seconds: float) -> float:
+def _watched(process: subprocess.Popen[bytes], tail: Tail, seconds: float) -> tuple[float, float]:
+    """Its speed, and the unix seconds of its first update."""
     points: list[dict[str, Any]] = []
     began, start = time.monotonic(), 0.0
     while True:
@@ -247,7 +262,7 @@ def _watched(process: subprocess.Popen[bytes], tail: Tail, seconds: float) -> fl
             start = points[0]["t"] + WARM_UP_S
         window = [each for each in points if each["t"] >= start]
         if start and time.time() >= start + seconds and len(window) >= MIN_POINTS:
-            return rate(window)
+            return rate(window), points[0]["t"]
         if process.poll() is not None:
             raise RuntimeError(f"it ended with code {process.returncode}")
         if time.monotonic() - began > FIRST_WORD_S + 4 * seconds:
@@ -364,7 +379,7 @@ def main() -> None:
                 else:
                     driver = PEERS[row.program].driver
                     python = pythons[row.program]
-                    speed = peer_rate(python, driver, row.arguments, options.seconds)
+                    speed = peer_run(python, driver, row.arguments, options.seconds).speed
             except (RuntimeError, UserError) as error:
                 print(f"WARNING: {row.name} failed: {error}", file=sys.stderr)
             found[row.name].append(speed)

@@ -233,6 +233,8 @@ def main() -> None:
     if options.write:
         show(sorted(json.loads(DATA.read_text()), key=_place))
         return
+    if changes and options.program != "gala":
+        parser.error(f"{changes[0]} is an option of gala train, not of {SB3}")
     limit_s = 60 * options.limit_minutes
     for seed in options.seeds:
         if options.program == "gala":

@@ -31,11 +31,17 @@ def ratio(peers: dict[str, Any], name: str) -> str:
     return f"{statistics.median(peers['ratio'][name]):.2f}"
 
 
+def named(peers: dict[str, Any], words: str) -> str:
+    (name,) = (name for name in peers["ratio"] if words in name)
+    return name
+
+
 def test_the_speed_in_the_readme(peers: dict[str, Any]) -> None:
     speed = statistics.median(peers["steps_per_second"][GALA])
     text = page("README.md")
     assert f"at {speed:,.0f} steps a second ({4 * round(speed):,} frames)" in text
     assert f"{ratio(peers, GALA)} times the speed of its A2C" in text
+    assert f"({ratio(peers, named(peers, 'in float32'))} in float32" in text
 
 
 def test_the_time_to_the_goal_in_the_readme() -> None:
@@ -51,10 +57,26 @@ def test_the_time_to_the_goal_in_the_readme() -> None:
 
 def test_the_ratios_in_the_page_on_performance(peers: dict[str, Any]) -> None:
     text = page("docs/performance.md")
-    float32 = next(name for name in peers["ratio"] if "in float32" in name)
-    cartpole = next(name for name in peers["ratio"] if "vectorised CartPole" in name)
-    alone = next(name for name in peers["ratio"] if "gala; one agent" in name)
+    float32 = named(peers, "in float32")
+    cartpole = named(peers, "vectorised CartPole")
+    alone = named(peers, "gala; one agent")
     assert f"[{ratio(peers, GALA)} times the speed of Stable-Baselines3's A2C]" in text
     assert f"{ratio(peers, float32)} times in float32" in text
     assert f"{ratio(peers, cartpole)} times on CartPole" in text
     assert f"at {ratio(peers, alone)} of a bare loop" in text
+
+
+def test_the_levers_in_the_page_on_performance() -> None:
+    speeds, text = results("levers")["steps_per_second"], page("docs/performance.md")
+
+    def share(name: str, base: str = "as shipped") -> str:
+        pairs = zip(speeds[name], speeds[base], strict=True)
+        return f"{statistics.median(one / other for one, other in pairs):.2f}"
+
+    alone, averaged = "one agent with all simulators", "gradients averaged (allreduce)"
+    assert f"simulators {share(alone)}, gradients averaged {share(averaged)} of it" in text
+    assert f"| float32 {share('float32')} of it" in text
+    spin, sleep = (f"one agent, OpenMP threads that {x}" for x in ("spin", "sleep at once"))
+    assert f"spin {share(spin, alone)}, sleep at once {share(sleep, alone)} of it" in text
+    assert f"| without {share('large blocks of memory given back at once')} of it" in text
+    assert f"two agents were {share('no gossip')} times as fast" in text

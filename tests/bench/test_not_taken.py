@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "bench"))
 import not_taken
+import peers
 from not_taken import Run
 
 
@@ -16,7 +17,7 @@ from not_taken import Run
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["as it is", "channels last"])
 def test_the_bare_loop_learns_that_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(not_taken, "WARM_UP_S", 0.2)
+    monkeypatch.setattr(peers, "WARM_UP_S", 0.2)
     found = not_taken.run(not_taken.WAYS[name], 0.5)
     assert found.speed > 10 and 0 < found.start_s < 200
 

@@ -38,14 +38,16 @@ def test_the_speed_is_that_of_the_window(driver: Path) -> None:
     )
     (driver / "steady.py").write_text(source)
     python = Path(sys.executable)
-    assert peers.peer_rate(python, "steady", ("pong", 32), 0.5) == pytest.approx(1000.0, rel=0.05)
+    assert peers.peer_run(python, "steady", ("pong", 32), 0.5).speed == pytest.approx(
+        1000.0, rel=0.05
+    )
 
 
 def test_the_bare_loop_trains() -> None:
     peer = peers.PEERS[peers.BARE]
     python = peers.environment(peers.BARE, peer, [])
     assert python == Path(sys.executable) and set(peers.versions(python, peer.report)) > {"torch"}
-    assert peers.peer_rate(python, peer.driver, (2, 1), 0.5) > 0
+    assert peers.peer_run(python, peer.driver, (2, 1), 0.5).speed > 0
 
 
 def test_rate_is_between_first_and_last() -> None:
@@ -62,7 +64,7 @@ def test_a_peer_and_its_workers_are_gone_afterwards(driver: Path) -> None:
         f"open({str(note)!r}, 'w').write(f'{{os.getpid()}} {{worker.pid}}')\n"
         + STEADY.replace("1000.0 + n", "time.time()")
     )
-    peers.peer_rate(Path(sys.executable), "workers", (), 0.2)
+    peers.peer_run(Path(sys.executable), "workers", (), 0.2)
     deadline = time.monotonic() + 20
     for pid in map(int, note.read_text().split()):
         while alive(pid):
@@ -81,7 +83,7 @@ def alive(pid: int) -> bool:
 def test_a_peer_that_dies_says_its_last_words(driver: Path) -> None:
     (driver / "broken.py").write_text("raise SystemExit('no such game: pong')")
     with pytest.raises(RuntimeError, match="ended with code 1: no such game: pong"):
-        peers.peer_rate(Path(sys.executable), "broken", ("pong",), 1.0)
+        peers.peer_run(Path(sys.executable), "broken", ("pong",), 1.0)
 
 
 FOUND = {
@@ -192,7 +194,7 @@ def test_a_peer_that_cannot_be_installed_stops_nobody(
     monkeypatch.setattr(peers, "environment", build)
     monkeypatch.setattr(peers, "versions", lambda *_: {"torch": "2"})
     monkeypatch.setattr(peers, "gala_rate", lambda *_: 3000.0)
-    monkeypatch.setattr(peers, "peer_rate", lambda *_: 1000.0)
+    monkeypatch.setattr(peers, "peer_run", lambda *_: peers.Run(1000.0, 2.0))
     monkeypatch.setattr(
         peers, "write", lambda name, data, text: written.update(name=name, data=data, text=text)
     )

@@ -130,3 +130,14 @@ def test_training_that_fails_is_no_result(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(time_to_goal, "LiveRun", Failing)
     with pytest.raises(RuntimeError, match="ended with code 3: no room left"):
         time_to_goal.gala_curve(1, 2, 10.0)
+
+
+def test_options_of_gala_are_not_for_a_peer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["time_to_goal.py", "--program", "sb3", "--a2c.lr", "1"])
+    with pytest.raises(SystemExit) as ended:
+        time_to_goal.main()
+    assert (
+        ended.value.code == 2 and "--a2c.lr is an option of gala train" in capsys.readouterr().err
+    )
