@@ -110,7 +110,7 @@ class GossipNode:
         self.before_mix: BeforeMix | None = None
         self._trust = TrustRadius(trust_factor) if trust_factor is not None else None
         self._moves = UpdateNorms(vector, exact=False)
-        self._moves.before(vector)
+        self._stand()
         self._quarantine = Quarantine()
         self._incarnation = incarnation
         self.members = Membership(self.neighbours, transport.state)
@@ -206,8 +206,8 @@ class GossipNode:
         self.staleness += 1
         if self._trust is not None:
             self._moves.after(self._vector)
-            self._moves.before(self._vector)
             self._trust.moved = self._moves.supremum
+            self._stand()
 
     def mix(self) -> bool:
         """Average with the in-neighbours of this round if all of them are fresh (lines 8-9).
@@ -241,7 +241,7 @@ class GossipNode:
         if self.before_mix is not None:
             self.before_mix(weights, received, {j: self.messages[j].update for j in received})
         self._mixer.mix(self_weight, weights, received, self._ages)
-        self._moves.before(self._vector)  # what is averaged in is no update
+        self._stand()
         self._recent_staleness.append(self.staleness)
         self.staleness = 0
         self.counters.mixes += 1
@@ -269,7 +269,7 @@ class GossipNode:
             self._version = header.version
         self._used[header.rank] = header.version
         self.transport.acknowledge(header.rank, header.version)
-        self._moves.before(self._vector)
+        self._stand()
         return header
 
     def _adopt_newest(self, looked: dict[int, int]) -> Header | None:
@@ -322,7 +322,7 @@ class GossipNode:
         # a version of an earlier life would look old to the neighbours
         self._version = max(state["version"], self._version)
         self._round, self.staleness = state["round"], state["staleness"]
-        self._moves.before(self._vector)
+        self._stand()
         if self.lock_step:  # what the neighbours published before counts as taken
             for j in self.neighbours:
                 self.transport.acknowledge(j, self._version)
@@ -394,6 +394,11 @@ class GossipNode:
         distance = distance_between(vector, self._mixer.staged)
         if not self._trust.accepts(peer, distance, silence):
             raise Refused(Refusal.DISTANCE)
+
+    def _stand(self) -> None:
+        """What has moved the parameters until here, an average or a new place, is no update."""
+        if self._trust is not None:
+            self._moves.before(self._vector)
 
     def _silence(self, peer: int) -> float:
         """Time since the last message of ``peer`` that was looked into, in its typical gaps."""
