@@ -1,9 +1,10 @@
 """What each choice is worth: two agents on Pong as in the paper, and with one thing different.
 
-    python experiments/bench/levers.py [--rounds 3] [--seconds 20] [--only float32 ...]
+    python experiments/bench/levers.py [--rounds 3] [--seconds 10] [--only float32 ...]
 
-All take turns, so that they see the same machine. Writes experiments/results/levers.{json,md};
-with --only some of them it prints.
+Each is measured right beside what it is held against, first or second in turns: the speed of a
+shared machine changes by more, within a quarter of an hour, than most choices are worth. Writes
+experiments/results/levers.{json,md}; with --only some of them it prints.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from gala.bench.past import cores
 
 AGENTS, SIMULATORS = 2, 16
 SHIPPED, ALONE = "as shipped", "one agent with all simulators"
+
+Pairs = list[tuple[float, float]]
+"""Steps per second of a lever and of what it is held against, side by side."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,10 @@ def pin(run: LiveRun) -> None:
             os.sched_setaffinity(int(thread.name), {places[rank % len(places)]})
 
 
+BASES = {SHIPPED: Lever(), ALONE: Lever(agents=1)}
 LEVERS = {
-    SHIPPED: Lever(),
     "float32": Lever(("--network.precision", "float32")),
-    ALONE: Lever(agents=1),
+    ALONE: BASES[ALONE],
     "one agent, OpenMP threads that spin": Lever(
         environment={"OMP_WAIT_POLICY": "ACTIVE"}, agents=1, base=ALONE
     ),
@@ -89,32 +93,40 @@ def speed(lever: Lever, seconds: float) -> float:
         ).steps_per_second
 
 
-def ratios(found: dict[str, list[float]], name: str) -> list[float]:
-    """Speed over that of what it is held against, round by round."""
-    base = found[LEVERS[name].base]
-    return [each / other for each, other in zip(found[name], base, strict=True)]
+def pair(name: str, seconds: float, base_first: bool) -> tuple[float, float]:
+    """Steps per second of a lever and of its base."""
+    lever, base = LEVERS[name], BASES[LEVERS[name].base]
+    if base_first:
+        of_base = speed(base, seconds)
+        return speed(lever, seconds), of_base
+    return speed(lever, seconds), speed(base, seconds)
 
 
-def text_of(found: dict[str, list[float]], rounds: int, seconds: float) -> str:
+def ratios(pairs: Pairs) -> list[float]:
+    """Speed over that of what it is held against, pair by pair."""
+    return [each / base for each, base in pairs]
+
+
+def text_of(found: dict[str, Pairs], rounds: int, seconds: float) -> str:
     """The results for people."""
     lines = []
-    for name, speeds in found.items():
-        lever, over = LEVERS[name], ratios(found, name)
+    for name, pairs in found.items():
+        lever, over = LEVERS[name], ratios(pairs)
         settings = [f"{k}={v}" for k, v in lever.environment.items()]
         settings += [" ".join(map(str, lever.arguments))] if lever.arguments else []
         lines.append([
             name,
             f"`{' '.join(settings)}`" if settings else "",
-            f"{statistics.median(speeds):,.0f}",
+            *(f"{statistics.median(speeds):,.0f}" for speeds in zip(*pairs, strict=True)),
             f"{statistics.median(over):.2f} of {lever.base}",
             f"{min(over):.2f} - {max(over):.2f}",
         ])  # fmt: skip
-    header = ["what", "setting", "steps/s, median", "in the same round", "range"]
+    header = ["what", "setting", "steps/s", "beside it", "ratio", "range"]
     return f"""# What each choice is worth
 
 Pong, {AGENTS * SIMULATORS} simulators in all, {AGENTS} agents unless said otherwise, {cores()}
-cores; {rounds} interleaved rounds of {seconds:g} s each, after the start and {WARM_UP_S:g} s of
-training. Below 1: slower than what it is held against.
+cores; {rounds} pairs of {seconds:g} s each, after the start and {WARM_UP_S:g} s of training: the
+choice and, right before or after it in turns, what it is held against. Medians. Below 1: slower.
 
 {table(header, lines)}
 """
@@ -124,19 +136,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure in turns, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--only", nargs="+", choices=list(LEVERS), default=list(LEVERS))
     options = parser.parse_args(arguments)
-    wanted = {SHIPPED, *options.only, *(LEVERS[name].base for name in options.only)}
-    names = [name for name in LEVERS if name in wanted]
-    found: dict[str, list[float]] = {name: [] for name in names}
+    found: dict[str, Pairs] = {name: [] for name in LEVERS if name in options.only}
     for number in range(options.rounds):
-        for name in names:
-            found[name].append(speed(LEVERS[name], options.seconds))
-            print(f"round {number + 1}: {name}: {found[name][-1]:,.0f} steps/s", flush=True)
+        for name, pairs in found.items():
+            pairs.append(pair(name, options.seconds, base_first=number % 2 == 0))
+            print(f"round {number + 1}: {name}: {pairs[-1][0]:,.0f} steps/s, "
+                  f"{LEVERS[name].base}: {pairs[-1][1]:,.0f}", flush=True)  # fmt: skip
     data = {"rounds": options.rounds, "seconds": options.seconds, "steps_per_second": found}
     text = text_of(found, options.rounds, options.seconds)
-    if len(names) == len(LEVERS):
+    if len(found) == len(LEVERS):
         write("levers", data, text)
     else:  # a part does not replace the whole
         print(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -12,6 +13,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "bench"))
 import slow_simulator
+
+from gala.bench.measurement import Case
+from gala.request import read_request
 
 
 def test_a_step_takes_its_time() -> None:
@@ -25,21 +29,37 @@ def test_a_step_takes_its_time() -> None:
 
 
 def test_the_ratio_is_taken_within_a_round() -> None:
-    found = {4: {slow_simulator.QUICK: [100.0, 200.0], slow_simulator.SLOW: [90.0, 200.0]}}
-    assert slow_simulator.of_quick(found) == {4: [0.9, 1.0]}
-    text = slow_simulator.text_of(found, 16, 2, 15.0)
-    assert "| 4 | 150 | 145 | 8,000 | 0.95 | 0.90 - 1.00 |" in text
+    each = {slow_simulator.QUICK: [100.0, 200.0], slow_simulator.SLOW: [90.0, 200.0]}
+    assert slow_simulator.of_quick(each) == [0.9, 1.0]
+    crowd = slow_simulator.Crowd(agents=4, simulators=4)
+    text = slow_simulator.text_of({crowd: each}, 2, 15.0)
+    assert "| 4 x 4 | 150 | 145 | 8,000 | 0.95 | 0.90 - 1.00 |" in text
 
 
-def test_simulators_are_shared_by_the_agents() -> None:
-    made = slow_simulator.case(4, 16, slow_simulator.SLOW)
-    assert made.agents == 4 and made.arguments[-2:] == ("--env.num-envs", 4)
+@pytest.mark.parametrize("crowd", slow_simulator.CROWDS, ids=str)
+def test_every_crowd_is_one_of_gala_train(crowd: slow_simulator.Crowd) -> None:
+    made = slow_simulator.case(crowd, slow_simulator.SLOW)
+    request = read_request([*map(str, made.arguments)], agents=made.agents)
+    assert made.agents == crowd.agents and request.config.env.num_envs == crowd.simulators
+    assert request.config.env.workers == "async"
+    assert crowd.threads is None or request.config.threads == crowd.threads
 
 
-def test_simulators_that_cannot_be_shared_are_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["slow_simulator.py", "--agents", "4", "3"])
-    with pytest.raises(SystemExit) as ended:
-        slow_simulator.main()
-    assert ended.value.code == 2 and "3 agents cannot share 16" in capsys.readouterr().err
+def test_all_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    written: dict[str, str] = {}
+
+    def measure(case: Case, seconds: float) -> SimpleNamespace:
+        seen.append(case.name)
+        return SimpleNamespace(case=case.name, steps_per_second=50.0 * len(seen))
+
+    monkeypatch.setattr(slow_simulator, "measure", measure)
+    monkeypatch.setattr(
+        slow_simulator, "write", lambda name, data, text: written.update({name: text})
+    )
+    monkeypatch.setattr(sys, "argv", ["slow_simulator.py", "--rounds", "2"])
+    slow_simulator.main()
+    once = [slow_simulator.case(crowd, env).name for crowd in slow_simulator.CROWDS
+            for env in (slow_simulator.QUICK, slow_simulator.SLOW)]  # fmt: skip
+    assert seen == once * 2
+    assert "| 1 x 32, --threads 1 |" in written["slow-simulator"]
