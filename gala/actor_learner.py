@@ -129,7 +129,9 @@ class ActorLearner:
             ),
             policy.head.kl,
         )
-        self.coupling = build_coupling(setting, self.flat, stop, self.behaviour)
+        self.coupling = build_coupling(
+            setting, self.flat, stop, self.behaviour, moved=lambda: self.observer.norms.supremum
+        )
         self.update = 0
         self.step = 0
         self.alarmed = False
@@ -298,9 +300,13 @@ def agent_seed(seed: int, rank: int, stream: int = 0, life: int = 0) -> int:
 
 
 def build_coupling(
-    setting: Setting, flat: FlatParameters, stop: StopRequest, behaviour: PolicyDivergence
+    setting: Setting,
+    flat: FlatParameters,
+    stop: StopRequest,
+    behaviour: PolicyDivergence,
+    moved: Callable[[], float],
 ) -> Coupling:
-    """The coupling that the configuration names."""
+    """The coupling that the configuration names; ``moved`` as in :class:`GossipNode`."""
     config, launch = setting.config, setting.launch
     if config.coupling == "allreduce":
         supervisor.tell("mortal")  # the others wait for this agent: without it they never go on
@@ -353,6 +359,7 @@ def build_coupling(
         timeout_s=config.gossip.timeout_s,
         partial=steered or config.gossip.trigger != "none",
         trust_factor=config.gossip.trust_radius,
+        moved=moved,
         incarnation=launch.life,
         aborted=lambda: stop.urgent,
     )

@@ -16,7 +16,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gala.divergence.tracker import UpdateNorms
 from gala.gossip import message
 from gala.gossip.membership import Membership, PeerState
 from gala.gossip.message import LIFE, NEVER, Header, Identity, Refusal, Refused
@@ -67,6 +66,8 @@ class GossipNode:
             publish only when they have news, or not to all at once.
         trust_factor: messages further away than so many times the median distance are refused;
             None: any finite message is believed.
+        moved: asked for the L2 norm of this agent's largest recent update, see
+            :class:`~gala.gossip.trust.TrustRadius`.
         incarnation: earlier lives of this agent.
         aborted: asked during waits; True ends them.
 
@@ -97,6 +98,7 @@ class GossipNode:
         timeout_s: float = 60.0,
         partial: bool = False,
         trust_factor: float | None = None,
+        moved: Callable[[], float] = lambda: 0.0,
         incarnation: int = 0,
         aborted: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -108,9 +110,7 @@ class GossipNode:
         self._timeout_s, self._aborted = timeout_s, aborted
         self.partial = partial
         self.before_mix: BeforeMix | None = None
-        self._trust = TrustRadius(trust_factor) if trust_factor is not None else None
-        self._moves = UpdateNorms(vector, exact=False)
-        self._stand()
+        self._trust = TrustRadius(trust_factor, moved) if trust_factor is not None else None
         self._quarantine = Quarantine()
         self._incarnation = incarnation
         self.members = Membership(self.neighbours, transport.state)
@@ -204,10 +204,6 @@ class GossipNode:
             )
         self._updated_at = now
         self.staleness += 1
-        if self._trust is not None:
-            self._moves.after(self._vector)
-            self._trust.moved = self._moves.supremum
-            self._stand()
 
     def mix(self) -> bool:
         """Average with the in-neighbours of this round if all of them are fresh (lines 8-9).
@@ -241,7 +237,6 @@ class GossipNode:
         if self.before_mix is not None:
             self.before_mix(weights, received, {j: self.messages[j].update for j in received})
         self._mixer.mix(self_weight, weights, received, self._ages)
-        self._stand()
         self._recent_staleness.append(self.staleness)
         self.staleness = 0
         self.counters.mixes += 1
@@ -269,7 +264,6 @@ class GossipNode:
             self._version = header.version
         self._used[header.rank] = header.version
         self.transport.acknowledge(header.rank, header.version)
-        self._stand()
         return header
 
     def _adopt_newest(self, looked: dict[int, int]) -> Header | None:
@@ -322,7 +316,6 @@ class GossipNode:
         # a version of an earlier life would look old to the neighbours
         self._version = max(state["version"], self._version)
         self._round, self.staleness = state["round"], state["staleness"]
-        self._stand()
         if self.lock_step:  # what the neighbours published before counts as taken
             for j in self.neighbours:
                 self.transport.acknowledge(j, self._version)
@@ -394,11 +387,6 @@ class GossipNode:
         distance = distance_between(vector, self._mixer.staged)
         if not self._trust.accepts(peer, distance, silence):
             raise Refused(Refusal.DISTANCE)
-
-    def _stand(self) -> None:
-        """What has moved the parameters until here, an average or a new place, is no update."""
-        if self._trust is not None:
-            self._moves.before(self._vector)
 
     def _silence(self, peer: int) -> float:
         """Time since the last message of ``peer`` that was looked into, in its typical gaps."""

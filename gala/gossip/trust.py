@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -43,15 +44,12 @@ class TrustRadius:
 
     Args:
         factor: c, times the median distance.
-
-    Attributes:
-        moved: L2 norm of the largest recent update of the agent itself.
+        moved: asked for the L2 norm of the largest recent update of the agent itself.
     """
 
-    def __init__(self, factor: float) -> None:
+    def __init__(self, factor: float, moved: Callable[[], float] = lambda: 0.0) -> None:
         assert factor > 1.0, factor
-        self._factor = factor
-        self.moved = 0.0
+        self._factor, self._moved = factor, moved
         self._distances: deque[float] = deque(maxlen=WINDOW)
         self._believed: dict[int, float] = {}
         self._granted: dict[int, float] = {}
@@ -60,7 +58,7 @@ class TrustRadius:
         """Largest distance that is accepted from ``peer`` now; infinite at first."""
         if len(self._distances) < ENOUGH:
             return float("inf")
-        usual = self._factor * max(statistics.median(self._distances), self.moved)
+        usual = self._factor * max(statistics.median(self._distances), self._moved())
         return max(usual * self._granted.get(peer, 1.0), 2.0 * self._believed.get(peer, 0.0))
 
     def accepts(self, peer: int, distance: float, silence: float = 1.0) -> bool:

@@ -21,7 +21,7 @@ from gala.topology import load_topology
 
 
 def crowd(
-    topology: str, agents: int, *, size: int = 3, max_staleness: int | None = None, **options: float
+    topology: str, agents: int, *, size: int = 3, max_staleness: int | None = None, **options: Any
 ) -> tuple[Network, list[GossipNode], torch.Tensor]:
     """Nodes of a fresh crowd; row i of the returned tensor is the vector of node i."""
     network = Network(agents)
@@ -378,9 +378,11 @@ def test_a_lost_neighbour_is_refused_put_into_quarantine_and_forgiven() -> None:
 
 def test_agents_that_part_by_an_update_still_believe_one_another() -> None:
     """As with RMSProp: long first steps, then short ones, then one when the first reward comes."""
-    _, nodes, vectors = crowd("directed-ring", 2, trust_factor=10.0)
+    longest = 0.0
+    _, nodes, vectors = crowd("directed-ring", 2, trust_factor=10.0, moved=lambda: longest)
     for k in range(60):
         step = 5.0 if k in (0, 50) else 0.01
+        longest = max(longest, step)
         vectors[1] += step
         vectors[0] -= step if k == 0 else 0.01
         for rank in (1, 0):

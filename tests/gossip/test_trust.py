@@ -1,6 +1,7 @@
 """The trust radius: nonsense is refused, a cut network heals."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 from gala.gossip.trust import ENOUGH, QUARANTINE, Quarantine, TrustRadius, distance_between
 
 
-def settled(distance: float = 1.0, factor: float = 10.0) -> TrustRadius:
-    trust = TrustRadius(factor)
+def settled(distance: float = 1.0, factor: float = 10.0, **options: Any) -> TrustRadius:
+    trust = TrustRadius(factor, **options)
     for _ in range(ENOUGH):
         assert trust.accepts(1, distance)
     return trust
@@ -78,8 +79,7 @@ def test_distances_of_large_vectors_are_estimated(size: int) -> None:
 
 
 def test_who_moves_far_expects_others_to_be_far() -> None:
-    trust = settled(distance=1.0, factor=10.0)
-    trust.moved = 7.0
+    trust = settled(distance=1.0, factor=10.0, moved=lambda: 7.0)
     assert trust.radius(1) == 70.0 and trust.accepts(1, 60.0) and not trust.accepts(2, 71.0)
 
 
