@@ -9,11 +9,18 @@ cost what the forward pass saves.)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+
+def empty(shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Room for activations; images lie with their channels last in memory."""
+    layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+    return torch.empty(tuple(shape), device=device, dtype=dtype, memory_format=layout)
 
 
 class Layer(NamedTuple):
@@ -28,6 +35,17 @@ class Layer(NamedTuple):
     weight: Tensor
     bias: Tensor
     stride: int | None
+
+    def laid_out(self) -> Layer:
+        """A copy of a convolution with channels last, so that not each use makes one."""
+        if self.stride is None:
+            return self
+        return self._replace(weight=self.weight.clone(memory_format=torch.channels_last))
+
+    def follow(self, other: Layer) -> None:
+        """Take over the weights of what this was laid out from."""
+        if self.stride is not None:
+            self.weight.copy_(other.weight)
 
     def affine(self, x: Tensor) -> Tensor:
         """What the rectifier gets for B inputs."""
@@ -66,7 +84,7 @@ class Activations:
         """Where the values of layer ``number`` belong, of the observations that were begun."""
         if number == len(self._values):
             shape = (self._observations, *like.shape[1:])
-            self._values.append(like.new_empty(shape, dtype=dtype))
+            self._values.append(empty(shape, like.device, dtype))
         return self._values[number][self._begin : self._end]
 
     def of(self, number: int) -> Tensor:
@@ -90,7 +108,9 @@ class _Replayed(torch.autograd.Function):
         gradient = torch.ops.aten.threshold_backward(gradients[0], known, 0)
         if ctx.stride is None:
             flat = x.flatten(1)
-            of_x = (gradient @ weight).view_as(x) if ctx.needs_input_grad[0] else None
+            of_x = (gradient @ weight).view(x.shape) if ctx.needs_input_grad[0] else None
+            if of_x is not None and x.dim() == 4:
+                of_x = of_x.contiguous(memory_format=torch.channels_last)
             return of_x, gradient.t() @ flat, gradient.sum(0), None, None
         of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
             gradient, x, weight, [len(weight)], [ctx.stride] * 2, [0, 0], [1, 1], False, [0, 0], 1,

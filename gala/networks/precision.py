@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gala.flat import FlatParameters
-from gala.networks.activations import Activations
+from gala.networks.activations import Activations, Layer
 from gala.networks.policy import Policy
 from gala.networks.trunks import NatureCNN
 
@@ -64,8 +64,12 @@ class ComputePolicy:
             self._trunk = FlatParameters(self.module.actor, dtype=dtype)
             assert flat.layout[0][0].startswith("actor."), "the trunk leads the flat vector"
             self._end = self._trunk.data.numel()
-        convolutional = isinstance(self.module.actor, NatureCNN)
-        self._kept = Activations(observations) if convolutional and observations else None
+        self._kept: Activations | None = None
+        self._acting: list[Layer] = []  # memory of their own: a recording of acting reads there
+        if isinstance(self.module.actor, NatureCNN) and observations:
+            self._kept = Activations(observations)
+            with torch.no_grad():
+                self._acting = [layer.laid_out() for layer in self.module.actor.layers()]
         self.refresh()
 
     @torch.no_grad()
@@ -81,7 +85,7 @@ class ComputePolicy:
         if place is None or self._kept is None or not isinstance(trunk, NatureCNN):
             return self._all(obs)
         self._kept.begin(place)
-        features = trunk.record(obs, self._kept)
+        features = trunk.record(obs, self._acting, self._kept)
         return self.module.heads(features, features)
 
     def learn(self, obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,12 +108,16 @@ class ComputePolicy:
         dist, value = self.module(obs)
         return dist, value
 
+    @torch.no_grad()
     def refresh(self) -> None:
         """Take over changed master parameters; call after each update and each mix."""
-        if self._kept is not None:
-            self._kept.forget()
         if self._trunk is not None:
             self._trunk.data.copy_(self._flat.data[: self._end])
+        if self._kept is not None:
+            self._kept.forget()
+            assert isinstance(self.module.actor, NatureCNN)
+            for mine, changed in zip(self._acting, self.module.actor.layers(), strict=True):
+                mine.follow(changed)
 
     def zero_grad(self) -> None:
         """Set all gradients to zero in place."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gala.errors import UserError
-from gala.networks.activations import Activations, Layer, replayed
+from gala.networks.activations import Activations, Layer, empty, replayed
 
 
 def orthogonal_(layer: nn.Linear | nn.Conv2d, gain: float, generator: torch.Generator) -> None:
@@ -30,6 +30,9 @@ class NatureCNN(nn.Module):
     Input: UInt8[B, C, H, W]; output: Float[B, features]. The scaling of pixels by 1/255 is folded
     into the first layer's weights at use: whole numbers up to 255 are exact in bfloat16, and no
     pass over the (large) observations is spent on it. A background costs one.
+
+    Inside, images lie in memory with their channels last, as the fastest kernels of processors and
+    GPUs want them; the hidden layer takes them in the order of their shape.
 
     Args:
         shape: C, H and W.
@@ -83,23 +86,27 @@ class NatureCNN(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """Float[B, features] of UInt8[B, C, H, W]."""
-        x = obs.to(self.conv1.weight.dtype)
-        if self.background:
-            x = x - self.background
+        x = self._pixels(obs, empty(obs.shape, obs.device, self.conv1.weight.dtype))
         for layer in self.layers():
             x = F.relu(layer.affine(x))
         return x
 
-    def record(self, obs: Tensor, kept: Activations) -> Tensor:
-        """The same, without gradients; what the layers give goes where ``kept`` was begun."""
+    def record(self, obs: Tensor, layers: Sequence[Layer], kept: Activations) -> Tensor:
+        """The same, without gradients, with :meth:`layers`, laid out; what they give goes where
+        ``kept`` was begun.
+        """
         dtype = self.conv1.weight.dtype
-        x = kept.slot(0, obs, dtype).copy_(obs)
-        if self.background:
-            x.sub_(self.background)
-        for number, layer in enumerate(self.layers(), 1):
+        x = self._pixels(obs, kept.slot(0, obs, dtype))
+        for number, layer in enumerate(layers, 1):
             y = layer.affine(x)
             x = torch.clamp_min(y, 0, out=kept.slot(number, y, dtype))
         return x
+
+    def _pixels(self, obs: Tensor, out: Tensor) -> Tensor:
+        # channel by channel: torch's copy from one layout to another takes three times as long
+        for channel in range(obs.shape[1]):
+            out[:, channel].copy_(obs[:, channel])
+        return out.sub_(self.background) if self.background else out
 
     def replay(self, kept: Activations) -> Tensor:
         """Float[T x B, features] of all that was recorded, with gradients to the parameters."""

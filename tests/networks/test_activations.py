@@ -4,12 +4,14 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from gala.config import NetworkConfig
 from gala.flat import FlatParameters
 from gala.networks import Policy, build_policy
 from gala.networks.activations import Activations, Layer, replayed
 from gala.networks.precision import ComputePolicy
+from gala.networks.trunks import NatureCNN
 
 T, B = 3, 4
 IMAGES = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
@@ -80,6 +82,44 @@ def test_changed_parameters_are_a_new_start() -> None:
     fresh.refresh()
     torch.testing.assert_close(after, gradient(fresh, obs))
     assert not torch.allclose(after, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_acting_follows_the_parameters_in_the_same_memory(dtype: torch.dtype) -> None:
+    """A recording of acting reads where it read when it was made."""
+    compute, flat = made(dtype)
+    obs = images()[0]
+    before = [layer.weight.data_ptr() for layer in compute._acting]
+    flat.data.mul_(0.5)
+    compute.refresh()
+    assert [layer.weight.data_ptr() for layer in compute._acting] == before
+    with torch.no_grad():
+        dist, value = compute.module(obs)
+    acted, valued = compute.act(obs, row(0))
+    torch.testing.assert_close(acted, dist)
+    torch.testing.assert_close(valued, value)
+
+
+@pytest.mark.parametrize("background", [0, 87])
+@pytest.mark.parametrize("shape", [(4, 84, 84), (1, 36, 52), (3, 64, 64)])
+def test_images_lie_with_channels_last_and_mean_the_same(
+    shape: tuple[int, int, int], background: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    trunk = NatureCNN(shape, (32, 48, 64), [128], generator, background)
+    obs = torch.randint(0, 256, (T * B, *shape), dtype=torch.uint8, generator=generator)
+    kept = Activations(T * B)
+    kept.begin(slice(0, T * B))
+    with torch.no_grad():
+        found = trunk.record(obs, [layer.laid_out() for layer in trunk.layers()], kept)
+        x = (obs.float() - background) / 255
+        for conv in (trunk.conv1, trunk.conv2, trunk.conv3):
+            x = F.relu(conv(x))
+        expected = F.relu(trunk.hidden[0](x.flatten(1)))
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(trunk(obs), expected)
+    for number in range(4):
+        assert kept.of(number).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_half_a_rollout_is_not_used() -> None:
