@@ -1,4 +1,4 @@
-"""What gala does without, tried in a bare loop: another memory layout, torch's compiler.
+"""What gala does without, tried in a bare loop: torch's conversion of images, its compiler.
 
     python experiments/bench/not_taken.py [--rounds 3] [--seconds 20]
 
@@ -23,7 +23,7 @@ from gala.bench.past import cores
 PLAIN = "as it is"
 WAYS: dict[str, tuple[str, ...]] = {
     PLAIN: (),
-    "channels last": ("channels-last",),
+    "channels last, converted in one go": ("channels-last",),
     "torch.compile": ("compile",),
 }
 

@@ -64,12 +64,13 @@ class ComputePolicy:
             self._trunk = FlatParameters(self.module.actor, dtype=dtype)
             assert flat.layout[0][0].startswith("actor."), "the trunk leads the flat vector"
             self._end = self._trunk.data.numel()
-        self._kept: Activations | None = None
+        trunk = self.module.actor
+        self._cnn = trunk if isinstance(trunk, NatureCNN) and observations else None
+        self._kept = Activations(observations)
         self._acting: list[Layer] = []  # memory of their own: a recording of acting reads there
-        if isinstance(self.module.actor, NatureCNN) and observations:
-            self._kept = Activations(observations)
+        if self._cnn is not None:
             with torch.no_grad():
-                self._acting = [layer.laid_out() for layer in self.module.actor.layers()]
+                self._acting = [layer.laid_out() for layer in self._cnn.layers()]
         self.refresh()
 
     @torch.no_grad()
@@ -81,11 +82,10 @@ class ComputePolicy:
             place: theirs among the T x B observations that are going to be learned from, which
                 come one after the other from 0 on; None: they are not part of them.
         """
-        trunk = self.module.actor
-        if place is None or self._kept is None or not isinstance(trunk, NatureCNN):
+        if place is None or self._cnn is None:
             return self._all(obs)
         self._kept.begin(place)
-        features = trunk.record(obs, self._acting, self._kept)
+        features = self._cnn.record(obs, self._acting, self._kept)
         return self.module.heads(features, features)
 
     def learn(self, obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,10 +97,9 @@ class ComputePolicy:
         Args:
             obs: [T x B, ...].
         """
-        trunk = self.module.actor
-        if self._kept is None or not self._kept.complete or not isinstance(trunk, NatureCNN):
+        if self._cnn is None or not self._kept.complete:
             return self._all(obs)
-        features = trunk.replay(self._kept)
+        features = self._cnn.replay(self._kept)
         assert len(features) == len(obs), (features.shape, obs.shape)
         return self.module.heads(features, features)
 
@@ -113,10 +112,9 @@ class ComputePolicy:
         """Take over changed master parameters; call after each update and each mix."""
         if self._trunk is not None:
             self._trunk.data.copy_(self._flat.data[: self._end])
-        if self._kept is not None:
-            self._kept.forget()
-            assert isinstance(self.module.actor, NatureCNN)
-            for mine, changed in zip(self._acting, self.module.actor.layers(), strict=True):
+        self._kept.forget()
+        if self._cnn is not None:
+            for mine, changed in zip(self._acting, self._cnn.layers(), strict=True):
                 mine.follow(changed)
 
     def zero_grad(self) -> None:
