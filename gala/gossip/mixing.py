@@ -255,8 +255,9 @@ def require_mixable(topology: Topology) -> None:
 def mix_(x: Tensor, self_weight: float, received: Mapping[int, tuple[float, Tensor]]) -> Tensor:
     """``x <- P_ii x + sum_j P_ij x_j`` in place (paper, Algorithm 1, line 9).
 
-    Neighbours are added in the order of their ranks, so that the result does not depend on the
-    order of arrival.
+    Each neighbour moves the average of those before it: one pass over the memory for each, and who
+    agrees with all neighbours stays exactly where it is. Neighbours are added in the order of their
+    ranks, so that the result does not depend on the order of arrival.
 
     Args:
         x: Float32[P], changed in place.
@@ -265,8 +266,10 @@ def mix_(x: Tensor, self_weight: float, received: Mapping[int, tuple[float, Tens
     """
     total = self_weight + sum(weight for weight, _ in received.values())
     assert abs(total - 1.0) < 1e-6, f"weights of a mix must sum to 1, got {total}"
-    x.mul_(self_weight)
+    mixed = self_weight
     for j in sorted(received):
         weight, vector = received[j]
-        x.add_(vector, alpha=weight)
+        if weight:
+            mixed += weight
+            x.lerp_(vector, weight / mixed)
     return x

@@ -18,6 +18,22 @@ def test_weighted_average_by_hand() -> None:
     assert x.tolist() == [1.5, 3.0]
 
 
+def test_a_weight_of_zero_counts_for_nothing() -> None:
+    x = torch.tensor([7.0])
+    assert (
+        mix_(x, 0.0, {1: (0.0, torch.tensor([9.0])), 2: (1.0, torch.tensor([3.0]))}).item() == 3.0
+    )
+    assert mix_(x, 1.0, {1: (0.0, torch.tensor([9.0]))}).item() == 3.0
+
+
+@pytest.mark.parametrize("neighbours", [1, 2, 6, 9])
+def test_who_agrees_with_all_stays_exactly_there(neighbours: int) -> None:
+    x = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    weight = 1 / (neighbours + 1)
+    parts = {j: (weight, x.clone()) for j in range(1, neighbours + 1)}
+    assert torch.equal(mix_(x.clone(), 1 - neighbours * weight, parts), x)
+
+
 def test_it_changes_the_vector_in_place_and_no_message() -> None:
     x, message = torch.ones(3), torch.zeros(3)
     assert mix_(x, 0.5, {0: (0.5, message)}) is x
