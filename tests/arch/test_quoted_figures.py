@@ -79,3 +79,5 @@ def test_the_levers_in_the_page_on_performance() -> None:
     assert f"spin {share(spin)}, sleep at once {share(sleep)} of it" in text
     assert f"| without {share('large blocks of memory given back at once')} of it" in text
     assert f"two agents were {share('no gossip')} times as fast" in text
+    assert f"its threads: {share('each agent on a core of its own')} of what the kernel" in text
+    assert f"{share('lock-step gossip')} and {share(averaged)} of asynchronous gossip" in text
