@@ -64,10 +64,9 @@ class GossipNode:
         timeout_s: longest wait; then the missing neighbour's weight stays with self for this mix.
         partial: mix with whoever is fresh, instead of when all that live are; for agents that
             publish only when they have news, or not to all at once.
-        trust_factor: messages further away than so many times the median distance are refused;
-            None: any finite message is believed.
-        moved: asked for the L2 norm of this agent's largest recent update, see
-            :class:`~gala.gossip.trust.TrustRadius`.
+        trust_factor: messages from beyond the trust radius with this factor are refused, see
+            :class:`~gala.gossip.trust.TrustRadius`; None: any finite message is believed.
+        moved: asked for the L2 norm of this agent's largest recent update, for that radius.
         incarnation: earlier lives of this agent.
         aborted: asked during waits; True ends them.
 

@@ -2,8 +2,9 @@
 
 Agents of one run stay close to one another, so that a message from far away comes from a neighbour
 that has lost its way (a broken optimizer, damaged memory). It is refused beyond ``factor`` times
-the median distance of the messages accepted lately, or the largest recent update of the receiver
-itself: agents whose first reward has come part suddenly, and by as much as such an update moves.
+the larger of two lengths: the median distance of the messages accepted lately, and the largest
+recent update of the receiver itself, because agents whose first reward has come part suddenly, and
+by as much as such an update moves.
 
 Distance grows for good reasons too: two sides of a cut network drift apart while they cannot talk.
 The radius therefore grows with the silence of the sender, stays so until the sender is believed,
@@ -43,7 +44,7 @@ class TrustRadius:
     """The radius of one agent's trust.
 
     Args:
-        factor: c, times the median distance.
+        factor: c, times the larger of the two lengths.
         moved: asked for the L2 norm of the largest recent update of the agent itself.
     """
 

@@ -79,5 +79,31 @@ def test_the_levers_in_the_page_on_performance() -> None:
     assert f"spin {share(spin)}, sleep at once {share(sleep)} of it" in text
     assert f"| without {share('large blocks of memory given back at once')} of it" in text
     assert f"two agents were {share('no gossip')} times as fast" in text
-    assert f"its threads: {share('each agent on a core of its own')} of what the kernel" in text
+    pinned = "each agent on a core of its own"
+    spread = [each / base for each, base in speeds[pinned]]
+    assert f"its threads: {share(pinned)} of what the kernel does by itself" in text
+    assert f"from {min(spread):.2f} to {max(spread):.2f} ([levers]" in text
     assert f"{share('lock-step gossip')} and {share(averaged)} of asynchronous gossip" in text
+
+
+def test_what_was_not_taken_in_the_page_on_performance() -> None:
+    runs, text = results("not-taken")["runs"], page("docs/performance.md")
+
+    def shares(name: str) -> list[float]:
+        pairs = zip(runs[name], runs["as it is"], strict=True)
+        return [one["speed"] / other["speed"] for one, other in pairs]
+
+    layout = shares("channels last, converted in one go")
+    assert f"channels_last)`: {statistics.median(layout):.2f} of a bare loop" in text
+    assert f"{min(layout):.2f} to {max(layout):.2f} in its two rounds" in text
+    compiled, cold = shares("torch.compile"), runs["torch.compile"][0]["start_s"]
+    assert f"**torch.compile**: {statistics.median(compiled):.2f} of a bare loop" in text
+    assert f"and {cold:.0f} s until the first update" in text
+
+
+def test_slow_simulators_in_the_page_on_performance() -> None:
+    """Two agents do not notice them, one with two threads does."""
+    shares = results("slow-simulator")["of_quick"]
+    assert "Two agents with 16 each [do not notice" in page("docs/performance.md")
+    assert statistics.median(shares["2 x 16"]) > 0.97
+    assert statistics.median(shares["1 x 32"]) < 0.97
