@@ -167,7 +167,7 @@ class GossipConfig:
     trigger_threshold: PositiveFloat = 0.01
     """drift: relative to the norm of the parameters; kl: in nats, on own observations."""
     trust_radius: Annotated[float, Field(gt=1.0)] | None = 10.0
-    """Refuse messages further away than so many times the median distance; null: believe all."""
+    """Refuse messages from beyond so many times the usual distance or update; null: believe all."""
 
 
 @dataclass(frozen=True, kw_only=True)
