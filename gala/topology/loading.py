@@ -77,8 +77,8 @@ def file_of(spec: str | Path) -> Path | None:
     path = Path(spec)
     if path.is_file() or (path.exists() and (path.suffix or path.parent != Path())):
         return path
-    shipped = presets.shipped("topologies", path)
-    if shipped is None and str(spec) not in FAMILIES and path.exists():
+    found = presets.shipped("topologies", path)
+    if found is None and str(spec) not in FAMILIES and path.exists():
         return path
     return shipped
 

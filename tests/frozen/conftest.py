@@ -1,0 +1,6 @@
+"""Put histories.py within reach."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
