@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import torch
 
-from gala.atomic_file import is_temporary, open_atomic
+from gala.files.atomic import is_temporary, open_atomic
 
 _NAME = re.compile(r"update_(\d{9,})\.pt")
 _ABANDONED_S = 3600.0  # a temporary this old belongs to a writer that was killed

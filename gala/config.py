@@ -21,7 +21,7 @@ import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from gala.errors import UserError, did_you_mean
-from gala.yaml_file import Document, load_yaml, parse_yaml
+from gala.files.yaml import Document, load_yaml, parse_yaml
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]

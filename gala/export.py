@@ -23,8 +23,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from gala.atomic_file import open_atomic
 from gala.errors import UserError
+from gala.files.atomic import open_atomic
 from gala.telemetry.reader import Record, Tail, damage
 from gala.telemetry.selection import choose_format, select_runs, tails
 

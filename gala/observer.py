@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from gala.algorithms.a2c import statistics
-from gala.atomic_file import write_atomic
 from gala.coupling import Gossip
 from gala.divergence.alarm import Alarm
 from gala.divergence.layers import LayerTracker
 from gala.divergence.tracker import DivergenceTracker, UpdateNorms, exact_total
+from gala.files.atomic import write_atomic
 from gala.gossip import GossipNode
 from gala.laps import Laps
 from gala.steering import EpsilonPace

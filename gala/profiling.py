@@ -31,7 +31,7 @@ import torch
 from torch.autograd.profiler import profile
 from torch.profiler import record_function
 
-from gala.atomic_file import TEMPORARY_SUFFIX
+from gala.files.atomic import TEMPORARY_SUFFIX
 from gala.lane import apart_on
 from gala.laps import PHASES, Laps
 

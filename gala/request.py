@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gala import presets
 from gala.config import Config, from_document, parse_options
 from gala.errors import UserError
+from gala.files import shipped
+from gala.files.yaml import load_yaml, parse_yaml
 from gala.topology import Topology, load_topology
-from gala.yaml_file import load_yaml, parse_yaml
 
 LAUNCH_OPTIONS = {
     "run_dir": str,
@@ -74,7 +74,7 @@ def read_request(
         )
     if len(positional) > 1:
         raise UserError(f"one experiment file at a time, got {' and '.join(positional)}")
-    experiment = presets.resolve("experiments", positional[0]) if positional else None
+    experiment = shipped.resolve("experiments", positional[0]) if positional else None
     resume = launch.get("resume")
     if resume is not None and launch.get("run_dir") is not None:
         raise UserError("--resume names the run folder already", field="--run-dir")

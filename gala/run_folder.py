@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import gala
-from gala.atomic_file import write_atomic
 from gala.config import Config
 from gala.errors import UserError
+from gala.files.atomic import write_atomic
 
 
 @dataclass(frozen=True)

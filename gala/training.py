@@ -15,11 +15,11 @@ import torch
 
 from gala import checkpoint, supervisor
 from gala.actor_learner import ActorLearner, Setting, agent_seed
-from gala.atomic_file import write_atomic
 from gala.config import Config
 from gala.divergence.bound import NoBound, contraction
 from gala.envs import VectorEnv, make_vector_envs
 from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
+from gala.files.atomic import write_atomic
 from gala.gossip import shared_memory
 from gala.gossip.connecting import place_of_messages
 from gala.gossip.in_process import Crowd

@@ -20,8 +20,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gala import atomic_file, checkpoint
+from gala import checkpoint
 from gala.checkpoint import CheckpointError
+from gala.files import atomic
 
 
 def state(update: int, size: int = 1000) -> dict[str, Any]:
@@ -239,7 +240,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(atomic_file.os, "fsync", fsync)
+        patch.setattr(atomic.os, "fsync", fsync)
         with pytest.raises(CheckpointError, match=r"update_000000002\.pt.*No space left on device"):
             checkpoint.save(tmp_path, 2, state(2), keep=1)
     assert os.listdir(tmp_path) == ["update_000000001.pt"]
@@ -315,7 +316,8 @@ def test_no_permission_is_a_checkpoint_error(tmp_path: Path) -> None:
 
 KILL_AT = """
     import os, signal, sys, torch
-    from gala import atomic_file, checkpoint
+    from gala import checkpoint
+    from gala.files import atomic
     folder, name, call, when = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
     checkpoint.save(folder, 1, {"params": torch.full((1000,), 1.0)}, keep=1)
     module = checkpoint if name == "unlink" else atomic_file

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gala import presets
 from gala.config import (
     A2CConfig,
     Config,
@@ -20,7 +19,8 @@ from gala.config import (
     print_help,
 )
 from gala.errors import UserError
-from gala.yaml_file import parse_yaml
+from gala.files import shipped
+from gala.files.yaml import parse_yaml
 
 FROZEN = Path(__file__).with_name("options.json")
 
@@ -132,17 +132,17 @@ def test_a_written_file_reads_back_equal(config: Config) -> None:
     assert from_document(parse_yaml(config.to_yaml(), "back.yaml")) == config
 
 
-@pytest.mark.parametrize("name", presets.names("experiments"))
+@pytest.mark.parametrize("name", shipped.names("experiments"))
 def test_shipped_experiments_load(name: str) -> None:
-    assert load(presets.resolve("experiments", name)).total_steps > 0
+    assert load(shipped.resolve("experiments", name)).total_steps > 0
 
 
 def test_the_promised_experiments_are_shipped() -> None:
-    assert {"cartpole", "pong", "pong-paper"} <= set(presets.names("experiments"))
+    assert {"cartpole", "pong", "pong-paper"} <= set(shipped.names("experiments"))
 
 
 def test_the_pong_experiment_states_the_whole_protocol() -> None:
-    text = presets.resolve("experiments", "pong").read_text()
+    text = shipped.resolve("experiments", "pong").read_text()
     for choice in ("sticky_actions", "noop_max", "episodic_life", "reward_clip", "frame_skip",
                    "frame_stack", "fire_reset", "max_frames"):  # fmt: skip
         assert f"{choice}:" in text
@@ -150,7 +150,7 @@ def test_the_pong_experiment_states_the_whole_protocol() -> None:
 
 def test_the_paper_experiment_is_the_papers() -> None:
     """Assran et al. 2019, section 4 and appendix: 7e-4 x sqrt(simulators / 16)."""
-    paper, ours = (load(presets.resolve("experiments", n)) for n in ("pong-paper", "pong"))
+    paper, ours = (load(shipped.resolve("experiments", n)) for n in ("pong-paper", "pong"))
     assert paper.env.num_envs == 16 and paper.env.atari == ours.env.atari
     assert paper.network == dataclasses.replace(ours.network, background=0)
     assert (paper.total_steps, paper.coupling, paper.topology) == (

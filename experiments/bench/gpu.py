@@ -25,7 +25,7 @@ from recording import RESULTS, table, write
 from gala.bench.gpu_meter import Look, Meter, eye_on
 from gala.bench.measurement import Case, Measurement, measure
 from gala.errors import EXIT_BAD_INPUT, UserError
-from gala.pictures import new_figure, save_figure
+from gala.files.pictures import new_figure, save_figure
 
 NAMES = {
     "threads": "gossip, threads of one process",

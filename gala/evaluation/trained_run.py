@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from gala import checkpoint, config
-from gala.atomic_file import write_atomic
 from gala.config import Config
 from gala.errors import UserError
+from gala.files.atomic import write_atomic
 from gala.flat import unflatten
 from gala.run_folder import RunFolder
 

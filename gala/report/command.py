@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gala.atomic_file import open_atomic, write_atomic
 from gala.errors import UserError
-from gala.pictures import new_figure, save_figure
+from gala.files.atomic import open_atomic, write_atomic
+from gala.files.pictures import new_figure, save_figure
 from gala.report.curves import learning_curve
 from gala.report.figures import Drawing, Entry, draw
 from gala.report.pages import captioned, table_page

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gala.evaluation.statistics import bootstrap, performance_profile
-from gala.pictures import new_figure
+from gala.files.pictures import new_figure
 from gala.report.curves import Curve, band_over_agents, band_over_runs, over_steps
 from gala.report.run_data import RunData
 from gala.report.summary import Summary

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gala.files.pictures import new_figure
 from gala.laps import PHASES
-from gala.pictures import new_figure
 from gala.report.figures import COLOURS, DARK, GREY
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gala.pictures import new_figure
+from gala.files.pictures import new_figure
 from gala.report.figures import DARK, Drawing
 from gala.report.tables import Table
 

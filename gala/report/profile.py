@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gala.errors import UserError
+from gala.files.pictures import new_figure, save_figure
 from gala.laps import PHASES
-from gala.pictures import new_figure, save_figure
 from gala.report import gantt
 from gala.report.tables import Table, cell, terminal
 from gala.telemetry.reader import Record, RunReader, Tail

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gala import pictures
+from gala.files import pictures
 from gala.simulation.prediction import Prediction
 from gala.topology import plot
 from gala.topology.limits import count
@@ -18,7 +18,7 @@ def save(prediction: Prediction, path: str | Path) -> Path:
     """Draw ``prediction`` into ``path`` (.png, .pdf, .svg).
 
     Raises:
-        UserError: as :func:`gala.pictures.save_figure`.
+        UserError: as :func:`gala.files.pictures.save_figure`.
     """
     figure = pictures.new_figure(10.5, 4.0)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))

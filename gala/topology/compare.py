@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gala import pictures
 from gala.errors import UserError
+from gala.files import pictures
 from gala.topology import plot, spectrum
 from gala.topology.building import build
 from gala.topology.description import Description, Place
@@ -143,7 +143,7 @@ def draw(rows: Sequence[Row], path: str | Path) -> Path:
     """Plot the table: how fast topologies agree, and what that costs, against their size.
 
     Raises:
-        UserError: as :func:`gala.pictures.save_figure`.
+        UserError: as :func:`gala.files.pictures.save_figure`.
     """
     figure = pictures.new_figure(13.5, 7.6)
     from matplotlib.ticker import FuncFormatter, LogLocator

@@ -14,8 +14,8 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 
-from gala.atomic_file import write_atomic
 from gala.errors import UserError
+from gala.files.atomic import write_atomic
 from gala.topology.loading import SUFFIXES, load_topology
 from gala.topology.topology import Topology
 

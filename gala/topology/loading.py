@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from gala import presets
 from gala.errors import UserError, did_you_mean
+from gala.files import shipped
+from gala.files.yaml import parse_yaml
 from gala.topology.building import FAMILIES, build
 from gala.topology.description import Description, Place
 from gala.topology.graphml import read_graphml
@@ -24,7 +25,6 @@ from gala.topology.network_formats import (
 )
 from gala.topology.topology import Topology
 from gala.topology.yaml_format import describe
-from gala.yaml_file import parse_yaml
 
 GRAPHS: dict[str, Callable[[str, Path], RawGraph]] = {
     ".json": read_node_link,
@@ -66,7 +66,7 @@ def read(spec: str | Path) -> Description:
     name, path = str(spec), Path(spec)
     if name in FAMILIES:
         return Description(name=name, place=Place(), family=name)
-    known = sorted({*FAMILIES, *presets.names("topologies")})
+    known = sorted({*FAMILIES, *shipped.names("topologies")})
     if path.suffix or path.parent != Path():
         raise UserError("no such file", file=path, hint=did_you_mean(path.stem, known, limit=20))
     raise UserError(f"unknown topology {name!r}", hint=did_you_mean(name, known, limit=20))
@@ -77,7 +77,7 @@ def file_of(spec: str | Path) -> Path | None:
     path = Path(spec)
     if path.is_file() or (path.exists() and (path.suffix or path.parent != Path())):
         return path
-    found = presets.shipped("topologies", path)
+    found = shipped.shipped("topologies", path)
     if found is None and str(spec) not in FAMILIES and path.exists():
         return path
     return shipped

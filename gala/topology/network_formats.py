@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from gala.errors import UserError, did_you_mean
+from gala.files.yaml import MAX_DEPTH, parse_yaml
 from gala.topology import complaints
 from gala.topology.description import Description, EdgeList, Key, Place
 from gala.topology.limits import MAX_ROUNDS
 from gala.topology.weights import Weights, WeightsKind
-from gala.yaml_file import MAX_DEPTH, parse_yaml
 
 Label = int | str
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gala.errors import UserError
-from gala.pictures import new_figure, save_figure
+from gala.files.pictures import new_figure, save_figure
 from gala.topology import spectrum
 from gala.topology.limits import count
 from gala.topology.mixing import Mixing

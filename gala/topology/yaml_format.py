@@ -28,12 +28,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gala.errors import UserError, did_you_mean
+from gala.files.yaml import Document
 from gala.topology import complaints
 from gala.topology.description import Description, EdgeList, Place
 from gala.topology.limits import MAX_AGENTS, MAX_ROUNDS
 from gala.topology.schedules import Schedule, ScheduleKind
 from gala.topology.weights import Weights, WeightsKind
-from gala.yaml_file import Document
 
 Agent = Annotated[
     int, Field(strict=True, json_schema_extra={"minimum": 0, "maximum": MAX_AGENTS - 1})

@@ -61,12 +61,12 @@ VIEWED = {
     "gala.evaluation.statistics",
     "gala.evaluation.human",
     "gala.errors",
-    "gala.yaml_file",
-    "gala.atomic_file",
-    "gala.pictures",
+    "gala.files.yaml",
+    "gala.files.atomic",
+    "gala.files.pictures",
     "gala.laps",
     "gala.run_folder",
-    "gala.presets",
+    "gala.files.shipped",
 }
 
 
@@ -104,8 +104,8 @@ def edges(modules: list[Any]) -> list[tuple[Any, Any, str]]:
 def test_the_scan_sees_what_is_there(modules: list[Any], edges: list[Any]) -> None:
     assert len(modules) > 20
     seen = {(module.name, name) for module, _, name in edges}
-    assert ("gala.yaml_file", "gala.errors") in seen
-    assert ("gala.checkpoint", "gala.atomic_file") in seen
+    assert ("gala.files.yaml", "gala.errors") in seen
+    assert ("gala.checkpoint", "gala.files.atomic") in seen
 
 
 def test_every_room_has_a_floor(modules: list[Any]) -> None:

@@ -10,7 +10,7 @@ from gala.envs import VectorEnv, make_vector_env
 from gala.envs.atari import game_of
 from gala.envs.step import Step
 from gala.errors import UserError
-from gala.presets import resolve
+from gala.files.shipped import resolve
 
 
 def breakout(*, seed: int = 3, threads: int = 1, num_envs: int = 2, **changes: object) -> VectorEnv:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gala import pictures
+from gala.files import pictures
 from gala.simulation import plot
 from gala.simulation.prediction import simulate
 from gala.simulation.scenario import Scenario

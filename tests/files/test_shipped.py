@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gala import presets
 from gala.errors import UserError
-from gala.presets import resolve
+from gala.files import shipped
+from gala.files.shipped import resolve
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (package / "shipped" / kind).mkdir(parents=True)
         for name in names:
             (package / "shipped" / kind / f"{name}.yaml").write_text(f"name: {name}\n")
-    monkeypatch.setattr(presets, "__file__", str(package / "presets.py"))
+    monkeypatch.setattr(shipped, "__file__", str(package / "presets.py"))
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -30,7 +30,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     "name", ["pong", "pong.yaml", "pong.yml", "experiments/pong.yaml", "experiments/pong", "./pong"]
 )
 def test_a_shipped_file_by_each_of_its_names(name: str) -> None:
-    assert resolve("experiments", name) == presets.folder("experiments") / "pong.yaml"
+    assert resolve("experiments", name) == shipped.folder("experiments") / "pong.yaml"
 
 
 def test_a_file_that_is_there_wins(elsewhere: Path) -> None:
@@ -39,7 +39,7 @@ def test_a_file_that_is_there_wins(elsewhere: Path) -> None:
     mine.write_text("mine: true\n")
     assert resolve("experiments", "experiments/pong.yaml").resolve() == mine
     assert resolve("experiments", mine) == mine
-    assert resolve("experiments", "pong") == presets.folder("experiments") / "pong.yaml"
+    assert resolve("experiments", "pong") == shipped.folder("experiments") / "pong.yaml"
 
 
 @pytest.mark.parametrize(
@@ -62,22 +62,22 @@ def test_a_folder_is_not_a_file(elsewhere: Path) -> None:
 
 
 def test_names_of_an_installed_package() -> None:
-    assert presets.names("experiments") == ["cartpole", "pong"]
+    assert shipped.names("experiments") == ["cartpole", "pong"]
 
 
 def test_in_a_checkout_the_files_are_those_at_its_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    root = Path(presets.__file__).resolve().parents[1]
+    root = Path(shipped.__file__).resolve().parents[1]
     if not (root / "setup.cfg").exists():
         pytest.skip("gala is installed, this is not a checkout")
-    assert presets.folder("topologies").samefile(root / "topologies")
-    assert presets.folder("experiments").samefile(root / "experiments")
+    assert shipped.folder("topologies").samefile(root / "topologies")
+    assert shipped.folder("experiments").samefile(root / "experiments")
 
 
 def test_without_links_a_checkout_works_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "checkout" / "gala").mkdir(parents=True)
-    monkeypatch.setattr(presets, "__file__", str(tmp_path / "checkout" / "gala" / "presets.py"))
-    assert presets.folder("topologies") == tmp_path / "checkout" / "topologies"
-    assert presets.names("topologies") == []
+    monkeypatch.setattr(shipped, "__file__", str(tmp_path / "checkout" / "gala" / "presets.py"))
+    assert shipped.folder("topologies") == tmp_path / "checkout" / "topologies"
+    assert shipped.names("topologies") == []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gala.atomic_file import open_atomic
 from gala.errors import UserError
+from gala.files.atomic import open_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gala.errors import UserError
-from gala.yaml_file import MAX_BYTES, load_yaml, parse_yaml
+from gala.files.yaml import MAX_BYTES, load_yaml, parse_yaml
 
 
 def complaint(text: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gala import atomic_file
-from gala.atomic_file import is_temporary, open_atomic, sync_folder, write_atomic
+from gala.files import atomic
+from gala.files.atomic import is_temporary, open_atomic, sync_folder, write_atomic
 
 
 def test_writes_text_as_utf8_and_bytes_as_they_are(tmp_path: Path) -> None:
@@ -61,8 +61,8 @@ def test_content_is_on_the_disk_before_the_name_and_the_name_before_return(
         calls.append("replace")
         real_replace(source, target)
 
-    monkeypatch.setattr(atomic_file.os, "fsync", fsync)
-    monkeypatch.setattr(atomic_file.os, "replace", replace)
+    monkeypatch.setattr(atomic.os, "fsync", fsync)
+    monkeypatch.setattr(atomic.os, "replace", replace)
     write_atomic(tmp_path / "x", "content")
     assert calls == ["fsync file", "replace", "fsync folder"]
 
@@ -99,7 +99,7 @@ def test_a_file_system_that_cannot_sync_folders_is_tolerated(
     def fsync(handle: int) -> None:
         raise OSError(22, "Invalid argument")
 
-    monkeypatch.setattr(atomic_file.os, "fsync", fsync)
+    monkeypatch.setattr(atomic.os, "fsync", fsync)
     sync_folder(tmp_path)
     with pytest.raises(OSError):  # but content that cannot be forced to the disk is an error
         write_atomic(tmp_path / "x", "content")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gala.errors import UserError
-from gala.pictures import new_figure, save_figure
+from gala.files.pictures import new_figure, save_figure
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])

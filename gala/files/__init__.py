@@ -1,0 +1,1 @@
+"""File access of the package: atomic writes, YAML with lines, what is shipped, pictures."""
