@@ -16,6 +16,7 @@ from gala import checkpoint, supervisor
 from gala.algorithms.a2c import A2C, scaled_lr
 from gala.config import Config
 from gala.coupling import AllReduce, Coupling, Gossip, Independent
+from gala.device.streams import lane_on
 from gala.divergence.policy import PolicyDivergence
 from gala.envs import VectorEnv
 from gala.flat import FlatParameters
@@ -24,7 +25,6 @@ from gala.gossip.connecting import Connection, connect, place_of_messages, with_
 from gala.gossip.in_process import Crowd
 from gala.gossip.mixing import among_present, mixer_of, without_missing
 from gala.gossip.wire import wire_format
-from gala.lane import lane_on
 from gala.launch import Launch
 from gala.networks import Policy
 from gala.networks.policy import distribution_at

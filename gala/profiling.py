@@ -31,8 +31,8 @@ import torch
 from torch.autograd.profiler import profile
 from torch.profiler import record_function
 
+from gala.device.streams import apart_on
 from gala.files.atomic import TEMPORARY_SUFFIX
-from gala.lane import apart_on
 from gala.laps import PHASES, Laps
 
 PHASES_VERSION = 1

@@ -16,6 +16,7 @@ import torch
 from gala import checkpoint, supervisor
 from gala.actor_learner import ActorLearner, Setting, agent_seed
 from gala.config import Config
+from gala.device.streams import STREAMS, handover_on
 from gala.divergence.bound import NoBound, contraction
 from gala.envs import VectorEnv, make_vector_envs
 from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
@@ -24,7 +25,6 @@ from gala.gossip import shared_memory
 from gala.gossip.connecting import place_of_messages
 from gala.gossip.in_process import Crowd
 from gala.gossip.mixing import require_mixable
-from gala.lane import STREAMS, handover_on
 from gala.launch import Launch, from_environment
 from gala.launch_environment import restarted_by_torchrun
 from gala.networks import Policy, build_policy

@@ -15,8 +15,8 @@ from torch import Tensor
 from gala.algorithms.optimizers import build_optimizer
 from gala.algorithms.returns import explained_variance, gae
 from gala.config import A2CConfig
+from gala.device.streams import Direct, Lane
 from gala.flat import FlatParameters
-from gala.lane import Direct, Lane
 from gala.networks.precision import ComputePolicy
 from gala.rollouts import Rollout
 

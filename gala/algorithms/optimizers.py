@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from gala.config import A2CConfig
+from gala.device.streams import Direct, Lane
 from gala.flat import FlatParameters
-from gala.lane import Direct, Lane
 
 LONG_AGO = 10**9
 """Steps after which nothing of a correction for the start is left."""

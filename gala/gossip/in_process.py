@@ -16,10 +16,10 @@ from typing import Any
 
 from torch import Tensor
 
+from gala.device.streams import Handover
 from gala.gossip import message
 from gala.gossip.membership import PeerState
 from gala.gossip.message import Header, Identity
-from gala.lane import Handover
 
 
 class Crowd:

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from gala.device.streams import Direct, Lane
 from gala.envs import VectorEnv
-from gala.lane import Direct, Lane
 from gala.networks.heads import ActionHead
 
 RECENT_EPISODES = 100

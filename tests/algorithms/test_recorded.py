@@ -14,8 +14,8 @@ from torch import Tensor
 from gala.algorithms.a2c import A2C, statistics
 from gala.algorithms.optimizers import build_optimizer
 from gala.config import A2CConfig, NetworkConfig
+from gala.device.streams import Direct, Lane
 from gala.flat import FlatParameters
-from gala.lane import Direct, Lane
 from gala.networks import build_policy
 from gala.networks.precision import ComputePolicy
 from gala.rollouts import Rollout

@@ -15,7 +15,7 @@ import torch
 from tape import Tape
 from torch import Tensor
 
-from gala.lane import Queued
+from gala.device.streams import Queued
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -46,7 +46,7 @@ class Counted:
 
 
 class LateQueue:
-    """See :class:`gala.lane.Queue`.
+    """See :class:`gala.device.streams.Queue`.
 
     Attributes:
         handed: pieces of work that it was handed.

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from gala.lane import Event
+from gala.device.streams import Event
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ RECORDING = threading.Lock()
 
 
 class CudaQueue:
-    """A stream of its own on a CUDA device; see :class:`gala.lane.Queue`.
+    """A stream of its own on a CUDA device; see :class:`gala.device.streams.Queue`.
 
     Args:
         device: with its index.
@@ -40,11 +40,11 @@ class CudaQueue:
         return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
 
     def copy(self, source: Tensor, target: Tensor) -> None:
-        """See :class:`gala.lane.Queue`."""
+        """See :class:`gala.device.streams.Queue`."""
         target.copy_(source, non_blocking=True)
 
     def fill(self, target: Tensor, number: float) -> None:
-        """See :class:`gala.lane.Queue`."""
+        """See :class:`gala.device.streams.Queue`."""
         target.fill_(number)
 
     def event(self) -> Event:
@@ -82,7 +82,7 @@ class CudaQueue:
 
 
 class CudaHandover:
-    """Between streams of one process; see :class:`gala.lane.Handover`.
+    """Between streams of one process; see :class:`gala.device.streams.Handover`.
 
     ``Tensor.record_stream`` would spare readers :meth:`rest`, but the allocator would put events
     into streams that are being recorded, which ends a recording.
@@ -108,7 +108,7 @@ class CudaHandover:
             torch.cuda.current_stream(tensor.device).wait_event(moment)
 
     def rest(self) -> None:
-        """See :class:`gala.lane.Handover`; sleeps."""
+        """See :class:`gala.device.streams.Handover`; sleeps."""
         event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self._device))
         event.synchronize()

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from gala.algorithms.a2c import A2C
 from gala.config import A2CConfig, NetworkConfig
-from gala.cuda_queue import CudaHandover, CudaQueue
+from gala.device.cuda import CudaHandover, CudaQueue
+from gala.device.streams import Direct, Lane, Queued, handover_on, lane_on
 from gala.flat import FlatParameters
 from gala.gossip import message
 from gala.gossip.in_process import Crowd, InProcessTransport
 from gala.gossip.message import Header, Identity
-from gala.lane import Direct, Lane, Queued, handover_on, lane_on
 from gala.networks import build_policy
 from gala.networks.heads import CategoricalHead
 from gala.networks.policy import Policy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from late_queue import LateQueue
 
-from gala.lane import Direct, Number, Queued, lane_on
+from gala.device.streams import Direct, Number, Queued, lane_on
 
 
 def test_the_cpu_is_direct_and_copies_nothing() -> None:

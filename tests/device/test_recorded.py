@@ -10,7 +10,7 @@ import pytest
 import torch
 from tape import Tape
 
-from gala.captured import Captured
+from gala.device.recorded import Captured
 
 
 def record(

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from gala.captured import Captured
+from gala.device.recorded import Captured
 
 STREAMS = 32
 """That torch gives out on a CUDA device before it gives the first one again."""
@@ -46,7 +46,7 @@ class Lane(Protocol):
     def captured(
         self, function: Callable[P, T], generator: torch.Generator | None = None
     ) -> Callable[P, T]:
-        """``function``, recorded where that pays; see :mod:`gala.captured` for what it may do.
+        """``function``, recorded where that pays; see :mod:`gala.device.recorded` for what it may do.
 
         Args:
             function: works on tensors that stay where they are.
@@ -260,7 +260,7 @@ def handover_on(device: torch.device) -> Handover | None:
     """Between the lanes on ``device``; the CPU needs none."""
     if device.type == "cpu":
         return None
-    from gala.cuda_queue import CudaHandover
+    from gala.device.cuda import CudaHandover
 
     return CudaHandover(device)
 
@@ -273,7 +273,7 @@ def apart_on(device: torch.device) -> AbstractContextManager[object]:
     """
     if device.type == "cpu":
         return nullcontext()
-    from gala.cuda_queue import RECORDING
+    from gala.device.cuda import RECORDING
 
     return RECORDING
 
@@ -282,6 +282,6 @@ def lane_on(device: torch.device) -> Lane:
     """A new lane on ``device``."""
     if device.type == "cpu":
         return Direct()
-    from gala.cuda_queue import CudaQueue
+    from gala.device.cuda import CudaQueue
 
     return Queued(CudaQueue(device))

@@ -1,0 +1,1 @@
+"""Devices: the order of an agent's work there, and recorded functions."""
