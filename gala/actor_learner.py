@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gala import checkpoint, supervisor
+from gala import checkpoint
 from gala.algorithms.a2c import A2C, scaled_lr
 from gala.config import Config
 from gala.coupling import AllReduce, Coupling, Gossip, Independent
@@ -25,14 +25,15 @@ from gala.gossip.connecting import Connection, connect, place_of_messages, with_
 from gala.gossip.in_process import Crowd
 from gala.gossip.mixing import among_present, mixer_of, without_missing
 from gala.gossip.wire import wire_format
-from gala.launch import Launch
+from gala.launch import supervisor
+from gala.launch.launch import Launch
+from gala.launch.signals import StopRequest
 from gala.networks import Policy
 from gala.networks.policy import distribution_at
 from gala.networks.precision import ComputePolicy, choose_precision
 from gala.observer import Observer
 from gala.rollouts import Collector
 from gala.run_folder import RunFolder
-from gala.signals import StopRequest
 from gala.steering import EpsilonPace, pace_of
 from gala.telemetry.console import Console
 from gala.telemetry.reader import RunReader

@@ -97,8 +97,8 @@ def train(arguments: Arguments) -> int:
     rest, agents = _take_agents(arguments)
     if "--help" in rest or "-h" in rest or agents == 1:
         return agent.main(rest)
+    from gala.launch.torchrun import torchrun
     from gala.request import read_request
-    from gala.torchrun import torchrun
 
     request = read_request(rest, agents=agents)  # a mistake is one line here, a page of torchrun's
     return torchrun(rest, agents // request.agents_per_process)
@@ -121,8 +121,8 @@ def launch(arguments: Arguments) -> int:
     options, rest = parser.parse_known_args(arguments)
     if options.rank >= options.size:
         raise UserError(f"must be below --size {options.size}, got {options.rank}", field="--rank")
-    from gala import supervisor
-    from gala.launch_environment import STORE_VARIABLE, check_store_address
+    from gala.launch import supervisor
+    from gala.launch.environment import STORE_VARIABLE, check_store_address
     from gala.request import read_request
 
     check_store_address(options.store)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gala.gossip import GossipNode
 from gala.gossip.message import NEVER
-from gala.launch import Launch
+from gala.launch.launch import Launch
 from gala.steering import Pace
 
 

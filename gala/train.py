@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
-from gala.launch_environment import ALARM_VARIABLE, keep_freed_memory, share_cores
-from gala.supervisor import STANDBY_VARIABLE, stand_by, supervise, supervises
+from gala.launch.environment import ALARM_VARIABLE, keep_freed_memory, share_cores
+from gala.launch.supervisor import STANDBY_VARIABLE, stand_by, supervise, supervises
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     share_cores(os.environ)
     keep_freed_memory(os.environ)
     from gala.config import print_help
-    from gala.launch_environment import rank_from_environment
+    from gala.launch.environment import rank_from_environment
     from gala.request import read_request
 
     if "--help" in arguments or "-h" in arguments:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from gala import checkpoint, supervisor
+from gala import checkpoint
 from gala.actor_learner import ActorLearner, Setting, agent_seed
 from gala.config import Config
 from gala.device.streams import STREAMS, handover_on
@@ -25,12 +25,13 @@ from gala.gossip import shared_memory
 from gala.gossip.connecting import place_of_messages
 from gala.gossip.in_process import Crowd
 from gala.gossip.mixing import require_mixable
-from gala.launch import Launch, from_environment
-from gala.launch_environment import restarted_by_torchrun
+from gala.launch import supervisor
+from gala.launch.environment import restarted_by_torchrun
+from gala.launch.launch import Launch, from_environment
+from gala.launch.signals import StopRequest
 from gala.networks import Policy, build_policy
 from gala.request import Request
 from gala.run_folder import RunFolder, default_path, prepare
-from gala.signals import StopRequest
 from gala.telemetry.console import Console
 from gala.topology import Topology
 

@@ -65,9 +65,9 @@ def train_here(tmp_path: Path) -> Callable[..., Any]:
     import torch
 
     from gala.actor_learner import ActorLearner, Setting
-    from gala.launch import Launch
+    from gala.launch.launch import Launch
+    from gala.launch.signals import StopRequest
     from gala.run_folder import prepare
-    from gala.signals import StopRequest
     from gala.topology import load_topology
     from gala.training import make_learner
 

@@ -9,8 +9,8 @@ import torch.distributed as dist
 
 from gala.coupling import AllReduce, Gossip, Independent
 from gala.gossip.message import NEVER
-from gala.launch import Launch
-from gala.meeting import Meeting
+from gala.launch.launch import Launch
+from gala.launch.rendezvous import Meeting
 
 
 class Node:

@@ -14,7 +14,7 @@ import torch
 from gala import training
 from gala.config import A2CConfig, Config, EnvConfig, NetworkConfig
 from gala.errors import UserError
-from gala.launch import Launch
+from gala.launch.launch import Launch
 from gala.request import Request, read_request
 from gala.run_folder import RunFolder
 from gala.telemetry.writer import MetricsWriter

@@ -33,7 +33,7 @@ from recording import ROOT, table, write
 from gala.bench.measurement import WARM_UP_S, Case, measure
 from gala.bench.past import cores, default_path
 from gala.errors import UserError
-from gala.launch_environment import MALLOC_KEEP_BYTES, MALLOC_VARIABLES, worker_environment
+from gala.launch.environment import MALLOC_KEEP_BYTES, MALLOC_VARIABLES, worker_environment
 from gala.telemetry.reader import Tail
 
 AGENTS, SIMULATORS = 2, 16

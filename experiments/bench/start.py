@@ -23,7 +23,7 @@ from recording import table, write
 from gala.bench.live_run import LiveRun
 from gala.bench.measurement import ENDLESS
 from gala.bench.past import cores
-from gala.launch_environment import worker_environment
+from gala.launch.environment import worker_environment
 
 GAME = "pong-paper"
 TRAINED_S = 5.0

@@ -16,7 +16,7 @@ from gala.gossip.routes import Routes
 from gala.gossip.shared_memory import SharedMemoryTransport
 from gala.gossip.transport import Transport
 from gala.gossip.wire import CPU
-from gala.launch import Launch
+from gala.launch.launch import Launch
 from gala.topology import Topology
 
 

@@ -29,7 +29,7 @@ from gala.gossip.mixing import mixer_of, require_mixable
 from gala.gossip.node import GossipNode
 from gala.gossip.shared_memory import check_room
 from gala.gossip.wire import wire_format
-from gala.launch import Launch, from_environment
+from gala.launch.launch import Launch, from_environment
 from gala.topology import load_topology
 
 _opened = itertools.count()

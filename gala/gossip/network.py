@@ -36,7 +36,7 @@ from torch import Tensor
 from gala.gossip import message
 from gala.gossip.membership import PeerState
 from gala.gossip.message import HEADER_BYTES, Header, Identity, Kind, Refused
-from gala.meeting import Meeting
+from gala.launch.rendezvous import Meeting
 
 HEARTBEAT_S = 1.0
 SILENCE_S = 20.0

@@ -27,7 +27,7 @@ from launching import (
 )
 
 from gala.gossip.shared_memory import folder_of
-from gala.supervisor import children
+from gala.launch.supervisor import children
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 

@@ -23,8 +23,8 @@ from gala.gossip.membership import PeerState
 from gala.gossip.message import Header, Refusal, Refused
 from gala.gossip.routes import Routes
 from gala.gossip.shared_memory import SharedMemoryTransport
-from gala.launch import Launch, host_identity
-from gala.meeting import Meeting
+from gala.launch.launch import Launch, host_identity
+from gala.launch.rendezvous import Meeting
 from gala.topology import load_topology
 
 

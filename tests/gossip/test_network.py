@@ -15,7 +15,7 @@ from gala.gossip import message
 from gala.gossip.membership import PeerState
 from gala.gossip.message import Header, Identity
 from gala.gossip.network import NetworkTransport, Place
-from gala.meeting import Meeting
+from gala.launch.rendezvous import Meeting
 
 P = 1001
 

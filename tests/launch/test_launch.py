@@ -9,8 +9,8 @@ import threading
 import pytest
 import torch.distributed as dist
 
-from gala.launch import Launch, available_cores, from_environment, rank_from_environment
-from gala.launch_environment import MALLOC_VARIABLES, worker_environment
+from gala.launch.environment import MALLOC_VARIABLES, worker_environment
+from gala.launch.launch import Launch, available_cores, from_environment, rank_from_environment
 
 
 def test_without_torchrun_there_is_one_agent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_what_the_user_set_stays() -> None:
 
 FAULTS = """
 import os, resource
-from gala.launch_environment import keep_freed_memory
+from gala.launch.environment import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -362,7 +362,7 @@ class StoreServer:
 
     def __init__(self, address: str) -> None:
         code = (
-            "import sys; from gala.launch import store_at; "
+            "import sys; from gala.launch.launch import store_at; "
             f"store = store_at({address!r}, serve=True); sys.stdin.read()"
         )
         self._command = [sys.executable, "-c", code]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gala.supervisor import (
+from gala.launch.supervisor import (
     LAST_WORDS,
     MAX_DEATHS,
     MAX_FALSE_STARTS,
@@ -26,7 +26,7 @@ from gala.supervisor import (
 
 PRELUDE = """
 import os, signal, sys, time
-from gala.supervisor import tell
+from gala.launch.supervisor import tell
 life = int(os.environ["GALA_LIFE"])
 note = open(os.environ["NOTE"], "a", buffering=1)
 note.write(f"{life} {os.getpid()} {os.environ.get('GALA_LAST_DEATH', '-')}\\n")
@@ -154,7 +154,7 @@ def test_no_orphan_when_the_supervisor_is_killed(tmp_path: Path) -> None:
 
 
 IN_WAITING = """
-from gala.supervisor import stand_by
+from gala.launch.supervisor import stand_by
 if "GALA_STANDBY" in os.environ:
     note.write(f"{life} waits -\\n")
     stand_by()

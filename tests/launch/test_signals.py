@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 
-from gala.signals import StopRequest
+from gala.launch.signals import StopRequest
 
 
 def test_signals_are_counted() -> None:
@@ -23,7 +23,7 @@ def test_signals_are_counted() -> None:
 
 def test_the_third_signal_ends_the_process() -> None:
     code = (
-        "import signal; from gala.signals import StopRequest; StopRequest().install()\n"
+        "import signal; from gala.launch.signals import StopRequest; StopRequest().install()\n"
         "for _ in range(3): signal.raise_signal(signal.SIGTERM)\n"
         "print('still here')"
     )

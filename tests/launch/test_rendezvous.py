@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
-from gala.meeting import Meeting
+from gala.launch.rendezvous import Meeting
 
 SERVER = """
 import sys, torch.distributed as dist

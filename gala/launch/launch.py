@@ -18,13 +18,13 @@ from urllib.parse import urlparse
 import torch.distributed as dist
 
 from gala.errors import EXIT_START_AGAIN, UserError
-from gala.launch_environment import (
+from gala.launch.environment import (
     STORE_VARIABLE,
     check_store_address,
     rank_from_environment,
 )
-from gala.meeting import Meeting
-from gala.supervisor import LIFE_VARIABLE
+from gala.launch.rendezvous import Meeting
+from gala.launch.supervisor import LIFE_VARIABLE
 
 START_TIMEOUT = timedelta(seconds=120)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import FrameType
 
 from gala.errors import EXIT_ALARM
-from gala.launch_environment import ALARM_VARIABLE, worker_environment
-from gala.supervisor import children, die_with_parent
+from gala.launch.environment import ALARM_VARIABLE, worker_environment
+from gala.launch.supervisor import children, die_with_parent
 
 
 def torchrun(arguments: Sequence[str], agents: int) -> int:

@@ -1,0 +1,1 @@
+"""Launching agents: their rank among the others, the rendezvous, torchrun and the supervisor."""
