@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gala import checkpoint
 from gala.algorithms.a2c import A2C, scaled_lr
 from gala.config import Config
 from gala.coupling import AllReduce, Coupling, Gossip, Independent
@@ -33,7 +32,8 @@ from gala.networks.policy import distribution_at
 from gala.networks.precision import ComputePolicy, choose_precision
 from gala.observer import Observer
 from gala.rollouts import Collector
-from gala.run_folder import RunFolder
+from gala.run import checkpoint
+from gala.run.folder import RunFolder
 from gala.steering import EpsilonPace, pace_of
 from gala.telemetry.console import Console
 from gala.telemetry.reader import RunReader

@@ -98,7 +98,7 @@ def train(arguments: Arguments) -> int:
     if "--help" in rest or "-h" in rest or agents == 1:
         return agent.main(rest)
     from gala.launch.torchrun import torchrun
-    from gala.request import read_request
+    from gala.run.request import read_request
 
     request = read_request(rest, agents=agents)  # a mistake is one line here, a page of torchrun's
     return torchrun(rest, agents // request.agents_per_process)
@@ -123,7 +123,7 @@ def launch(arguments: Arguments) -> int:
         raise UserError(f"must be below --size {options.size}, got {options.rank}", field="--rank")
     from gala.launch import supervisor
     from gala.launch.environment import STORE_VARIABLE, check_store_address
-    from gala.request import read_request
+    from gala.run.request import read_request
 
     check_store_address(options.store)
     read_request(rest, agents=options.size)  # a mistake is said before anything is started

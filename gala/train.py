@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_freed_memory(os.environ)
     from gala.config import print_help
     from gala.launch.environment import rank_from_environment
-    from gala.request import read_request
+    from gala.run.request import read_request
 
     if "--help" in arguments or "-h" in arguments:
         print_help("gala train")

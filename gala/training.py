@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from gala import checkpoint
 from gala.actor_learner import ActorLearner, Setting, agent_seed
 from gala.config import Config
 from gala.device.streams import STREAMS, handover_on
@@ -30,8 +29,9 @@ from gala.launch.environment import restarted_by_torchrun
 from gala.launch.launch import Launch, from_environment
 from gala.launch.signals import StopRequest
 from gala.networks import Policy, build_policy
-from gala.request import Request
-from gala.run_folder import RunFolder, default_path, prepare
+from gala.run import checkpoint
+from gala.run.folder import RunFolder, default_path, prepare
+from gala.run.request import Request
 from gala.telemetry.console import Console
 from gala.topology import Topology
 

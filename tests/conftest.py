@@ -67,7 +67,7 @@ def train_here(tmp_path: Path) -> Callable[..., Any]:
     from gala.actor_learner import ActorLearner, Setting
     from gala.launch.launch import Launch
     from gala.launch.signals import StopRequest
-    from gala.run_folder import prepare
+    from gala.run.folder import prepare
     from gala.topology import load_topology
     from gala.training import make_learner
 

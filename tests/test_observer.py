@@ -13,7 +13,7 @@ from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
 
 from gala.actor_learner import ActorLearner
 from gala.config import A2CConfig, Config, EnvConfig, LogConfig, NetworkConfig
-from gala.run_folder import RunFolder
+from gala.run.folder import RunFolder
 
 SMALL = {
     "env": EnvConfig(id="gala/Identity-v0", num_envs=4),

@@ -11,7 +11,7 @@ from gala.divergence.controller import EpsilonController, spread
 from gala.divergence.policy import PolicyDivergence
 from gala.divergence.trigger import Trigger, drift
 from gala.errors import UserError
-from gala.request import read_request
+from gala.run.request import read_request
 from gala.steering import EpsilonPace, pace_of
 from gala.topology import load_topology
 

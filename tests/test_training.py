@@ -15,8 +15,8 @@ from gala import training
 from gala.config import A2CConfig, Config, EnvConfig, NetworkConfig
 from gala.errors import UserError
 from gala.launch.launch import Launch
-from gala.request import Request, read_request
-from gala.run_folder import RunFolder
+from gala.run.folder import RunFolder
+from gala.run.request import Request, read_request
 from gala.telemetry.writer import MetricsWriter
 from gala.training import choose_device, make_learner, require_streams
 

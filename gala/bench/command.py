@@ -15,7 +15,7 @@ import gala
 from gala.bench import past
 from gala.bench.measurement import CASES, QUICK, Measurement, measure
 from gala.laps import PHASES
-from gala.run_folder import commit_of_package
+from gala.run.folder import commit_of_package
 
 QUICK_S, WHOLE_S = 8.0, 20.0
 

@@ -12,12 +12,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from gala import checkpoint, config
+from gala import config
 from gala.config import Config
 from gala.errors import UserError
 from gala.files.atomic import write_atomic
 from gala.flat import unflatten
-from gala.run_folder import RunFolder
+from gala.run import checkpoint
+from gala.run.folder import RunFolder
 
 Layout = list[tuple[str, tuple[int, ...]]]
 AgentName = int | Literal["mean"]

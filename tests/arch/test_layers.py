@@ -65,7 +65,7 @@ VIEWED = {
     "gala.files.atomic",
     "gala.files.pictures",
     "gala.laps",
-    "gala.run_folder",
+    "gala.run.folder",
     "gala.files.shipped",
 }
 
@@ -105,7 +105,7 @@ def test_the_scan_sees_what_is_there(modules: list[Any], edges: list[Any]) -> No
     assert len(modules) > 20
     seen = {(module.name, name) for module, _, name in edges}
     assert ("gala.files.yaml", "gala.errors") in seen
-    assert ("gala.checkpoint", "gala.files.atomic") in seen
+    assert ("gala.run.checkpoint", "gala.files.atomic") in seen
 
 
 def test_every_room_has_a_floor(modules: list[Any]) -> None:

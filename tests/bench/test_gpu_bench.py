@@ -14,7 +14,7 @@ from gala.bench.gpu_meter import Look
 from gala.bench.measurement import Measurement
 from gala.errors import UserError
 from gala.laps import PHASES
-from gala.request import read_request
+from gala.run.request import read_request
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "bench"
 if not FOLDER.is_dir():

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "bench"))
 import levers
 
 from gala.bench.measurement import Case
-from gala.request import read_request
+from gala.run.request import read_request
 
 
 @pytest.mark.parametrize("name", levers.LEVERS)

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "bench"))
 import slow_simulator
 
 from gala.bench.measurement import Case
-from gala.request import read_request
+from gala.run.request import read_request
 
 
 def test_a_step_takes_its_time() -> None:

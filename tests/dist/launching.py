@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from gala import checkpoint
+from gala.run import checkpoint
 
 DEADLINE_S = 100.0
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from launching import experiment, gala
 
-from gala.run_folder import RunFolder, prepare
-from gala.request import read_request
+from gala.run.folder import RunFolder, prepare
+from gala.run.request import read_request
 from gala.train import main
 
 pytestmark = pytest.mark.timeout(300)

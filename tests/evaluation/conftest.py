@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from gala import checkpoint
 from gala.config import Config, EnvConfig, NetworkConfig
 from gala.envs import make_vector_env
 from gala.flat import FlatParameters
 from gala.networks import build_policy
-from gala.run_folder import RunFolder
+from gala.run import checkpoint
+from gala.run.folder import RunFolder
 
 IDENTITY = Config(
     env=EnvConfig(id="gala/Identity-v0", num_envs=4), network=NetworkConfig(kind="mlp", hidden=(4,))

@@ -11,9 +11,9 @@ import safetensors
 import safetensors.torch
 import torch
 
-from gala import checkpoint
 from gala.errors import UserError
 from gala.evaluation.trained_run import last_return, load_run
+from gala.run import checkpoint
 
 MakeRun = Callable[..., Path]
 

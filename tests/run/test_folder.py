@@ -8,7 +8,7 @@ import pytest
 
 from gala.config import Config, load
 from gala.errors import UserError
-from gala.run_folder import RunFolder, command_line, default_path, prepare
+from gala.run.folder import RunFolder, command_line, default_path, prepare
 from gala.topology import load_topology
 
 

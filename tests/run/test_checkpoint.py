@@ -20,9 +20,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gala import checkpoint
-from gala.checkpoint import CheckpointError
 from gala.files import atomic
+from gala.run import checkpoint
+from gala.run.checkpoint import CheckpointError
 
 
 def state(update: int, size: int = 1000) -> dict[str, Any]:
@@ -251,7 +251,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(
 
 FAIL = """
     import json, os, sys, torch
-    from gala import checkpoint
+    from gala.run import checkpoint
     folder, limit = sys.argv[1], int(sys.argv[2])
     if limit:
         import resource, signal
@@ -316,7 +316,7 @@ def test_no_permission_is_a_checkpoint_error(tmp_path: Path) -> None:
 
 KILL_AT = """
     import os, signal, sys, torch
-    from gala import checkpoint
+    from gala.run import checkpoint
     from gala.files import atomic
     folder, name, call, when = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
     checkpoint.save(folder, 1, {"params": torch.full((1000,), 1.0)}, keep=1)
@@ -359,7 +359,7 @@ def test_killed_at_each_step_of_a_save(
 
 KILL_ANYTIME = """
     import json, os, random, signal, sys, time, torch
-    from gala import checkpoint
+    from gala.run import checkpoint
     folder, seed = sys.argv[1], int(sys.argv[2])
     rng = random.Random(seed)
     torch.set_num_threads(1)  # a forked child has no worker threads

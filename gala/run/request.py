@@ -132,7 +132,7 @@ def _resumed(
     run_dir: Path, experiment: Path | None, options: list[tuple[str, Any]], agents: int
 ) -> Config:
     """The configuration to go on with; what defines the learner cannot change."""
-    from gala.run_folder import RunFolder
+    from gala.run.folder import RunFolder
 
     run = RunFolder(run_dir)
     meta = run.read_meta()

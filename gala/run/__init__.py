@@ -1,0 +1,1 @@
+"""Runs: the request that starts one, its folder and its checkpoints."""
