@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gala.algorithms.a2c import A2C, scaled_lr
-from gala.config import Config
+from gala.config.tree import Config
 from gala.coupling import AllReduce, Coupling, Gossip, Independent
 from gala.device.streams import lane_on
 from gala.divergence.policy import PolicyDivergence

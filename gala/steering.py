@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gala.config import Config
+from gala.config.tree import Config
 from gala.divergence.controller import SMOOTHING, EpsilonController, farthest, spread
 from gala.divergence.policy import PolicyDivergence
 from gala.divergence.trigger import Trigger, drift

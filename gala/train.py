@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return supervise(arguments)
     share_cores(os.environ)
     keep_freed_memory(os.environ)
-    from gala.config import print_help
+    from gala.config.tree import print_help
     from gala.launch.environment import rank_from_environment
     from gala.run.request import read_request
 

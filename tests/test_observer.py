@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
 
 from gala.actor_learner import ActorLearner
-from gala.config import A2CConfig, Config, EnvConfig, LogConfig, NetworkConfig
+from gala.config.tree import A2CConfig, Config, EnvConfig, LogConfig, NetworkConfig
 from gala.run.folder import RunFolder
 
 SMALL = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gala.config import Config, GossipConfig
+from gala.config.tree import Config, GossipConfig
 from gala.divergence.controller import EpsilonController, spread
 from gala.divergence.policy import PolicyDivergence
 from gala.divergence.trigger import Trigger, drift

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gala import training
-from gala.config import A2CConfig, Config, EnvConfig, NetworkConfig
+from gala.config.tree import A2CConfig, Config, EnvConfig, NetworkConfig
 from gala.errors import UserError
 from gala.launch.launch import Launch
 from gala.run.folder import RunFolder

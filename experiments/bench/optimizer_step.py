@@ -20,7 +20,7 @@ from recording import table
 from torch import Tensor
 
 from gala.algorithms.optimizers import build_optimizer
-from gala.config import A2CConfig, NetworkConfig
+from gala.config.tree import A2CConfig, NetworkConfig
 from gala.flat import FlatParameters
 from gala.networks import build_policy
 

@@ -18,7 +18,7 @@ import torch
 from recording import ROOT, table, write
 
 from gala.algorithms.a2c import A2C, scaled_lr
-from gala.config import Config, load
+from gala.config.tree import Config, load
 from gala.envs import make_vector_env
 from gala.flat import FlatParameters
 from gala.networks import Policy, build_policy

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gala.algorithms.optimizers import build_optimizer
 from gala.algorithms.returns import explained_variance, gae
-from gala.config import A2CConfig
+from gala.config.tree import A2CConfig
 from gala.device.streams import Direct, Lane
 from gala.flat import FlatParameters
 from gala.networks.precision import ComputePolicy

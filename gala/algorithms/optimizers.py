@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gala.config import A2CConfig
+from gala.config.tree import A2CConfig
 from gala.device.streams import Direct, Lane
 from gala.flat import FlatParameters
 

@@ -12,8 +12,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from gala import config
-from gala.config import Config
+from gala.config import tree
+from gala.config.tree import Config
 from gala.errors import UserError
 from gala.files.atomic import write_atomic
 from gala.flat import unflatten
@@ -154,7 +154,7 @@ def load_run(path: str | Path) -> TrainedRun:
     agents = meta.get("agents")
     if not isinstance(agents, int) or agents < 1:
         raise UserError("names no number of agents", file=folder.meta, field="agents")
-    settings = config.load(folder.config)
+    settings = tree.load(folder.config)
     snapshots: dict[int, Snapshot] = {}
     missing = []
     layout: Layout | None = None

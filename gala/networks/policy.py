@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gala.config import NetworkConfig
+from gala.config.tree import NetworkConfig
 from gala.errors import UserError
 from gala.flat import unflatten
 from gala.networks.heads import ActionHead, build_head

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import gala
-from gala.config import Config
+from gala.config.tree import Config
 from gala.errors import UserError
 from gala.files.atomic import write_atomic
 

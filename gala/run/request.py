@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gala.config import Config, from_document, parse_options
+from gala.config.tree import Config, from_document, parse_options
 from gala.errors import UserError
 from gala.files import shipped
 from gala.files.yaml import load_yaml, parse_yaml

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gala.algorithms.a2c import A2C, scaled_lr, statistics
-from gala.config import A2CConfig
+from gala.config.tree import A2CConfig
 from gala.flat import FlatParameters
 from gala.networks.heads import CategoricalHead
 from gala.networks.policy import Policy

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gala.algorithms.optimizers import Optimizer, build_optimizer
-from gala.config import A2CConfig
+from gala.config.tree import A2CConfig
 from gala.flat import FlatParameters
 
 
@@ -149,7 +149,7 @@ def test_training_never_loads_the_compiler() -> None:
     code = (
         "import sys, torch; from torch import nn; "
         "from gala.algorithms.optimizers import build_optimizer; "
-        "from gala.config import A2CConfig; from gala.flat import FlatParameters; "
+        "from gala.config.tree import A2CConfig; from gala.flat import FlatParameters; "
         "flat = FlatParameters(nn.Linear(2, 2)); "
         "optimizer = build_optimizer(A2CConfig(), flat, lr=1.0); "
         "optimizer.advance(); optimizer.apply(); "

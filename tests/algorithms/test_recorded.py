@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gala.algorithms.a2c import A2C, statistics
 from gala.algorithms.optimizers import build_optimizer
-from gala.config import A2CConfig, NetworkConfig
+from gala.config.tree import A2CConfig, NetworkConfig
 from gala.device.streams import Direct, Lane
 from gala.flat import FlatParameters
 from gala.networks import build_policy

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gala.config import from_document, load, parse_options
+from gala.config.tree import from_document, load, parse_options
 from gala.files import shipped
 from gala.files.yaml import load_yaml
 

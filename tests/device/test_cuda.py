@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gala.algorithms.a2c import A2C
-from gala.config import A2CConfig, NetworkConfig
+from gala.config.tree import A2CConfig, NetworkConfig
 from gala.device.cuda import CudaHandover, CudaQueue
 from gala.device.streams import Direct, Lane, Queued, handover_on, lane_on
 from gala.flat import FlatParameters

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from gala.config import NetworkConfig
+from gala.config.tree import NetworkConfig
 from gala.divergence.policy import OBSERVATIONS, PolicyDivergence
 from gala.flat import FlatParameters
 from gala.networks import build_policy

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gala.config import AtariConfig, EnvConfig, load
+from gala.config.tree import AtariConfig, EnvConfig, load
 from gala.envs import VectorEnv, make_vector_env
 from gala.envs.atari import game_of
 from gala.envs.step import Step

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from gala.config import Config, EnvConfig, NetworkConfig
+from gala.config.tree import Config, EnvConfig, NetworkConfig
 from gala.envs import make_vector_env
 from gala.flat import FlatParameters
 from gala.networks import build_policy

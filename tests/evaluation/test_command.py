@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gala import cli
-from gala.config import AtariConfig, Config, EnvConfig, NetworkConfig
+from gala.config.tree import AtariConfig, Config, EnvConfig, NetworkConfig
 from gala.errors import UserError
 from gala.evaluation import command
 from gala.evaluation.command import evaluate

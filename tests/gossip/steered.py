@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from fake_transport import FakeEdges, FakeTransport, Network, identity
 
-from gala.config import Config, GossipConfig
+from gala.config.tree import Config, GossipConfig
 from gala.coupling import Gossip
 from gala.divergence.policy import PolicyDivergence
 from gala.gossip.mixing import among_present, mixer_of

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gala.actor_learner import ActorLearner
-from gala.config import A2CConfig, Config, EnvConfig, LogConfig, NetworkConfig
+from gala.config.tree import A2CConfig, Config, EnvConfig, LogConfig, NetworkConfig
 
 SOLVED = 18.5  # of 20; chance is 5
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gala.config import NetworkConfig
+from gala.config.tree import NetworkConfig
 from gala.flat import FlatParameters
 from gala.networks import Policy, build_policy
 from gala.networks.activations import Activations, Layer, replayed

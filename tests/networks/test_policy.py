@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from gala.config import NetworkConfig
+from gala.config.tree import NetworkConfig
 from gala.errors import UserError
 from gala.flat import FlatParameters
 from gala.networks import Policy, build_policy

@@ -13,7 +13,7 @@ from late_queue import LateLane
 from torch import Tensor
 
 from gala.algorithms.a2c import A2C
-from gala.config import A2CConfig, NetworkConfig
+from gala.config.tree import A2CConfig, NetworkConfig
 from gala.device.streams import Direct, Lane
 from gala.envs.step import Step
 from gala.flat import FlatParameters

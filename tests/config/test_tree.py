@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gala.config import (
+from gala.config.tree import (
     A2CConfig,
     Config,
     EnvConfig,

@@ -1,0 +1,1 @@
+"""Every choice of a training run: the tree of sections, files and options."""
