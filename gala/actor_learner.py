@@ -18,7 +18,6 @@ from gala.coupling import AllReduce, Coupling, Gossip, Independent
 from gala.device.streams import lane_on
 from gala.divergence.policy import PolicyDivergence
 from gala.envs import VectorEnv
-from gala.flat import FlatParameters
 from gala.gossip import GossipNode, Identity, shared_memory
 from gala.gossip.connecting import Connection, connect, place_of_messages, with_faults
 from gala.gossip.in_process import Crowd
@@ -31,6 +30,7 @@ from gala.networks import Policy
 from gala.networks.policy import distribution_at
 from gala.networks.precision import ComputePolicy, choose_precision
 from gala.observer import Observer
+from gala.parameters.flat import FlatParameters
 from gala.rollouts import Collector
 from gala.run import checkpoint
 from gala.run.folder import RunFolder

@@ -19,10 +19,10 @@ import torch
 from recording import table
 from torch import Tensor
 
-from gala.algorithms.optimizers import build_optimizer
 from gala.config.tree import A2CConfig, NetworkConfig
-from gala.flat import FlatParameters
 from gala.networks import build_policy
+from gala.parameters.flat import FlatParameters
+from gala.parameters.optimizer import build_optimizer
 
 STEPS = 50
 FILTERS = {"32 filters": (32, 64, 32), "64 filters": (32, 64, 64)}

@@ -20,9 +20,9 @@ from recording import ROOT, table, write
 from gala.algorithms.a2c import A2C, scaled_lr
 from gala.config.tree import Config, load
 from gala.envs import make_vector_env
-from gala.flat import FlatParameters
 from gala.networks import Policy, build_policy
 from gala.networks.precision import ComputePolicy
+from gala.parameters.flat import FlatParameters
 from gala.rollouts import Collector
 from gala.rollouts.collector import Rollout
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from gala.device.streams import Direct, Lane
 from gala.divergence.bound import NoBound, contraction
 from gala.divergence.sketch import Sketcher, distances_to_mean, relative_error
-from gala.flat import sample
+from gala.parameters.flat import sample
 from gala.telemetry.sketches import SketchWriter, read_sketches
 from gala.topology import Topology
 

@@ -29,9 +29,9 @@ from gala.evaluation.episodes import Act, Games, actor, evaluation_env, evaluati
 from gala.evaluation.human import human_normalized
 from gala.evaluation.statistics import summarize
 from gala.evaluation.trained_run import AgentName, Snapshot, TrainedRun, load_run
-from gala.flat import FlatParameters, layout_hash
 from gala.networks import build_policy
 from gala.networks.precision import ComputePolicy, choose_precision
+from gala.parameters.flat import FlatParameters, layout_hash
 
 POLICIES = ("greedy", "stochastic")
 

@@ -16,7 +16,7 @@ from gala.config import tree
 from gala.config.tree import Config
 from gala.errors import UserError
 from gala.files.atomic import write_atomic
-from gala.flat import unflatten
+from gala.parameters.flat import unflatten
 from gala.run import checkpoint
 from gala.run.folder import RunFolder
 

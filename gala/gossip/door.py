@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gala.flat import layout_hash
 from gala.gossip.connecting import Connection, connect
 from gala.gossip.in_process import Crowd
 from gala.gossip.message import Identity
@@ -30,6 +29,7 @@ from gala.gossip.node import GossipNode
 from gala.gossip.shared_memory import check_room
 from gala.gossip.wire import wire_format
 from gala.launch.launch import Launch, from_environment
+from gala.parameters.flat import layout_hash
 from gala.topology import load_topology
 
 _opened = itertools.count()

@@ -22,7 +22,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gala.flat import sample
+from gala.parameters.flat import sample
 
 WINDOW = 128
 """Accepted distances, of all neighbours, whose median is taken."""

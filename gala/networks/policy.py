@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from gala.config.tree import NetworkConfig
 from gala.errors import UserError
-from gala.flat import unflatten
 from gala.networks.heads import ActionHead, build_head
 from gala.networks.trunks import MLP, NatureCNN, orthogonal_
+from gala.parameters.flat import unflatten
 
 
 class Policy(nn.Module):
@@ -67,7 +67,7 @@ def distribution_at(
 
     Args:
         policy: gives the form; its own parameters are neither used nor changed.
-        layout: of ``vector``, see :class:`gala.flat.FlatParameters`.
+        layout: of ``vector``, see :class:`gala.parameters.flat.FlatParameters`.
         vector: Float[P].
         obs: observations with B rows.
 

@@ -13,10 +13,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from gala.flat import FlatParameters
 from gala.networks.activations import Activations, Layer
 from gala.networks.policy import Policy
 from gala.networks.trunks import NatureCNN
+from gala.parameters.flat import FlatParameters
 
 
 def native_bfloat16(device: torch.device) -> bool:

@@ -7,10 +7,10 @@ from torch.nn import functional as F
 
 from gala.algorithms.a2c import A2C, scaled_lr, statistics
 from gala.config.tree import A2CConfig
-from gala.flat import FlatParameters
 from gala.networks.heads import CategoricalHead
 from gala.networks.policy import Policy
 from gala.networks.precision import ComputePolicy
+from gala.parameters.flat import FlatParameters
 from gala.rollouts import Rollout
 
 T, B, N, ACTIONS = 3, 2, 4, 3

@@ -12,12 +12,12 @@ from late_queue import LateLane
 from torch import Tensor
 
 from gala.algorithms.a2c import A2C, statistics
-from gala.algorithms.optimizers import build_optimizer
 from gala.config.tree import A2CConfig, NetworkConfig
 from gala.device.streams import Direct, Lane
-from gala.flat import FlatParameters
 from gala.networks import build_policy
 from gala.networks.precision import ComputePolicy
+from gala.parameters.flat import FlatParameters
+from gala.parameters.optimizer import build_optimizer
 from gala.rollouts import Rollout
 
 T, B, UPDATES = 3, 4, 6

@@ -17,7 +17,6 @@ from gala.algorithms.a2c import A2C
 from gala.config.tree import A2CConfig, NetworkConfig
 from gala.device.cuda import CudaHandover, CudaQueue
 from gala.device.streams import Direct, Lane, Queued, handover_on, lane_on
-from gala.flat import FlatParameters
 from gala.gossip import message
 from gala.gossip.in_process import Crowd, InProcessTransport
 from gala.gossip.message import Header, Identity
@@ -26,6 +25,7 @@ from gala.networks.heads import CategoricalHead
 from gala.networks.policy import Policy
 from gala.networks.precision import ComputePolicy
 from gala.networks.trunks import MLP
+from gala.parameters.flat import FlatParameters
 from gala.rollouts import Rollout
 
 T, B, N, ACTIONS = 3, 8, 4, 3

@@ -7,9 +7,9 @@ import torch
 
 from gala.config.tree import NetworkConfig
 from gala.divergence.policy import OBSERVATIONS, PolicyDivergence
-from gala.flat import FlatParameters
 from gala.networks import build_policy
 from gala.networks.policy import distribution_at
+from gala.parameters.flat import FlatParameters
 
 
 def bernoulli_kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:

@@ -12,8 +12,8 @@ import torch
 
 from gala.config.tree import Config, EnvConfig, NetworkConfig
 from gala.envs import make_vector_env
-from gala.flat import FlatParameters
 from gala.networks import build_policy
+from gala.parameters.flat import FlatParameters
 from gala.run import checkpoint
 from gala.run.folder import RunFolder
 

@@ -7,11 +7,11 @@ import torch
 from torch.nn import functional as F
 
 from gala.config.tree import NetworkConfig
-from gala.flat import FlatParameters
 from gala.networks import Policy, build_policy
 from gala.networks.activations import Activations, Layer, replayed
 from gala.networks.precision import ComputePolicy
 from gala.networks.trunks import NatureCNN
+from gala.parameters.flat import FlatParameters
 
 T, B = 3, 4
 IMAGES = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)

@@ -7,9 +7,9 @@ import torch
 
 from gala.config.tree import NetworkConfig
 from gala.errors import UserError
-from gala.flat import FlatParameters
 from gala.networks import Policy, build_policy
 from gala.networks.precision import ComputePolicy, choose_precision, native_bfloat16
+from gala.parameters.flat import FlatParameters
 
 IMAGES = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
 VECTORS = gymnasium.spaces.Box(-1, 1, (4,), np.float32)

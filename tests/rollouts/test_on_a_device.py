@@ -16,9 +16,9 @@ from gala.algorithms.a2c import A2C
 from gala.config.tree import A2CConfig, NetworkConfig
 from gala.device.streams import Direct, Lane
 from gala.envs.step import Step
-from gala.flat import FlatParameters
 from gala.networks import build_policy
 from gala.networks.precision import ComputePolicy
+from gala.parameters.flat import FlatParameters
 from gala.rollouts import Collector, Rollout
 
 T, B, ROLLOUTS = 4, 4, 5

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gala.algorithms.optimizers import Optimizer, build_optimizer
 from gala.config.tree import A2CConfig
-from gala.flat import FlatParameters
+from gala.parameters.flat import FlatParameters
+from gala.parameters.optimizer import Optimizer, build_optimizer
 
 
 def flat(seed: int = 0) -> FlatParameters:
@@ -148,8 +148,8 @@ def test_old_squares_need_no_correction() -> None:
 def test_training_never_loads_the_compiler() -> None:
     code = (
         "import sys, torch; from torch import nn; "
-        "from gala.algorithms.optimizers import build_optimizer; "
-        "from gala.config.tree import A2CConfig; from gala.flat import FlatParameters; "
+        "from gala.parameters.optimizer import build_optimizer; "
+        "from gala.config.tree import A2CConfig; from gala.parameters.flat import FlatParameters; "
         "flat = FlatParameters(nn.Linear(2, 2)); "
         "optimizer = build_optimizer(A2CConfig(), flat, lr=1.0); "
         "optimizer.advance(); optimizer.apply(); "

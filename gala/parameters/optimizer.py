@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gala.config.tree import A2CConfig
 from gala.device.streams import Direct, Lane
-from gala.flat import FlatParameters
+from gala.parameters.flat import FlatParameters
 
 LONG_AGO = 10**9
 """Steps after which nothing of a correction for the start is left."""

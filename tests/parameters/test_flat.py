@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gala.flat import FlatParameters, layout_hash, unflatten
+from gala.parameters.flat import FlatParameters, layout_hash, unflatten
 
 
 def module() -> nn.Module:
