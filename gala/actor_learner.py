@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gala.algorithms.a2c import A2C, scaled_lr
 from gala.config.tree import Config
 from gala.coupling import AllReduce, Coupling, Gossip, Independent
 from gala.device.streams import lane_on
@@ -26,6 +25,7 @@ from gala.gossip.wire import wire_format
 from gala.launch import supervisor
 from gala.launch.launch import Launch
 from gala.launch.signals import StopRequest
+from gala.learning.a2c import A2C, scaled_lr
 from gala.networks import Policy
 from gala.networks.policy import distribution_at
 from gala.networks.precision import ComputePolicy, choose_precision

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from gala.algorithms.a2c import statistics
 from gala.coupling import Gossip
 from gala.divergence.alarm import Alarm
 from gala.divergence.layers import LayerTracker
@@ -20,6 +19,7 @@ from gala.divergence.tracker import DivergenceTracker, UpdateNorms, exact_total
 from gala.files.atomic import write_atomic
 from gala.gossip import GossipNode
 from gala.laps import Laps
+from gala.learning.a2c import statistics
 from gala.steering import EpsilonPace
 from gala.telemetry.aggregate import AggregateSink
 from gala.telemetry.console import Console

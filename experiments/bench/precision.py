@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 import torch
 from recording import ROOT, table, write
 
-from gala.algorithms.a2c import A2C, scaled_lr
 from gala.config.tree import Config, load
 from gala.envs import make_vector_env
+from gala.learning.a2c import A2C, scaled_lr
 from gala.networks import Policy, build_policy
 from gala.networks.precision import ComputePolicy
 from gala.parameters.flat import FlatParameters

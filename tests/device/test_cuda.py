@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gala.algorithms.a2c import A2C
 from gala.config.tree import A2CConfig, NetworkConfig
 from gala.device.cuda import CudaHandover, CudaQueue
 from gala.device.streams import Direct, Lane, Queued, handover_on, lane_on
 from gala.gossip import message
 from gala.gossip.in_process import Crowd, InProcessTransport
 from gala.gossip.message import Header, Identity
+from gala.learning.a2c import A2C
 from gala.networks import build_policy
 from gala.networks.heads import CategoricalHead
 from gala.networks.policy import Policy

@@ -12,10 +12,10 @@ import torch
 from late_queue import LateLane
 from torch import Tensor
 
-from gala.algorithms.a2c import A2C
 from gala.config.tree import A2CConfig, NetworkConfig
 from gala.device.streams import Direct, Lane
 from gala.envs.step import Step
+from gala.learning.a2c import A2C
 from gala.networks import build_policy
 from gala.networks.precision import ComputePolicy
 from gala.parameters.flat import FlatParameters

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gala.algorithms.returns import explained_variance, gae
 from gala.config.tree import A2CConfig
 from gala.device.streams import Direct, Lane
+from gala.learning.returns import explained_variance, gae
 from gala.networks.precision import ComputePolicy
 from gala.parameters.flat import FlatParameters
 from gala.parameters.optimizer import build_optimizer

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gala.algorithms.a2c import A2C, scaled_lr, statistics
 from gala.config.tree import A2CConfig
+from gala.learning.a2c import A2C, scaled_lr, statistics
 from gala.networks.heads import CategoricalHead
 from gala.networks.policy import Policy
 from gala.networks.precision import ComputePolicy

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gala.algorithms.returns import explained_variance, gae
+from gala.learning.returns import explained_variance, gae
 
 
 def column(*values: float) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""Learning algorithms: pure functions on rollouts, and the updates made of them."""
