@@ -17,6 +17,7 @@ from gala.coupling import AllReduce, Coupling, Gossip, Independent
 from gala.device.streams import lane_on
 from gala.divergence.policy import PolicyDivergence
 from gala.envs import VectorEnv
+from gala.experience import Collector
 from gala.gossip import GossipNode, Identity, shared_memory
 from gala.gossip.connecting import Connection, connect, place_of_messages, with_faults
 from gala.gossip.in_process import Crowd
@@ -31,7 +32,6 @@ from gala.networks.policy import distribution_at
 from gala.networks.precision import ComputePolicy, choose_precision
 from gala.observer import Observer
 from gala.parameters.flat import FlatParameters
-from gala.rollouts import Collector
 from gala.run import checkpoint
 from gala.run.folder import RunFolder
 from gala.steering import EpsilonPace, pace_of

@@ -19,12 +19,12 @@ from recording import ROOT, table, write
 
 from gala.config.tree import Config, load
 from gala.envs import make_vector_env
+from gala.experience import Collector
+from gala.experience.collector import Rollout
 from gala.learning.a2c import A2C, scaled_lr
 from gala.networks import Policy, build_policy
 from gala.networks.precision import ComputePolicy
 from gala.parameters.flat import FlatParameters
-from gala.rollouts import Collector
-from gala.rollouts.collector import Rollout
 
 EVERY = 100
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from gala.config.tree import A2CConfig
 from gala.device.streams import Direct, Lane
+from gala.experience import Rollout
 from gala.learning.returns import explained_variance, gae
 from gala.networks.precision import ComputePolicy
 from gala.parameters.flat import FlatParameters
 from gala.parameters.optimizer import build_optimizer
-from gala.rollouts import Rollout
 
 Statistics = dict[str, float]
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gala.config.tree import A2CConfig, NetworkConfig
 from gala.device.cuda import CudaHandover, CudaQueue
 from gala.device.streams import Direct, Lane, Queued, handover_on, lane_on
+from gala.experience import Rollout
 from gala.gossip import message
 from gala.gossip.in_process import Crowd, InProcessTransport
 from gala.gossip.message import Header, Identity
@@ -26,7 +27,6 @@ from gala.networks.policy import Policy
 from gala.networks.precision import ComputePolicy
 from gala.networks.trunks import MLP
 from gala.parameters.flat import FlatParameters
-from gala.rollouts import Rollout
 
 T, B, N, ACTIONS = 3, 8, 4, 3
 

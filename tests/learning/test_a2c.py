@@ -6,12 +6,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from gala.config.tree import A2CConfig
+from gala.experience import Rollout
 from gala.learning.a2c import A2C, scaled_lr, statistics
 from gala.networks.heads import CategoricalHead
 from gala.networks.policy import Policy
 from gala.networks.precision import ComputePolicy
 from gala.parameters.flat import FlatParameters
-from gala.rollouts import Rollout
 
 T, B, N, ACTIONS = 3, 2, 4, 3
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from gala.config.tree import A2CConfig, NetworkConfig
 from gala.device.streams import Direct, Lane
+from gala.experience import Rollout
 from gala.learning.a2c import A2C, statistics
 from gala.networks import build_policy
 from gala.networks.precision import ComputePolicy
 from gala.parameters.flat import FlatParameters
 from gala.parameters.optimizer import build_optimizer
-from gala.rollouts import Rollout
 
 T, B, UPDATES = 3, 4, 6
 IMAGES = gymnasium.spaces.Box(0, 255, (4, 36, 36), np.uint8)

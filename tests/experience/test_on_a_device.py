@@ -15,11 +15,11 @@ from torch import Tensor
 from gala.config.tree import A2CConfig, NetworkConfig
 from gala.device.streams import Direct, Lane
 from gala.envs.step import Step
+from gala.experience import Collector, Rollout
 from gala.learning.a2c import A2C
 from gala.networks import build_policy
 from gala.networks.precision import ComputePolicy
 from gala.parameters.flat import FlatParameters
-from gala.rollouts import Collector, Rollout
 
 T, B, ROLLOUTS = 4, 4, 5
 PIXELS = (4, 36, 36)

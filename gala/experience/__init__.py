@@ -1,5 +1,5 @@
 """Collecting trajectories: preallocated [T, B] arrays, filled by acting in the simulators."""
 
-from gala.rollouts.collector import Collector, Rollout
+from gala.experience.collector import Collector, Rollout
 
 __all__ = ["Collector", "Rollout"]

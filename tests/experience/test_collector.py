@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gala.envs.step import Episode, Step
+from gala.experience import Collector
 from gala.networks.heads import CategoricalHead
-from gala.rollouts import Collector
 
 B = 2
 
