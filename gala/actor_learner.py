@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from gala.config.tree import Config
-from gala.coupling import AllReduce, Coupling, Gossip, Independent
+from gala.couplings.coupling import AllReduce, Coupling, Gossip, Independent
+from gala.couplings.pace import EpsilonPace, pace_of
 from gala.device.streams import lane_on
 from gala.divergence.policy import PolicyDivergence
 from gala.envs import VectorEnv
@@ -34,7 +35,6 @@ from gala.observer import Observer
 from gala.parameters.flat import FlatParameters
 from gala.run import checkpoint
 from gala.run.folder import RunFolder
-from gala.steering import EpsilonPace, pace_of
 from gala.telemetry.console import Console
 from gala.telemetry.reader import RunReader
 from gala.topology import Topology

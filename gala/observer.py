@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from gala.coupling import Gossip
+from gala.couplings.coupling import Gossip
+from gala.couplings.pace import EpsilonPace
 from gala.divergence.alarm import Alarm
 from gala.divergence.layers import LayerTracker
 from gala.divergence.tracker import DivergenceTracker, UpdateNorms, exact_total
@@ -20,7 +21,6 @@ from gala.files.atomic import write_atomic
 from gala.gossip import GossipNode
 from gala.laps import Laps
 from gala.learning.a2c import statistics
-from gala.steering import EpsilonPace
 from gala.telemetry.aggregate import AggregateSink
 from gala.telemetry.console import Console
 from gala.telemetry.reader import RunReader, steps_recorded

@@ -10,11 +10,11 @@ import torch
 from fake_transport import FakeEdges, FakeTransport, Network, identity
 
 from gala.config.tree import Config, GossipConfig
-from gala.coupling import Gossip
+from gala.couplings.coupling import Gossip
+from gala.couplings.pace import EpsilonPace, pace_of
 from gala.divergence.policy import PolicyDivergence
 from gala.gossip.mixing import among_present, mixer_of
 from gala.gossip.node import GossipNode
-from gala.steering import EpsilonPace, pace_of
 from gala.topology import Topology, load_topology
 
 P = 300

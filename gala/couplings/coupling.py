@@ -14,10 +14,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from gala.couplings.pace import Pace
 from gala.gossip import GossipNode
 from gala.gossip.message import NEVER
 from gala.launch.launch import Launch
-from gala.steering import Pace
 
 
 class Coupling(Protocol):

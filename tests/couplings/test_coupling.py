@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from gala.coupling import AllReduce, Gossip, Independent
+from gala.couplings.coupling import AllReduce, Gossip, Independent
 from gala.gossip.message import NEVER
 from gala.launch.launch import Launch
 from gala.launch.rendezvous import Meeting

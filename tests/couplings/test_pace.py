@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from gala.config.tree import Config, GossipConfig
+from gala.couplings.pace import EpsilonPace, pace_of
 from gala.divergence.controller import EpsilonController, spread
 from gala.divergence.policy import PolicyDivergence
 from gala.divergence.trigger import Trigger, drift
 from gala.errors import UserError
 from gala.run.request import read_request
-from gala.steering import EpsilonPace, pace_of
 from gala.topology import load_topology
 
 NOBODY = PolicyDivergence(lambda: None, lambda vector, obs: obs, lambda p, q: p)

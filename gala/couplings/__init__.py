@@ -1,0 +1,1 @@
+"""Couplings: how agents are tied together, and how often they exchange."""
