@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         request = read_request(arguments, agents)
     except UserError as error:  # all agents read the same: one of them says it
         return _complain(error) if rank == 0 else EXIT_BAD_INPUT
-    from gala.training import train
+    from gala.agent.training import train
 
     if STANDBY_VARIABLE in os.environ:
         stand_by()

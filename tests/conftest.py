@@ -64,12 +64,12 @@ def train_here(tmp_path: Path) -> Callable[..., Any]:
     ``before`` is called with the new run folder."""
     import torch
 
-    from gala.actor_learner import ActorLearner, Setting
+    from gala.agent.actor_learner import ActorLearner, Setting
+    from gala.agent.training import make_learner
     from gala.launch.launch import Launch
     from gala.launch.signals import StopRequest
     from gala.run.folder import prepare
     from gala.topology import load_topology
-    from gala.training import make_learner
 
     def train(
         config: Any, name: str = "run", before: Callable[[Any], object] = lambda run: None

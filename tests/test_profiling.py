@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gala import profiling
-from gala.actor_learner import ActorLearner
+from gala.agent.actor_learner import ActorLearner
 from gala.config.tree import A2CConfig, Config, EnvConfig, LogConfig, NetworkConfig
 from gala.laps import PHASES, Laps
 from gala.profiling import MIN_WARM_UP, Profile, Trace, Window

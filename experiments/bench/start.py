@@ -35,18 +35,18 @@ PARTS = (
     ("torch", "import torch"),
     ("torch.distributed", "import torch.distributed"),
     ("gymnasium, ale-py", "import gymnasium, ale_py.vector_env"),
-    ("gala and what else it needs", "import gala.training"),
+    ("gala and what else it needs", "import gala.agent.training"),
     (
         "its simulators",
         "from gala.config.tree import load; from gala.files.shipped import resolve;"
         f"config = load(resolve('experiments', {GAME!r}));"
-        "envs = gala.training.make_vector_envs(config.env, seed=1, threads=1)",
+        "envs = gala.agent.training.make_vector_envs(config.env, seed=1, threads=1)",
     ),
     ("their first observations", "first = [env.reset() for env in envs]"),
     (
         "the network",
         "spaces = envs[0].observation_space, envs[0].action_space;"
-        "policy = gala.training.build_policy(*spaces, config.network, seed=1)",
+        "policy = gala.agent.training.build_policy(*spaces, config.network, seed=1)",
     ),
 )
 """In this order: what one brings is not counted again for those after it."""

@@ -9,7 +9,7 @@ from gala.telemetry.prometheus import FAMILIES
 
 DOCS = Path(__file__).parents[2] / "docs"
 NAME = re.compile(r"(charts|losses|time|gossip|divergence)/[A-Za-z_<>/]+")
-WRITERS = ("gala.observer", "gala.learning.a2c", "gala.divergence", "gala.couplings.pace")
+WRITERS = ("gala.agent.recorder", "gala.learning.a2c", "gala.divergence", "gala.couplings.pace")
 
 
 def text_of(node: ast.expr) -> str:

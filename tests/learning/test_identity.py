@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gala.actor_learner import ActorLearner
+from gala.agent.actor_learner import ActorLearner
 from gala.config.tree import A2CConfig, Config, EnvConfig, LogConfig, NetworkConfig
 
 SOLVED = 18.5  # of 20; chance is 5

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from gala import training
+from gala.agent import training
+from gala.agent.training import choose_device, make_learner, require_streams
 from gala.config.tree import A2CConfig, Config, EnvConfig, NetworkConfig
 from gala.errors import UserError
 from gala.launch.launch import Launch
 from gala.run.folder import RunFolder
 from gala.run.request import Request, read_request
 from gala.telemetry.writer import MetricsWriter
-from gala.training import choose_device, make_learner, require_streams
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from gala.telemetry.wandb import WandbSink
 from gala.telemetry.writer import MetricsWriter
 
 if TYPE_CHECKING:
-    from gala.actor_learner import ActorLearner
+    from gala.agent.actor_learner import ActorLearner
     from gala.profiling import Profile
 
 Metrics = dict[str, float | None]

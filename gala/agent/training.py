@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from gala.actor_learner import ActorLearner, Setting, agent_seed
+from gala.agent.actor_learner import ActorLearner, Setting, agent_seed
 from gala.config.tree import Config
 from gala.device.streams import STREAMS, handover_on
 from gala.divergence.bound import NoBound, contraction

@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
 
-from gala.actor_learner import ActorLearner
+from gala.agent.actor_learner import ActorLearner
 from gala.config.tree import A2CConfig, Config, EnvConfig, LogConfig, NetworkConfig
 from gala.run.folder import RunFolder
 

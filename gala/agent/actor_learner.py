@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gala.agent.recorder import Observer
 from gala.config.tree import Config
 from gala.couplings.coupling import AllReduce, Coupling, Gossip, Independent
 from gala.couplings.pace import EpsilonPace, pace_of
@@ -31,7 +32,6 @@ from gala.learning.a2c import A2C, scaled_lr
 from gala.networks import Policy
 from gala.networks.policy import distribution_at
 from gala.networks.precision import ComputePolicy, choose_precision
-from gala.observer import Observer
 from gala.parameters.flat import FlatParameters
 from gala.run import checkpoint
 from gala.run.folder import RunFolder
