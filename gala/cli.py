@@ -346,7 +346,7 @@ def export(arguments: Arguments) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
-    from gala import export as exporting
+    from gala.report import export as exporting
 
     written = exporting.export(given.runs, form=given.format, output=given.output)
     exporting.tell(written, json=given.json)

@@ -21,7 +21,7 @@ from pathlib import Path
 from recording import ROOT
 
 from gala.bench.measurement import Case, Measurement, measure
-from gala.laps import PHASES
+from gala.telemetry.phases import PHASES
 
 WORKING_TREE = "the working tree"
 

@@ -17,7 +17,7 @@ from recording import table, write
 
 from gala.bench.measurement import WARM_UP_S, Case, Measurement, measure
 from gala.bench.past import cores
-from gala.laps import PHASES
+from gala.telemetry.phases import PHASES
 
 Found = dict[int, list[Measurement]]
 

@@ -19,10 +19,10 @@ from gala.divergence.layers import LayerTracker
 from gala.divergence.tracker import DivergenceTracker, UpdateNorms, exact_total
 from gala.files.atomic import write_atomic
 from gala.gossip import GossipNode
-from gala.laps import Laps
 from gala.learning.a2c import statistics
 from gala.telemetry.aggregate import AggregateSink
 from gala.telemetry.console import Console
+from gala.telemetry.phases import Laps
 from gala.telemetry.reader import RunReader, steps_recorded
 from gala.telemetry.tensorboard import TensorBoardSink
 from gala.telemetry.wandb import WandbSink
@@ -30,7 +30,7 @@ from gala.telemetry.writer import MetricsWriter
 
 if TYPE_CHECKING:
     from gala.agent.actor_learner import ActorLearner
-    from gala.profiling import Profile
+    from gala.telemetry.profiling import Profile
 
 Metrics = dict[str, float | None]
 
@@ -288,7 +288,7 @@ class Observer:
 
     def _profiled(self) -> Profile:
         """Let the laps be followed through the window; from its end on they are as ever."""
-        from gala.profiling import Profile, Window
+        from gala.telemetry.profiling import Profile, Window
 
         agent, setting = self._agent, self._agent.setting
         rank = setting.launch.rank

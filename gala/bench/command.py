@@ -14,8 +14,8 @@ from rich.table import Table
 import gala
 from gala.bench import past
 from gala.bench.measurement import CASES, QUICK, Measurement, measure
-from gala.laps import PHASES
 from gala.run.folder import commit_of_package
+from gala.telemetry.phases import PHASES
 
 QUICK_S, WHOLE_S = 8.0, 20.0
 

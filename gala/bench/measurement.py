@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gala.bench.live_run import LiveRun
 from gala.errors import UserError
-from gala.laps import PHASES
+from gala.telemetry.phases import PHASES
 
 WARM_UP_S = 3.0
 """Training before anything is measured: caches, allocators, the first mixes."""

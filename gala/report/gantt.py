@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gala.files.pictures import new_figure
-from gala.laps import PHASES
 from gala.report.figures import COLOURS, DARK, GREY
+from gala.telemetry.phases import PHASES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,9 @@ from typing import Any
 
 from gala.errors import UserError
 from gala.files.pictures import new_figure, save_figure
-from gala.laps import PHASES
 from gala.report import gantt
 from gala.report.tables import Table, cell, terminal
+from gala.telemetry.phases import PHASES
 from gala.telemetry.reader import Record, RunReader, Tail
 
 
@@ -22,7 +22,7 @@ class Span:
 
     Attributes:
         update: number of the update.
-        phase: one of :data:`gala.laps.PHASES`.
+        phase: one of :data:`gala.telemetry.phases.PHASES`.
         begin: unix seconds.
         end: unix seconds.
         mixed: whether the agent averaged in what neighbours had sent.

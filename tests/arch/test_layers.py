@@ -64,7 +64,7 @@ VIEWED = {
     "gala.files.yaml",
     "gala.files.atomic",
     "gala.files.pictures",
-    "gala.laps",
+    "gala.telemetry.phases",
     "gala.run.folder",
     "gala.files.shipped",
 }

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "bench"))
 import commits
 
 from gala.bench.measurement import Measurement
-from gala.laps import PHASES
+from gala.telemetry.phases import PHASES
 
 
 def made(speed: float, collect: float) -> Measurement:

@@ -13,8 +13,8 @@ import torch
 from gala.bench.gpu_meter import Look
 from gala.bench.measurement import Measurement
 from gala.errors import UserError
-from gala.laps import PHASES
 from gala.run.request import read_request
+from gala.telemetry.phases import PHASES
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "bench"
 if not FOLDER.is_dir():

@@ -8,7 +8,7 @@ import pytest
 from gala.bench import measurement
 from gala.bench.measurement import CASES, QUICK, Case, measure, peak_mb
 from gala.errors import UserError
-from gala.laps import PHASES
+from gala.telemetry.phases import PHASES
 
 
 def test_a_run_is_measured_and_leaves_nothing_running() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from launching import finish, gala, records, start, wait_until
 
-from gala.laps import PHASES
+from gala.telemetry.phases import PHASES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 
 from gala import cli
 from gala.errors import UserError
-from gala.laps import PHASES
 from gala.report import gantt
 from gala.report.figures import COLOURS
 from gala.report.profile import Lane, Span, profile, read_lanes, title
+from gala.telemetry.phases import PHASES
 
 LENGTHS = {"collect": 0.010, "learn": 0.006, "gossip": 0.002, "log": 0.001, "other": 0.001}
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from gala import profiling
 from gala.agent.actor_learner import ActorLearner
 from gala.config.tree import A2CConfig, Config, EnvConfig, LogConfig, NetworkConfig
-from gala.laps import PHASES, Laps
-from gala.profiling import MIN_WARM_UP, Profile, Trace, Window
+from gala.telemetry import profiling
+from gala.telemetry.phases import PHASES, Laps
+from gala.telemetry.profiling import MIN_WARM_UP, Profile, Trace, Window
 
 Train = Callable[..., ActorLearner]
 
@@ -239,7 +239,7 @@ def test_without_profile_nothing_of_it_is_there(train_here: Train, tmp_path: Pat
     assert not (agent.setting.run.rank(0) / "profile").exists()
     command = (
         "import sys; from gala.train import main; code = main(sys.argv[1:]); "
-        "sys.exit(code or 9 * ('gala.profiling' in sys.modules))"
+        "sys.exit(code or 9 * ('gala.telemetry.profiling' in sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", command, "--env.id", "gala/Identity-v0", "--total-steps", "500",

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gala import cli
-from gala import export as exporting
-from gala.export import STAMP, export, natural
+from gala.report import export as exporting
+from gala.report.export import STAMP, export, natural
 
 Write = Any
 

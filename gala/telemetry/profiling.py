@@ -33,7 +33,7 @@ from torch.profiler import record_function
 
 from gala.device.streams import apart_on
 from gala.files.atomic import TEMPORARY_SUFFIX
-from gala.laps import PHASES, Laps
+from gala.telemetry.phases import PHASES, Laps
 
 PHASES_VERSION = 1
 
@@ -90,7 +90,7 @@ class Profile:
         self._file: TextIO | None = None
 
     def lap(self, phase: str) -> None:
-        """As :meth:`gala.laps.Laps.lap`."""
+        """As :meth:`gala.telemetry.phases.Laps.lap`."""
         self._laps.lap(phase)
         try:
             self._follow(phase)

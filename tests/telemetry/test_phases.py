@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gala import laps
-from gala.laps import PHASES, Laps
+from gala.telemetry import phases
+from gala.telemetry.phases import PHASES, Laps
 
 
 def at(moments: list[float]) -> Any:
-    return mock.patch.object(laps.time, "perf_counter", side_effect=moments)
+    return mock.patch.object(phases.time, "perf_counter", side_effect=moments)
 
 
 def test_each_lap_ends_the_phase_that_it_names() -> None:
