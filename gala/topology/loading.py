@@ -80,7 +80,7 @@ def file_of(spec: str | Path) -> Path | None:
     found = shipped.shipped("topologies", path)
     if found is None and str(spec) not in FAMILIES and path.exists():
         return path
-    return shipped
+    return found
 
 
 def _read_file(path: Path) -> Description:

@@ -10,49 +10,41 @@ import pytest
 
 # Each room or module on its floor; it may import its own floor and the floors below.
 FLOORS = [
-    {"errors", "signals", "launch_environment", "supervisor", "meeting"},
-    {"yaml_file", "atomic_file", "presets", "pictures", "laps"},
-    {"topology", "config", "launch", "torchrun"},
-    {
-        "flat",
-        "lane",
-        "captured",
-        "cuda_queue",
-        "run_folder",
-        "networks",
-        "envs",
-        "divergence",
-        "telemetry",
-        "profiling",
-    },
-    {"gossip", "rollouts", "algorithms", "checkpoint", "evaluation", "coupling", "steering"},
-    {"simulation", "actor_learner", "observer", "request"},
-    {"dashboard", "report", "watch", "export", "train", "training", "bench"},
+    {"errors"},
+    {"files"},
+    {"topology", "config", "launch"},
+    {"parameters", "device", "networks", "envs", "divergence", "telemetry"},
+    {"gossip", "experience", "learning", "run", "evaluation"},
+    {"couplings", "simulation"},
+    {"agent", "dashboard", "report", "watch", "bench"},
+    {"train"},
     {"cli"},
     {"__main__"},
 ]
 
 # Beyond the floors: what a room must not know, because it would no longer be usable alone.
-LEARNING = {"algorithms", "rollouts", "envs", "networks", "evaluation"}
-COMMUNICATION = {"gossip", "coupling", "divergence", "launch", "telemetry"}
+LEARNING = {"learning", "experience", "envs", "networks", "evaluation", "agent"}
+COMMUNICATION = {"gossip", "couplings", "divergence", "launch", "telemetry"}
 FORBIDDEN = {
-    "algorithms": COMMUNICATION | {"envs", "checkpoint", "run_folder"},
-    "networks": COMMUNICATION | {"envs", "algorithms", "checkpoint", "run_folder"},
-    "envs": COMMUNICATION | {"networks", "algorithms", "checkpoint", "run_folder"},
-    "rollouts": COMMUNICATION | {"checkpoint", "run_folder"},
-    "flat": LEARNING | COMMUNICATION | {"config"},
-    "gossip": LEARNING | {"checkpoint"},
-    "divergence": LEARNING | {"gossip", "coupling", "checkpoint"},
-    "telemetry": LEARNING | {"gossip", "coupling", "divergence", "checkpoint"},
-    "simulation": LEARNING | {"coupling", "actor_learner", "checkpoint"},
+    "learning": COMMUNICATION | {"envs", "run"},
+    "networks": COMMUNICATION | {"envs", "learning", "run"},
+    "envs": COMMUNICATION | {"networks", "learning", "run"},
+    "experience": COMMUNICATION | {"run"},
+    "parameters": LEARNING | COMMUNICATION | {"run"},
+    "device": LEARNING | COMMUNICATION | {"run", "config"},
+    "gossip": LEARNING | {"run"},
+    "divergence": LEARNING | {"gossip", "couplings", "run"},
+    "telemetry": LEARNING | {"gossip", "couplings", "divergence", "run"},
+    "simulation": LEARNING | {"couplings", "run"},
     "topology": {"config", "launch"},
     "config": {"topology", "launch"},
 }
 
 # What only looks at runs reads run folders, and nothing of what trains.
-VIEWERS = {"dashboard", "report", "watch", "export"}
+VIEWERS = {"dashboard", "report", "watch"}
 VIEWED = {
     "gala.telemetry.console",
+    "gala.telemetry.phases",
     "gala.telemetry.prometheus",
     "gala.telemetry.reader",
     "gala.telemetry.selection",
@@ -61,12 +53,11 @@ VIEWED = {
     "gala.evaluation.statistics",
     "gala.evaluation.human",
     "gala.errors",
-    "gala.files.yaml",
     "gala.files.atomic",
     "gala.files.pictures",
-    "gala.telemetry.phases",
-    "gala.run.folder",
     "gala.files.shipped",
+    "gala.files.yaml",
+    "gala.run.folder",
 }
 
 

@@ -13,21 +13,13 @@ import pytest
 HEAVY = ("torch", "gymnasium", "ale_py", "tensorboard", "matplotlib", "scipy", "wandb")
 HEAVY += ("pyarrow",)  # an extra of gala export
 
-TORCH_FREE_ROOMS = {"dashboard", "report", "watch", "export", "topology", "errors", "yaml_file"}
-TORCH_FREE_ROOMS |= {
-    "presets",
-    "atomic_file",
-    "pictures",
-    "laps",
-    "config",
-    "train",
-    "cli",
-    "__main__",
-}
+TORCH_FREE_ROOMS = {"dashboard", "report", "watch", "topology", "errors", "files"}
+TORCH_FREE_ROOMS |= {"config", "train", "cli", "__main__"}
 TORCH_FREE_MODULES = {
     "gala",
     "gala.telemetry",
     "gala.telemetry.console",
+    "gala.telemetry.phases",
     "gala.telemetry.prometheus",
     "gala.telemetry.reader",
     "gala.telemetry.selection",
