@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gala.gossip.door import gossip as gossip
+    from gala.gossip.api import gossip as gossip
 
 __version__ = "0.1.0"
 

@@ -105,14 +105,14 @@ def train(arguments: Arguments) -> int:
 
 
 def launch(arguments: Arguments) -> int:
-    """Run one agent of a crowd: gala launch --rank R --size N --store URL experiments/pong.yaml"""
+    """Run one agent of a group: gala launch --rank R --size N --store URL experiments/pong.yaml"""
     parser = _Parser(
         prog="gala launch",
         description="Run one agent with a life of its own; all other options are gala train's.",
         allow_abbrev=False,
     )
     parser.add_argument("--rank", type=_whole, required=True, help="index of this agent, from 0")
-    parser.add_argument("--size", type=_at_least_one, required=True, help="agents of the crowd")
+    parser.add_argument("--size", type=_at_least_one, required=True, help="agents of the group")
     parser.add_argument(
         "--store",
         required=True,

@@ -119,7 +119,7 @@ class Hosts:
         subprocess.run(["ip", "link", "del", "gala-br"], capture_output=True)
 
 
-class Crowd:
+class LocalGroup:
     """One agent on each of ``hosts``, with a run folder that all of them see."""
 
     def __init__(self, hosts: Hosts, folder: Path, *arguments: object) -> None:
@@ -180,26 +180,26 @@ def measure(count: int, cut_s: float, delay_ms: float, loss: float) -> dict[str,
     spoilt = hosts.spoil(delay_ms=delay_ms, loss=loss)
     faults = [] if spoilt else ["--faults.delay-ms", delay_ms, "--faults.drop", loss / 100]
     with tempfile.TemporaryDirectory() as name:
-        crowd = Crowd(hosts, Path(name), "cartpole", "--total-steps", 10**9, *faults)
+        local_group = LocalGroup(hosts, Path(name), "cartpole", "--total-steps", 10**9, *faults)
         try:
-            crowd.wait_until(lambda rows: min(mixes(rows)) > 50)
+            local_group.wait_until(lambda rows: min(mixes(rows)) > 50)
             time.sleep(10)
-            before = crowd.rows()
+            before = local_group.rows()
             hosts.cut(count - 1)
             cut_at = time.time()
             time.sleep(cut_s)
-            during = crowd.rows()
+            during = local_group.rows()
             hosts.heal(count - 1)
             healed_at = time.time()
             together = mixes(during)
             lonely = count - 1
-            crowd.wait_until(lambda rows: mixes(rows)[lonely] > together[lonely] + 5)
+            local_group.wait_until(lambda rows: mixes(rows)[lonely] > together[lonely] + 5)
             again_s = time.time() - healed_at
             time.sleep(10)
-            after = crowd.rows()
-            codes = crowd.finish()
+            after = local_group.rows()
+            codes = local_group.finish()
         finally:
-            crowd.kill()
+            local_group.kill()
             hosts.close()
 
     def rate(rows: list[dict[str, Any]], start: float, end: float) -> float:

@@ -20,7 +20,7 @@ from recording import table
 from torch import Tensor
 
 from gala.config.tree import A2CConfig, NetworkConfig
-from gala.networks import build_policy
+from gala.networks import build_network
 from gala.parameters.flat import FlatParameters
 from gala.parameters.optimizer import build_optimizer
 
@@ -36,7 +36,7 @@ def network(filters: tuple[int, int, int]) -> FlatParameters:
     """Of Pong, with a gradient."""
     space = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
     config = NetworkConfig(filters=filters)
-    flat = FlatParameters(build_policy(space, gymnasium.spaces.Discrete(6), config, seed=0))
+    flat = FlatParameters(build_network(space, gymnasium.spaces.Discrete(6), config, seed=0))
     flat.grad.normal_(generator=torch.Generator().manual_seed(1))
     return flat
 

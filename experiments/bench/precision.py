@@ -22,8 +22,8 @@ from gala.envs import make_vector_env
 from gala.experience import Collector
 from gala.experience.collector import Rollout
 from gala.learning.a2c import A2C, scaled_lr
-from gala.networks import Policy, build_policy
-from gala.networks.precision import ComputePolicy
+from gala.networks import Network, build_network
+from gala.networks.model import Model
 from gala.parameters.flat import FlatParameters
 
 EVERY = 100
@@ -33,9 +33,9 @@ EVERY = 100
 class Learner:
     """Parameters that learn from somebody else's games."""
 
-    policy: Policy
+    policy: Network
     flat: FlatParameters
-    compute: ComputePolicy
+    compute: Model
     algorithm: A2C
     start: torch.Tensor = field(init=False)
 
@@ -45,11 +45,11 @@ class Learner:
 
 def learner(config: Config, spaces: Sequence[object], dtype: torch.dtype, rounded: bool) -> Learner:
     """A learner at the common start."""
-    policy = build_policy(*spaces, config.network, seed=config.seed)  # type: ignore[arg-type]
+    policy = build_network(*spaces, config.network, seed=config.seed)  # type: ignore[arg-type]
     flat = FlatParameters(policy)
     if rounded:
         flat.data.copy_(flat.data.to(torch.bfloat16).float())
-    compute = ComputePolicy(policy, flat, dtype)
+    compute = Model(policy, flat, dtype)
     rate = scaled_lr(config.a2c, config.env.num_envs)
     return Learner(policy, flat, compute, A2C(config.a2c, flat, compute, lr=rate))
 

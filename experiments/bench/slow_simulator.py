@@ -26,7 +26,7 @@ WAIT_MS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crowd:
+class LocalGroup:
     """How many agents, each with how many simulators and threads (None: as many as it gets)."""
 
     agents: int
@@ -39,25 +39,25 @@ class Crowd:
 
 
 CROWDS = (
-    Crowd(agents=1, simulators=16),
-    Crowd(agents=1, simulators=32),
-    Crowd(agents=1, simulators=32, threads=1),
-    Crowd(agents=2, simulators=16),
-    Crowd(agents=4, simulators=16),
+    LocalGroup(agents=1, simulators=16),
+    LocalGroup(agents=1, simulators=32),
+    LocalGroup(agents=1, simulators=32, threads=1),
+    LocalGroup(agents=2, simulators=16),
+    LocalGroup(agents=4, simulators=16),
 )
 
-Found = Mapping[Crowd, Mapping[str, Sequence[float]]]
+Found = Mapping[LocalGroup, Mapping[str, Sequence[float]]]
 
 
-def case(crowd: Crowd, env: str) -> Case:
+def case(local_group: LocalGroup, env: str) -> Case:
     """Such agents with such simulators."""
     arguments: tuple[object, ...] = (
         "pong-paper", "--env.id", env, "--env.workers", "async",
-        "--env.num-envs", crowd.simulators,
+        "--env.num-envs", local_group.simulators,
     )  # fmt: skip
-    if crowd.threads is not None:
-        arguments += ("--threads", crowd.threads)
-    return Case(name=f"{crowd}, {env}", agents=crowd.agents, arguments=arguments)
+    if local_group.threads is not None:
+        arguments += ("--threads", local_group.threads)
+    return Case(name=f"{local_group}, {env}", agents=local_group.agents, arguments=arguments)
 
 
 def of_quick(each: Mapping[str, Sequence[float]]) -> list[float]:
@@ -68,12 +68,12 @@ def of_quick(each: Mapping[str, Sequence[float]]) -> list[float]:
 def text_of(found: Found, rounds: int, seconds: float) -> str:
     """The results for people."""
     lines = []
-    for crowd, each in found.items():
+    for local_group, each in found.items():
         shares = of_quick(each)
         lines.append([
-            str(crowd),
+            str(local_group),
             *(f"{statistics.median(each[env]):,.0f}" for env in (QUICK, SLOW)),
-            f"{1e3 * crowd.agents * crowd.simulators / WAIT_MS:,.0f}",
+            f"{1e3 * local_group.agents * local_group.simulators / WAIT_MS:,.0f}",
             f"{statistics.median(shares):.2f}",
             f"{min(shares):.2f} - {max(shares):.2f}",
         ])  # fmt: skip
@@ -98,18 +98,18 @@ def main() -> None:
     options = parser.parse_args()
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    found: dict[Crowd, dict[str, list[float]]] = {c: {QUICK: [], SLOW: []} for c in CROWDS}
+    found: dict[LocalGroup, dict[str, list[float]]] = {c: {QUICK: [], SLOW: []} for c in CROWDS}
     for number in range(options.rounds):
-        for crowd, each in found.items():
+        for local_group, each in found.items():
             for env, speeds in each.items():
-                made = measure(case(crowd, env), options.seconds)
+                made = measure(case(local_group, env), options.seconds)
                 speeds.append(made.steps_per_second)
                 print(f"round {number + 1}: {made.case}: {made.steps_per_second:,.0f} steps/s",
                       flush=True)  # fmt: skip
     data = {
         "rounds": options.rounds, "seconds": options.seconds,
-        "steps_per_second": {str(crowd): each for crowd, each in found.items()},
-        "of_quick": {str(crowd): of_quick(each) for crowd, each in found.items()},
+        "steps_per_second": {str(local_group): each for local_group, each in found.items()},
+        "of_quick": {str(local_group): of_quick(each) for local_group, each in found.items()},
     }  # fmt: skip
     write("slow-simulator", data, text_of(found, options.rounds, options.seconds))
 

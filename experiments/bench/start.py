@@ -46,7 +46,7 @@ PARTS = (
     (
         "the network",
         "spaces = envs[0].observation_space, envs[0].action_space;"
-        "policy = gala.agent.training.build_policy(*spaces, config.network, seed=1)",
+        "policy = gala.agent.training.build_network(*spaces, config.network, seed=1)",
     ),
 )
 """In this order: what one brings is not counted again for those after it."""

@@ -16,22 +16,22 @@ from gala.agent.recorder import Observer
 from gala.config.tree import Config
 from gala.couplings.coupling import AllReduce, Coupling, Gossip, Independent
 from gala.couplings.pace import EpsilonPace, pace_of
-from gala.device.streams import lane_on
+from gala.device.choose import stream_on
 from gala.divergence.policy import PolicyDivergence
 from gala.envs import VectorEnv
 from gala.experience import Collector
 from gala.gossip import GossipNode, Identity, shared_memory
 from gala.gossip.connecting import Connection, connect, place_of_messages, with_faults
-from gala.gossip.in_process import Crowd
+from gala.gossip.in_process import LocalGroup
 from gala.gossip.mixing import among_present, mixer_of, without_missing
 from gala.gossip.wire import wire_format
 from gala.launch import supervisor
 from gala.launch.launch import Launch
 from gala.launch.signals import StopRequest
 from gala.learning.a2c import A2C, scaled_lr
-from gala.networks import Policy
-from gala.networks.policy import distribution_at
-from gala.networks.precision import ComputePolicy, choose_precision
+from gala.networks import Network
+from gala.networks.model import Model, choose_precision
+from gala.networks.network import distribution_at
 from gala.parameters.flat import FlatParameters
 from gala.run import checkpoint
 from gala.run.folder import RunFolder
@@ -55,7 +55,7 @@ class Setting:
         topology: who listens to whom.
         device: where the network computes.
         threads: for simulators and torch.
-        crowd: the agents of this process.
+        local_group: the agents of this process.
         started: unix seconds of the launch, the same for all agents.
     """
 
@@ -66,7 +66,7 @@ class Setting:
     topology: Topology
     device: torch.device
     threads: int
-    crowd: Crowd = field(default_factory=lambda: Crowd((0,)))
+    local_group: LocalGroup = field(default_factory=lambda: LocalGroup((0,)))
     started: float = field(default_factory=time.time)
 
     @property
@@ -90,25 +90,25 @@ class ActorLearner:
         step: environment steps done by this agent.
         alarmed: whether an alarm is to end the run.
         behaviour: compares policies on this agent's observations.
-        lane: the order of this agent's work on its device; enter it around :meth:`run`.
+        stream: the order of this agent's work on its device; enter it around :meth:`run`.
     """
 
     def __init__(
         self,
         setting: Setting,
         envs: Sequence[VectorEnv],
-        policy: Policy,
+        policy: Network,
         stop: StopRequest,
         console: Callable[[RunReader], Console] | None = None,
     ) -> None:
         self.setting, self._stop = setting, stop
         config, launch = setting.config, setting.launch
-        self.lane = lane_on(setting.device)
+        self.stream = stream_on(setting.device)
         policy = policy.to(setting.device)
         self.flat = FlatParameters(policy)
         dtype = choose_precision(config.network.precision, policy, setting.device)
         observations = config.a2c.n_step * config.env.num_envs
-        self.compute = ComputePolicy(policy, self.flat, dtype, observations=observations)
+        self.compute = Model(policy, self.flat, dtype, observations=observations)
         self.collector = Collector(
             envs,
             self._act,
@@ -119,10 +119,10 @@ class ActorLearner:
             generator=torch.Generator(setting.device).manual_seed(
                 agent_seed(config.seed, launch.rank, life=launch.life)
             ),
-            lane=self.lane,
+            stream=self.stream,
         )
         lr = scaled_lr(config.a2c, config.env.num_envs * launch.agents)
-        self.algorithm = A2C(config.a2c, self.flat, self.compute, lr=lr, lane=self.lane)
+        self.algorithm = A2C(config.a2c, self.flat, self.compute, lr=lr, stream=self.stream)
         self.behaviour = PolicyDivergence(
             lambda: self.collector.recent().to(setting.device),
             lambda vector, obs: distribution_at(
@@ -147,26 +147,26 @@ class ActorLearner:
         self.algorithm.schedule(self.progress())
         supervisor.tell("training")
         while self.update < self._last_update():
-            self.observer.lap("other")
+            self.observer.end_phase("other")
             rollout = self.collector.collect()
-            self.observer.lap("collect")
+            self.observer.end_phase("collect")
 
             self.observer.norms.before(self.flat.data)
             losses = self.algorithm.update(rollout, self.coupling.reduce)
             self.observer.norms.after(self.flat.data)
             self.update += 1
             self.step += self.setting.steps_per_update
-            self.observer.lap("learn")
+            self.observer.end_phase("learn")
 
             if self.coupling.exchange(self.update, self.step):
                 self.compute.refresh()
-            self.observer.lap("gossip")
+            self.observer.end_phase("gossip")
 
             self.algorithm.schedule(self.progress())
             if self.update % self._checkpoint_every == 0:
                 self.save()
             self.alarmed |= self.observer.observe(losses)
-            self.observer.lap("log")
+            self.observer.end_phase("log")
             self._straggler.lag()
         self.save()
         kind = "alarm" if self.alarmed else "stopped" if self._stop.requested else "done"
@@ -218,7 +218,7 @@ class ActorLearner:
             self.coupling.node.load_state_dict(state["gossip"])
 
     def join(self) -> str | None:
-        """Come into a running crowd: the parameters and the place of a neighbour.
+        """Come into a running group: the parameters and the place of a neighbour.
 
         What this agent's life before left behind is used too: its newest checkpoint for the state
         of the optimizer, and the environment steps that it had done.
@@ -316,7 +316,7 @@ def build_coupling(
         return Independent()
     topology = setting.topology
     elements = flat.data.numel() + topology.push_sum  # push-sum sends a weight too, in float64
-    place = place_of_messages(setting.crowd, launch.agents, config.faults, setting.device)
+    place = place_of_messages(setting.local_group, launch.agents, config.faults, setting.device)
     wire = wire_format(
         "float64" if topology.push_sum else config.gossip.wire_format, elements, place
     )
@@ -332,7 +332,7 @@ def build_coupling(
             identity=identity,
             payload_bytes=wire.payload_bytes,
             lock_step=lock_step,
-            crowd=setting.crowd,
+            local_group=setting.local_group,
         ),
     )
     supervisor.tell(f"remove {shared_memory.path_of(identity.run, launch.rank)}")

@@ -22,7 +22,7 @@ from gala.gossip import GossipNode
 from gala.learning.a2c import statistics
 from gala.telemetry.aggregate import AggregateSink
 from gala.telemetry.console import Console
-from gala.telemetry.phases import Laps
+from gala.telemetry.phases import PhaseTimer
 from gala.telemetry.reader import RunReader, steps_recorded
 from gala.telemetry.tensorboard import TensorBoardSink
 from gala.telemetry.wandb import WandbSink
@@ -40,7 +40,7 @@ class Observer:
 
     Attributes:
         norms: norms of the local updates.
-        lap: says what the time since the last call was spent on.
+        end_phase: says what the time since the last call was spent on.
         steps_before: environment steps that earlier lives of this agent recorded.
     """
 
@@ -51,7 +51,9 @@ class Observer:
         setting = agent.setting
         self._log = setting.config.log
         rank, run = setting.launch.rank, setting.run
-        self.norms = UpdateNorms(agent.flat.data, exact=agent.coupling.lock_step, lane=agent.lane)
+        self.norms = UpdateNorms(
+            agent.flat.data, exact=agent.coupling.lock_step, stream=agent.stream
+        )
         self.steps_before = steps_recorded(run.metrics(rank))
         life = setting.launch.life
         self._writer = MetricsWriter(run.metrics(rank), rank=rank, incarnation=life)
@@ -122,8 +124,8 @@ class Observer:
             if self._log.tensorboard and setting.launch.leads
             else None
         )
-        self._laps = Laps()
-        self.lap: Callable[[str], None] = self._laps.lap
+        self._timer = PhaseTimer()
+        self.end_phase: Callable[[str], None] = self._timer.end_phase
         self._profile = self._profiled() if setting.config.profile and life == 0 else None
         self._others: dict[int, int] = {}
         self._exact: tuple[int, float] | None = None
@@ -158,7 +160,7 @@ class Observer:
         """Note the start; call right before the first update."""
         self._last_update, self._last_step = self._agent.update, self._agent.step
         self._last_time = time.perf_counter()
-        self._laps.start()
+        self._timer.start()
         self._poll()
         self.event("start", f"update {self._agent.update}, step {self._agent.step}")
         if self._console is not None:
@@ -287,18 +289,18 @@ class Observer:
         self._writer.close()
 
     def _profiled(self) -> Profile:
-        """Let the laps be followed through the window; from its end on they are as ever."""
+        """Let the timer be followed through the window; from its end on they are as ever."""
         from gala.telemetry.profiling import Profile, Window
 
         agent, setting = self._agent, self._agent.setting
         rank = setting.launch.rank
 
         def finished(kind: str, message: str) -> None:
-            self.lap = self._laps.lap
+            self.end_phase = self._timer.end_phase
             self._tell(kind, message)
 
         profile = Profile(
-            self._laps,
+            self._timer,
             Window(
                 folder=setting.run.rank(rank) / "profile",
                 rank=rank,
@@ -312,7 +314,7 @@ class Observer:
             ),
             finished=finished,
         )
-        self.lap = profile.lap
+        self.end_phase = profile.end_phase
         return profile
 
     def _record(self, losses: dict[str, Tensor]) -> None:
@@ -351,7 +353,7 @@ class Observer:
             "charts/lr": agent.algorithm.optimizer.lr,
         }
         metrics |= {
-            f"time/{phase}_ms": 1e3 * spent / updates for phase, spent in self._laps.take().items()
+            f"time/{phase}_ms": 1e3 * spent / updates for phase, spent in self._timer.take().items()
         }
         self._updates_since = updates
         self._last_time, self._last_update, self._last_step = now, agent.update, agent.step

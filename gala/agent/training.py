@@ -15,20 +15,21 @@ import torch
 
 from gala.agent.actor_learner import ActorLearner, Setting, agent_seed
 from gala.config.tree import Config
-from gala.device.streams import STREAMS, handover_on
+from gala.device.choose import handover_on
+from gala.device.streams import STREAMS
 from gala.divergence.bound import NoBound, contraction
 from gala.envs import VectorEnv, make_vector_envs
 from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
 from gala.files.atomic import write_atomic
 from gala.gossip import shared_memory
 from gala.gossip.connecting import place_of_messages
-from gala.gossip.in_process import Crowd
+from gala.gossip.in_process import LocalGroup
 from gala.gossip.mixing import require_mixable
 from gala.launch import supervisor
 from gala.launch.environment import restarted_by_torchrun
 from gala.launch.launch import Launch, from_environment
 from gala.launch.signals import StopRequest
-from gala.networks import Policy, build_policy
+from gala.networks import Network, build_network
 from gala.run import checkpoint
 from gala.run.folder import RunFolder, default_path, prepare
 from gala.run.request import Request
@@ -57,13 +58,13 @@ def train(request: Request) -> int:
         try:
             require_mixable(request.topology)
             device = choose_device(config.device, launch)
-            crowd = Crowd(launch.crowd, handover_on(device))
-            place = place_of_messages(crowd, launch.agents, config.faults, device)
-            require_streams(len(launch.crowd), device, place)
+            local_group = LocalGroup(launch.local_group, handover_on(device))
+            place = place_of_messages(local_group, launch.agents, config.faults, device)
+            require_streams(len(launch.local_group), device, place)
             threads = config.threads or launch.threads
             torch.set_num_threads(threads)
             learners = []
-            for rank in launch.crowd:
+            for rank in launch.local_group:
                 envs, policy = make_learner(config, launch.sibling(rank), threads)
                 for env in envs:  # has its agent closed it, then once more does no harm
                     stack.callback(env.close)
@@ -80,11 +81,11 @@ def train(request: Request) -> int:
             elif isinstance(error, UserError):
                 find_plan(launch)  # ends here if rank 0 has said it
             raise
-        run = open_folder(plan, launch.crowd)
+        run = open_folder(plan, launch.local_group)
         launch.keep_plan(plan)
-        if launch.meeting is not None:
-            stack.callback(launch.meeting.close)
-        for rank, (envs, policy) in zip(launch.crowd, learners, strict=True):
+        if launch.rendezvous is not None:
+            stack.callback(launch.rendezvous.close)
+        for rank, (envs, policy) in zip(launch.local_group, learners, strict=True):
             setting = Setting(
                 config=config,
                 launch=launch.sibling(rank),
@@ -93,7 +94,7 @@ def train(request: Request) -> int:
                 topology=request.topology,
                 device=device,
                 threads=threads,
-                crowd=crowd,
+                local_group=local_group,
                 started=plan["meta"]["started"],
             )
             console = None
@@ -117,7 +118,7 @@ def train(request: Request) -> int:
 
 
 def begin(agent: ActorLearner, *, resume: bool) -> None:
-    """Bring an agent to where it should go on: a crowd that runs, a checkpoint, or the start.
+    """Bring an agent to where it should go on: a group that runs, a checkpoint, or the start.
 
     Raises:
         UserError: a run to go on with has no checkpoint of this agent.
@@ -142,14 +143,14 @@ def run_all(agents: list[ActorLearner], stop: StopRequest) -> None:
     When one of them fails, the others stop, save and leave; then the failure is raised.
     """
     if len(agents) == 1:
-        with agents[0].lane.current():
+        with agents[0].stream.current():
             agents[0].run()
         return
     failures: list[BaseException] = []
 
     def work(agent: ActorLearner) -> None:
         try:
-            with agent.lane.current():
+            with agent.stream.current():
                 agent.run()
         except BaseException as error:
             failures.append(error)
@@ -165,7 +166,7 @@ def run_all(agents: list[ActorLearner], stop: StopRequest) -> None:
         raise failures[0]
 
 
-def make_learner(config: Config, launch: Launch, threads: int) -> tuple[list[VectorEnv], Policy]:
+def make_learner(config: Config, launch: Launch, threads: int) -> tuple[list[VectorEnv], Network]:
     """Simulators with this agent's seed, and the policy with the run's seed.
 
     Raises:
@@ -177,7 +178,7 @@ def make_learner(config: Config, launch: Launch, threads: int) -> tuple[list[Vec
     with ExitStack() as stack:
         for env in envs:
             stack.callback(env.close)
-        policy = build_policy(*spaces, config.network, seed=config.seed)
+        policy = build_network(*spaces, config.network, seed=config.seed)
         stack.pop_all()  # all is well: they stay open
     return envs, policy
 
@@ -193,7 +194,7 @@ def choose_device(name: str, launch: Launch) -> torch.device:
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        process = launch.local_rank // len(launch.crowd)
+        process = launch.local_rank // len(launch.local_group)
         return torch.device("cuda", process % count) if count else torch.device("cpu")
     try:
         device = torch.device(name)

@@ -144,10 +144,10 @@ class AllReduce:
         self._update = 0
         self._asked = False
         self._buffer = torch.zeros(parameters + 1)
-        if launch.meeting is not None:
+        if launch.rendezvous is not None:
             dist.init_process_group(
                 "gloo",
-                store=launch.meeting.fresh(),
+                store=launch.rendezvous.fresh(),
                 rank=launch.rank,
                 world_size=launch.agents,
                 timeout=timedelta(minutes=10),

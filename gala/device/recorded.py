@@ -4,7 +4,8 @@ A recording repeats the work and nothing else: it reads and writes the memory th
 and wrote, whatever lies there by then. What is no tensor is repeated as it was, so that a function
 that is recorded
 
-- reads what changes from tensors, and a number that changes from a :class:`~gala.device.streams.Number`;
+- reads what changes from tensors, and a number that changes from a
+  :class:`~gala.device.streams.Number`;
 - leaves its results in tensors that the next call overwrites;
 - draws random numbers from the generator it is recorded with, and from no other;
 - never asks a tensor for its value, which would wait for the device.

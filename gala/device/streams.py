@@ -1,4 +1,4 @@
-"""The lane of an agent: the order in which a device does its work.
+"""The stream of an agent: the order in which a device does its work.
 
 On the CPU work is done when a call returns. A device has a queue: what it is handed it does later,
 in order, so that a buffer that was handed over must rest until its turn has come and gone.
@@ -22,7 +22,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class Lane(Protocol):
+class Stream(Protocol):
     """What rollouts and updates need of a device.
 
     Attributes:
@@ -46,7 +46,7 @@ class Lane(Protocol):
     def captured(
         self, function: Callable[P, T], generator: torch.Generator | None = None
     ) -> Callable[P, T]:
-        """``function``, recorded where that pays; see :mod:`gala.device.recorded` for what it may do.
+        """``function``, recorded where that pays; :mod:`gala.device.recorded` says what it may do.
 
         Args:
             function: works on tensors that stay where they are.
@@ -59,7 +59,7 @@ class Lane(Protocol):
         ...
 
     def current(self) -> AbstractContextManager[None]:
-        """Everything that this thread hands to the device goes down this lane."""
+        """Everything that this thread hands to the device goes down this stream."""
         ...
 
 
@@ -77,7 +77,7 @@ class Number:
             self.value = torch.zeros((), device=queue.device)
 
     def set(self, number: float) -> None:
-        """From now on, in the order of the lane, it is ``number``."""
+        """From now on, in the order of the stream, it is ``number``."""
         if self._queue is not None and isinstance(self.value, Tensor):
             self._queue.fill(self.value, number)
         else:
@@ -90,30 +90,30 @@ class Direct:
     device = torch.device("cpu")
 
     def mirror(self, host: Tensor) -> Tensor:
-        """See :class:`Lane`."""
+        """See :class:`Stream`."""
         return host
 
     def upload(self, source: Tensor, target: Tensor) -> None:
-        """See :class:`Lane`."""
+        """See :class:`Stream`."""
         if source is not target:
             target.copy_(source)
 
     def download(self, source: Tensor) -> Tensor:
-        """See :class:`Lane`."""
+        """See :class:`Stream`."""
         return source
 
     def captured(
         self, function: Callable[P, T], generator: torch.Generator | None = None
     ) -> Callable[P, T]:
-        """See :class:`Lane`."""
+        """See :class:`Stream`."""
         return function
 
     def number(self) -> Number:
-        """See :class:`Lane`."""
+        """See :class:`Stream`."""
         return Number()
 
     def current(self) -> AbstractContextManager[None]:
-        """See :class:`Lane`."""
+        """See :class:`Stream`."""
         return nullcontext()
 
 
@@ -167,7 +167,7 @@ class Queue(Protocol):
         ...
 
     def current(self) -> AbstractContextManager[None]:
-        """See :class:`Lane`."""
+        """See :class:`Stream`."""
         ...
 
 
@@ -195,11 +195,11 @@ class Queued:
         self._down: dict[tuple[torch.Size, torch.dtype], _Buffer] = {}
 
     def mirror(self, host: Tensor) -> Tensor:
-        """See :class:`Lane`."""
+        """See :class:`Stream`."""
         return torch.zeros_like(host, device=self.device)
 
     def upload(self, source: Tensor, target: Tensor) -> None:
-        """See :class:`Lane`."""
+        """See :class:`Stream`."""
         buffers = self._up.setdefault((target.shape, target.dtype), [])
         if len(buffers) < 2:
             buffers.append(_Buffer(self._queue, target))
@@ -212,7 +212,7 @@ class Queued:
         buffer.arrived.record()
 
     def download(self, source: Tensor) -> Tensor:
-        """See :class:`Lane`."""
+        """See :class:`Stream`."""
         key = source.shape, source.dtype
         if key not in self._down:
             self._down[key] = _Buffer(self._queue, source)
@@ -225,63 +225,32 @@ class Queued:
     def captured(
         self, function: Callable[P, T], generator: torch.Generator | None = None
     ) -> Callable[P, T]:
-        """See :class:`Lane`."""
+        """See :class:`Stream`."""
         queue = self._queue
         return Captured(
             function, lambda work: queue.record(work, generator), queue.warm_up, queue.apart
         )
 
     def number(self) -> Number:
-        """See :class:`Lane`."""
+        """See :class:`Stream`."""
         return Number(self._queue)
 
     def current(self) -> AbstractContextManager[None]:
-        """See :class:`Lane`."""
+        """See :class:`Stream`."""
         return self._queue.current()
 
 
 class Handover(Protocol):
-    """How a tensor of one lane comes to another one of the same device."""
+    """How a tensor of one stream comes to another one of the same device."""
 
     def written(self, tensor: Tensor) -> Any:
-        """The moment at which the work that wrote ``tensor``, on this thread's lane, is done."""
+        """The moment at which the work that wrote ``tensor``, on this thread's stream, is done."""
         ...
 
     def read(self, tensor: Tensor, moment: Any) -> None:
-        """From here on this thread's lane may read it. Hold it until the reading is done."""
+        """From here on this thread's stream may read it. Hold it until the reading is done."""
         ...
 
     def rest(self) -> None:
-        """Wait until this thread's lane has done all that it was handed."""
+        """Wait until this thread's stream has done all that it was handed."""
         ...
-
-
-def handover_on(device: torch.device) -> Handover | None:
-    """Between the lanes on ``device``; the CPU needs none."""
-    if device.type == "cpu":
-        return None
-    from gala.device.cuda import CudaHandover
-
-    return CudaHandover(device)
-
-
-def apart_on(device: torch.device) -> AbstractContextManager[object]:
-    """While it is entered, no thread of this process records work for ``device``.
-
-    For calls that wait for the whole device, or let a library reserve memory there: both end the
-    recording of anybody.
-    """
-    if device.type == "cpu":
-        return nullcontext()
-    from gala.device.cuda import RECORDING
-
-    return RECORDING
-
-
-def lane_on(device: torch.device) -> Lane:
-    """A new lane on ``device``."""
-    if device.type == "cpu":
-        return Direct()
-    from gala.device.cuda import CudaQueue
-
-    return Queued(CudaQueue(device))

@@ -151,10 +151,10 @@ def contraction(
         apart = _never_agree(topology, present)
         if apart is not None:
             return NoBound(reason=f"no bound applies: {apart}")
-    crowd = _among(topology, present)
-    rounds = spectrum.rounds_of(crowd, delay=delay)
+    living = _among(topology, present)
+    rounds = spectrum.rounds_of(living, delay=delay)
     if rounds is None:
-        return _large(crowd, delay=delay, mix_every=mix_every, reason=model)
+        return _large(living, delay=delay, mix_every=mix_every, reason=model)
     ages = {0, delay - delay % mix_every, delay}
     found = [
         sum_of_norms(rounds.discounted(topology.discount**age), delay=age, mix_every=mix_every)
@@ -166,7 +166,7 @@ def contraction(
     total, squares = max(one.total for one in every), max(one.squares for one in every)
     lock_step = delay == 0 and mix_every == 1
     drift = "" if rounds.column_stochastic else ", row-stochastic only: the mean drifts"
-    rate = spectrum.beta(crowd) if lock_step and crowd.doubly_stochastic else None
+    rate = spectrum.beta(living) if lock_step and living.doubly_stochastic else None
     return Contraction(
         beta=max(one.rate for one in every) if rate is None else rate,
         after_mix=total,

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gala.device.streams import Direct, Lane
+from gala.device.streams import Direct, Stream
 from gala.divergence.bound import NoBound, contraction
 from gala.divergence.sketch import Sketcher, distances_to_mean, relative_error
 from gala.parameters.flat import sample
@@ -47,11 +47,11 @@ class UpdateNorms:
         vector: the parameters, Float[P].
         exact: look at all of a large vector, which costs about a millisecond for each million of
             parameters; a proof needs it, a model does with a sample.
-        lane: where ``vector`` is computed.
+        stream: where ``vector`` is computed.
     """
 
-    def __init__(self, vector: Tensor, *, exact: bool, lane: Lane | None = None) -> None:
-        self._exact, self._lane = exact, lane or Direct()
+    def __init__(self, vector: Tensor, *, exact: bool, stream: Stream | None = None) -> None:
+        self._exact, self._stream = exact, stream or Direct()
         self._before = torch.empty_like(self._seen(vector))
         self._scale = math.sqrt(vector.numel() / self._before.numel())
         self._current = self._previous = 0.0
@@ -68,7 +68,7 @@ class UpdateNorms:
         """Take the norm of the update that led to ``vector``."""
         step = torch.sub(self._seen(vector), self._before, out=self._before)
         # on a device this is where the update is waited for, asleep: float() would spin
-        norm = float(self._lane.download(step.norm()))
+        norm = float(self._stream.download(step.norm()))
         self._current = max(self._current, norm * self._scale)
         self._count += 1
         if self._count % WINDOW == 0:

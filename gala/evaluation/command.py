@@ -29,8 +29,8 @@ from gala.evaluation.episodes import Act, Games, actor, evaluation_env, evaluati
 from gala.evaluation.human import human_normalized
 from gala.evaluation.statistics import summarize
 from gala.evaluation.trained_run import AgentName, Snapshot, TrainedRun, load_run
-from gala.networks import build_policy
-from gala.networks.precision import ComputePolicy, choose_precision
+from gala.networks import build_network
+from gala.networks.model import Model, choose_precision
 from gala.parameters.flat import FlatParameters, layout_hash
 
 POLICIES = ("greedy", "stochastic")
@@ -154,7 +154,7 @@ class Player:
     def _act(self, mode: str, observation_space: Any, action_space: Any) -> Act:
         config = self.trained.config
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = build_policy(observation_space, action_space, config.network, seed=0).to(device)
+        network = build_network(observation_space, action_space, config.network, seed=0).to(device)
         flat = FlatParameters(network)
         if flat.layout_hash != layout_hash(self.trained.layout):
             raise UserError(
@@ -165,7 +165,7 @@ class Player:
         flat.data.copy_(self.snapshot.params)
         # the same arithmetic as in training, so that the policy is the one that was trained
         dtype = choose_precision(config.network.precision, network, device)
-        module = ComputePolicy(network, flat, dtype).module
+        module = Model(network, flat, dtype).module
         action_seed = evaluation_seed(self.seed, stream=1)
         return actor(module, greedy=mode == "greedy", seed=action_seed, device=device)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gala.config.tree import EnvConfig
 from gala.envs import VectorEnv
 from gala.errors import UserError
-from gala.networks import Policy
+from gala.networks import Network
 
 Observations = NDArray[Any]
 Actions = NDArray[Any]
@@ -131,7 +131,7 @@ def play(
     )
 
 
-def actor(policy: Policy, *, greedy: bool, seed: int, device: torch.device) -> Act:
+def actor(policy: Network, *, greedy: bool, seed: int, device: torch.device) -> Act:
     """Make a policy act.
 
     Args:

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from gala.device.streams import Direct, Lane
+from gala.device.streams import Direct, Stream
 from gala.envs import VectorEnv
 from gala.networks.heads import ActionHead
 
@@ -99,7 +99,7 @@ class Collector:
         gamma: discount per step.
         reward_clip: learn from the sign of the reward.
         generator: random numbers of this agent's actions.
-        lane: where ``act`` computes.
+        stream: where ``act`` computes.
 
     Attributes:
         returns: raw returns of the newest finished games, at most 100.
@@ -118,9 +118,9 @@ class Collector:
         gamma: float,
         reward_clip: bool,
         generator: torch.Generator,
-        lane: Lane | None = None,
+        stream: Stream | None = None,
     ) -> None:
-        self._lane = lane = lane or Direct()
+        self._stream = stream = stream or Direct()
         self._act, self._head, self._generator = act, head, generator
         ends = list(itertools.accumulate((env.num_envs for env in envs), initial=0))
         columns = [slice(*pair) for pair in itertools.pairwise(ends)]
@@ -132,10 +132,10 @@ class Collector:
         self.return_sum = 0.0
         # a copy: what a simulator shows may be its own buffer
         first = torch.cat([torch.from_numpy(env.reset()) for env in envs])
-        device, shape = lane.device, (n_step, ends[-1])
+        device, shape = stream.device, (n_step, ends[-1])
         said = torch.zeros(_Said.size(*shape), dtype=torch.uint8)
         self._said = _Said(said, *shape)
-        self._known = _Said(lane.mirror(said), *shape)  # the same, where the learner is
+        self._known = _Said(stream.mirror(said), *shape)  # the same, where the learner is
         self._values = torch.zeros((n_step + 1, ends[-1]), device=device)
         self._rollout = Rollout(
             obs=first.new_zeros((n_step + 1, *first.shape), device=device),
@@ -151,12 +151,12 @@ class Collector:
         self._final_obs = torch.zeros_like(self._rollout.obs[0])
         self._final_value = torch.zeros_like(self._values[0])
         self._steps = [
-            [lane.captured(partial(self._step, t, where), generator) for where in columns]
+            [stream.captured(partial(self._step, t, where), generator) for where in columns]
             for t in range(n_step)
         ]
-        self._value_last = [lane.captured(partial(self._value_last_obs, w)) for w in columns]
-        self._finish = lane.captured(self._value_successors)
-        self._value_final = [lane.captured(partial(self._value_final_obs, w)) for w in columns]
+        self._value_last = [stream.captured(partial(self._value_last_obs, w)) for w in columns]
+        self._finish = stream.captured(self._value_successors)
+        self._value_final = [stream.captured(partial(self._value_final_obs, w)) for w in columns]
 
     @property
     def restorable(self) -> bool:
@@ -174,11 +174,11 @@ class Collector:
                 if t > 0:
                     self._receive(t - 1, part)
                 step()
-                env.send(self._head.to_env(self._lane.download(r.action[t, where])))
+                env.send(self._head.to_env(self._stream.download(r.action[t, where])))
         for part, value_last in enumerate(self._value_last):
             self._receive(len(self._steps) - 1, part)
             value_last()  # while the next part still plays
-        self._lane.upload(self._said.memory, self._known.memory)
+        self._stream.upload(self._said.memory, self._known.memory)
         self._finish()
         return r
 
@@ -210,7 +210,7 @@ class Collector:
     def _receive(self, t: int, part: int) -> None:
         env, where = self._envs[part]
         said, step = self._said, env.recv()
-        self._lane.upload(torch.from_numpy(step.obs), self._rollout.obs[t + 1, where])
+        self._stream.upload(torch.from_numpy(step.obs), self._rollout.obs[t + 1, where])
         reward, terminated = torch.from_numpy(step.reward), torch.from_numpy(step.terminated)
         truncated = torch.from_numpy(step.truncated)
         said.reward[t, where].copy_(reward.sign() if self._reward_clip else reward)
@@ -220,9 +220,9 @@ class Collector:
         if step.final_obs is not None and step.truncated.any():
             # Row t + 1 begins another episode: value the last observation of this one by itself.
             said.ended_elsewhere[t, where].copy_(truncated)
-            self._lane.upload(torch.from_numpy(step.final_obs), self._final_obs[where])
+            self._stream.upload(torch.from_numpy(step.final_obs), self._final_obs[where])
             self._value_final[part]()
-            said.final_value[t, where].copy_(self._lane.download(self._final_value[where]))
+            said.final_value[t, where].copy_(self._stream.download(self._final_value[where]))
         for episode in step.episodes:
             self.returns.append(episode.ret)
             self.lengths.append(episode.length)

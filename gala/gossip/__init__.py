@@ -1,7 +1,7 @@
 """Gossip: mailboxes, messages, the mixing rule and the node that uses them.
 
-The package can be called: ``gala.gossip(model, optimizer, topology="ring")`` is the library door,
-:func:`gala.gossip.door.gossip`.
+The package can be called: ``gala.gossip(model, optimizer, topology="ring")`` is the library API,
+:func:`gala.gossip.api.gossip`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = [
 ]
 
 
-class _Door(types.ModuleType):
+class _CallableModule(types.ModuleType):
     """A module that can be called, so that ``gala.gossip`` is both package and function."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """See :func:`gala.gossip.door.gossip`."""
-        from gala.gossip.door import gossip
+        """See :func:`gala.gossip.api.gossip`."""
+        from gala.gossip.api import gossip
 
         return gossip(*arguments, **options)
 
 
-sys.modules[__name__].__class__ = _Door
+sys.modules[__name__].__class__ = _CallableModule

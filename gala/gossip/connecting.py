@@ -9,7 +9,7 @@ import torch
 from gala.config.tree import FaultsConfig
 from gala.errors import UserError
 from gala.gossip.faulty import FaultyTransport
-from gala.gossip.in_process import Crowd, InProcessTransport
+from gala.gossip.in_process import InProcessTransport, LocalGroup
 from gala.gossip.message import Identity
 from gala.gossip.network import NetworkTransport, Place
 from gala.gossip.routes import Routes
@@ -30,7 +30,7 @@ class Connection:
         identity: what messages must agree on.
         payload_bytes: size of every payload.
         lock_step: whether messages are answered.
-        crowd: the agents of this process.
+        local_group: the agents of this process.
     """
 
     launch: Launch
@@ -38,7 +38,7 @@ class Connection:
     identity: Identity
     payload_bytes: int
     lock_step: bool
-    crowd: Crowd
+    local_group: LocalGroup
 
 
 def connect(choice: str, connection: Connection) -> Transport:
@@ -51,18 +51,20 @@ def connect(choice: str, connection: Connection) -> Transport:
         UserError: no room in shared memory; ``memory`` between processes.
     """
     launch = connection.launch
-    crowd = connection.crowd
-    inside = InProcessTransport(rank=launch.rank, crowd=crowd, identity=connection.identity)
-    if len(crowd.ranks) == launch.agents:
+    local_group = connection.local_group
+    inside = InProcessTransport(
+        rank=launch.rank, local_group=local_group, identity=connection.identity
+    )
+    if len(local_group.ranks) == launch.agents:
         return inside
     if choice == "memory":
         raise UserError(
-            f"memory reaches the {len(crowd.ranks)} agents of one process, this launch has "
+            f"memory reaches the {len(local_group.ranks)} agents of one process, this launch has "
             f"{launch.agents}",
             field="--gossip.transport",
             hint=f"--agents-per-process {launch.agents}, or auto",
         )
-    transports: list[Transport] = [inside] if len(crowd.ranks) > 1 else []
+    transports: list[Transport] = [inside] if len(local_group.ranks) > 1 else []
     shared = None
     if choice in ("auto", "shared-memory"):
         shared = SharedMemoryTransport(
@@ -80,7 +82,7 @@ def connect(choice: str, connection: Connection) -> Transport:
         return transports[0]
 
     def route(peer: int) -> Transport | None:
-        if peer in crowd.ranks:
+        if peer in local_group.ranks:
             return inside
         if network is None or (shared is not None and peer in network.local):
             return shared
@@ -91,10 +93,10 @@ def connect(choice: str, connection: Connection) -> Transport:
 
 def _network(connection: Connection, *, nearby: bool) -> NetworkTransport:
     launch, topology = connection.launch, connection.topology
-    assert launch.meeting is not None
+    assert launch.rendezvous is not None
 
     def far(peers: tuple[int, ...]) -> list[int]:
-        return [peer for peer in peers if peer not in connection.crowd.ranks]
+        return [peer for peer in peers if peer not in connection.local_group.ranks]
 
     return NetworkTransport(
         place=Place(
@@ -102,7 +104,7 @@ def _network(connection: Connection, *, nearby: bool) -> NetworkTransport:
             agents=launch.agents,
             life=launch.life,
             host=launch.host,
-            meeting=launch.meeting,
+            rendezvous=launch.rendezvous,
         ),
         heard=far(topology.in_neighbours(launch.rank)),
         hearers=far(topology.out_neighbours(launch.rank)),
@@ -114,13 +116,13 @@ def _network(connection: Connection, *, nearby: bool) -> NetworkTransport:
 
 
 def place_of_messages(
-    crowd: Crowd, agents: int, faults: FaultsConfig, device: torch.device
+    local_group: LocalGroup, agents: int, faults: FaultsConfig, device: torch.device
 ) -> torch.device:
     """Where messages lie: on the device that all agents of the launch share, or on the CPU.
 
-    Faults are made on the CPU: late messages leave by a thread that knows nothing of lanes.
+    Faults are made on the CPU: late messages leave by a thread that knows nothing of streams.
     """
-    alone = len(crowd.ranks) == agents and crowd.handover is not None
+    alone = len(local_group.ranks) == agents and local_group.handover is not None
     return device if alone and _harmless(faults) else CPU
 
 

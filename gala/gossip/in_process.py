@@ -5,7 +5,7 @@ that a reader sees the old message or the new one and nothing in between.
 
 Agents that share a device hand messages over on it: nothing passes the CPU. What was written there
 last may not be done yet when the message is found; the device then does first things first. Nor may
-a message be done with when its reader goes on: it is held until the reader's lane has rested, so
+a message be done with when its reader goes on: it is held until the reader's stream has rested, so
 that its memory is not given away.
 """
 
@@ -22,7 +22,7 @@ from gala.gossip.membership import PeerState
 from gala.gossip.message import Header, Identity
 
 
-class Crowd:
+class LocalGroup:
     """What the agents of one process published.
 
     Args:
@@ -38,24 +38,24 @@ class Crowd:
 
 
 class InProcessTransport:
-    """The view of one agent on its :class:`Crowd`.
+    """The view of one agent on its :class:`LocalGroup`.
 
     Args:
         rank: index of this agent.
-        crowd: shared by all agents of the process.
+        local_group: shared by all agents of the process.
         identity: what messages must agree on.
     """
 
-    def __init__(self, *, rank: int, crowd: Crowd, identity: Identity) -> None:
-        self._rank, self._crowd, self._identity = rank, crowd, identity
+    def __init__(self, *, rank: int, local_group: LocalGroup, identity: Identity) -> None:
+        self._rank, self._local_group, self._identity = rank, local_group, identity
         self.copies_sent = 0
         self._read: dict[int, Tensor] = {}
 
     def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
         """See :class:`~gala.gossip.transport.Transport`; one copy of the payload."""
-        copy, handover = payload.clone(), self._crowd.handover
+        copy, handover = payload.clone(), self._local_group.handover
         moment = handover.written(copy) if handover is not None else None
-        self._crowd.messages[self._rank] = (header, copy, moment)
+        self._local_group.messages[self._rank] = (header, copy, moment)
         self.copies_sent += 1
 
     def copies(self, peers: Sequence[int]) -> list[tuple[int, ...]]:
@@ -64,17 +64,17 @@ class InProcessTransport:
 
     def version(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`."""
-        found = self._crowd.messages.get(peer)
+        found = self._local_group.messages.get(peer)
         return found[0].version if found is not None else 0
 
     def latest(self, peer: int) -> tuple[Header, Tensor] | None:
         """See :class:`~gala.gossip.transport.Transport`; the payload is shared, not copied."""
-        found = self._crowd.messages.get(peer)
+        found = self._local_group.messages.get(peer)
         if found is None:
             return None
         header, payload, moment = found
         message.require_kin(header, identity=self._identity, rank=peer)
-        handover = self._crowd.handover
+        handover = self._local_group.handover
         if handover is not None:
             if peer in self._read:
                 handover.rest()
@@ -85,23 +85,23 @@ class InProcessTransport:
 
     def steps(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`."""
-        found = self._crowd.messages.get(peer)
+        found = self._local_group.messages.get(peer)
         return found[0].step if found is not None else 0
 
     def acknowledge(self, peer: int, version: int) -> None:
         """See :class:`~gala.gossip.transport.Transport`."""
-        self._crowd.taken[peer, self._rank] = version
+        self._local_group.taken[peer, self._rank] = version
 
     def acknowledged(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`."""
-        return self._crowd.taken.get((self._rank, peer), 0)
+        return self._local_group.taken.get((self._rank, peer), 0)
 
     def state(self, peer: int) -> PeerState:
         """See :class:`~gala.gossip.transport.Transport`; threads die with the process only."""
-        if peer in self._crowd.left:
+        if peer in self._local_group.left:
             return PeerState.LEFT
-        return PeerState.ACTIVE if peer in self._crowd.messages else PeerState.JOINING
+        return PeerState.ACTIVE if peer in self._local_group.messages else PeerState.JOINING
 
     def close(self) -> None:
         """See :class:`~gala.gossip.transport.Transport`."""
-        self._crowd.left.add(self._rank)
+        self._local_group.left.add(self._rank)

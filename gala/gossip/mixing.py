@@ -164,7 +164,7 @@ class PushSumMixing:
 
     Args:
         vector: Float32[P].
-        newcomer: whether this agent joins a crowd whose earlier shares were not for it.
+        newcomer: whether this agent joins a group whose earlier shares were not for it.
         place: where messages lie, the vector's device or the CPU.
     """
 

@@ -36,7 +36,7 @@ from torch import Tensor
 from gala.gossip import message
 from gala.gossip.membership import PeerState
 from gala.gossip.message import HEADER_BYTES, Header, Identity, Kind, Refused
-from gala.launch.rendezvous import Meeting
+from gala.launch.rendezvous import Rendezvous
 
 HEARTBEAT_S = 1.0
 SILENCE_S = 20.0
@@ -62,14 +62,14 @@ class Place:
         agents: number of agents.
         life: earlier lives of the agent.
         host: names its host.
-        meeting: where agents meet.
+        rendezvous: where agents meet.
     """
 
     rank: int
     agents: int
     life: int
     host: str
-    meeting: Meeting
+    rendezvous: Rendezvous
 
 
 class NetworkTransport:
@@ -100,7 +100,7 @@ class NetworkTransport:
         self._nearby = nearby
         self.local: set[int] = set()
         self._steps = torch.zeros(place.agents, dtype=torch.int64)
-        place.meeting.set(f"host/{place.rank}", place.host)
+        place.rendezvous.set(f"host/{place.rank}", place.host)
         sys.setswitchinterval(5e-4)
         device = _device()
         schema = f"{identity.run}/{identity.layout}.{identity.topology}.{payload_bytes}"
@@ -189,9 +189,9 @@ class NetworkTransport:
     def _is_elsewhere(self, peer: int) -> bool | None:
         """Whether ``peer`` must be reached over the network; None as long as nobody knows."""
         key = f"host/{peer}"
-        if not self._place.meeting.check([key]):
+        if not self._place.rendezvous.check([key]):
             return None
-        if self._nearby and self._place.meeting.get(key).decode() == self._place.host:
+        if self._nearby and self._place.rendezvous.get(key).decode() == self._place.host:
             self.local.add(peer)
             return False
         return True
@@ -220,7 +220,9 @@ class _Shared:
         options._threads = 1
         options._timeout = timedelta(seconds=FORMING_S)
         # A connection of its own: a client that waits for the other end locks out all other edges.
-        store = dist.PrefixStore(f"edge/{self.schema}/{edge}/{token}", self.place.meeting.fresh())
+        store = dist.PrefixStore(
+            f"edge/{self.schema}/{edge}/{token}", self.place.rendezvous.fresh()
+        )
         return _Gloo(store, end, 2, options)
 
 
@@ -270,8 +272,8 @@ class _Edge(ABC):
         return f"{kind}/{self.shared.schema}/{self.name}"
 
     def _read(self, key: str) -> str:
-        meeting = self.shared.place.meeting
-        return meeting.get(key).decode() if meeting.check([key]) else ""
+        rendezvous = self.shared.place.rendezvous
+        return rendezvous.get(key).decode() if rendezvous.check([key]) else ""
 
 
 class _InEdge(_Edge):
@@ -293,7 +295,7 @@ class _InEdge(_Edge):
     def _form(self) -> Group | None:
         token = f"{self.shared.place.life}.{self._attempt}"
         if not self._offered:
-            self.shared.place.meeting.set(self._key("offer"), token)
+            self.shared.place.rendezvous.set(self._key("offer"), token)
             self._offered = True
         accepted = self._read(self._key("accept"))
         if not accepted.startswith(f"{token}/"):
@@ -367,7 +369,7 @@ class _OutEdge(_Edge):
         self._joined = token
         self._attempt += 1
         accepted = f"{token}/{self.shared.place.life}.{self._attempt}"
-        self.shared.place.meeting.set(self._key("accept"), accepted)
+        self.shared.place.rendezvous.set(self._key("accept"), accepted)
         group = self.shared.group(self.name, accepted, _SENDER)
         self._sent = 0  # whoever is there now has seen nothing
         return group
@@ -424,12 +426,12 @@ def _device() -> object:
     if "GLOO_SOCKET_IFNAME" in os.environ:
         return _Gloo.create_default_device()
     url = urlparse(os.environ.get("GALA_STORE", ""))
-    meeting = url.hostname or os.environ.get("MASTER_ADDR")
-    if not meeting:
+    rendezvous = url.hostname or os.environ.get("MASTER_ADDR")
+    if not rendezvous:
         return _Gloo.create_default_device()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect((meeting, 9))
+            probe.connect((rendezvous, 9))
         except OSError:
             return _Gloo.create_default_device()
         return _Gloo.create_device(hostname=probe.getsockname()[0])

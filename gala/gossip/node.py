@@ -244,7 +244,7 @@ class GossipNode:
     def adopt(self, *, timeout_s: float = 0.0) -> Header | None:
         """Take over parameters and place in the schedule of the most advanced living neighbour.
 
-        For an agent that joins a running crowd, before it publishes anything.
+        For an agent that joins a running group, before it publishes anything.
 
         Args:
             timeout_s: how long to wait for a first message, where connections must form first.

@@ -23,7 +23,7 @@ from gala.launch.environment import (
     check_store_address,
     rank_from_environment,
 )
-from gala.launch.rendezvous import Meeting
+from gala.launch.rendezvous import Rendezvous
 from gala.launch.supervisor import LIFE_VARIABLE
 
 START_TIMEOUT = timedelta(seconds=120)
@@ -41,9 +41,9 @@ class Launch:
         agents: number of agents.
         local_rank: index among the agents of this host.
         local_agents: number of agents on this host.
-        crowd: ranks of the agents of this process, threads of it.
+        local_group: ranks of the agents of this process, threads of it.
         life: earlier lives of this agent in this launch.
-        meeting: where agents meet, None for a single process.
+        rendezvous: where agents meet, None for a single process.
         host: names this host; agents of equal hosts share memory.
     """
 
@@ -51,9 +51,9 @@ class Launch:
     agents: int = 1
     local_rank: int = 0
     local_agents: int = 1
-    crowd: tuple[int, ...] = (0,)
+    local_group: tuple[int, ...] = (0,)
     life: int = 0
-    meeting: Meeting | None = None
+    rendezvous: Rendezvous | None = None
     host: str = ""
 
     @property
@@ -68,64 +68,64 @@ class Launch:
 
     def sibling(self, rank: int) -> Launch:
         """The place of another agent of this process."""
-        assert rank in self.crowd, (rank, self.crowd)
+        assert rank in self.local_group, (rank, self.local_group)
         shift = rank - self.rank
         return replace(self, rank=rank, local_rank=self.local_rank + shift)
 
     def born(self) -> Launch:
         """The same place with this life counted; once per process."""
-        if self.meeting is None:
+        if self.rendezvous is None:
             return self
         # a key per life and no counter, so that all can be said again to a store that forgot them
         life = 0
-        while self.meeting.check([f"life/{self.crowd[0]}/{life}"]):
+        while self.rendezvous.check([f"life/{self.local_group[0]}/{life}"]):
             life += 1
         for each in range(life + 1):
-            self.meeting.set(f"life/{self.crowd[0]}/{each}", "begun")
+            self.rendezvous.set(f"life/{self.local_group[0]}/{each}", "begun")
         return replace(self, life=life)
 
     def share(self, name: str, value: Any = None) -> Any:
         """Rank 0's ``value`` (plain data), on every agent. Waits for rank 0."""
-        if self.meeting is None:
+        if self.rendezvous is None:
             return value
         key = f"gala/{name}"
         if self.leads:
-            self.meeting.set(key, json.dumps(value))
+            self.rendezvous.set(key, json.dumps(value))
             return value
-        self.meeting.wait([key], START_TIMEOUT)
-        return json.loads(self.meeting.get(key))
+        self.rendezvous.wait([key], START_TIMEOUT)
+        return json.loads(self.rendezvous.get(key))
 
     def share_bytes(self, name: str, value: bytes) -> bytes:
         """Rank 0's ``value``, on every agent; in pieces that a store carries. Waits for rank 0."""
-        if self.meeting is None:
+        if self.rendezvous is None:
             return value
-        meeting = self.meeting
+        rendezvous = self.rendezvous
         pieces = range(0, len(value), STORE_PIECE)
         keys = [f"gala/{name}/{start}" for start in pieces]
         if self.leads:
             for key, start in zip(keys, pieces, strict=True):
-                meeting.set(key, value[start : start + STORE_PIECE])
+                rendezvous.set(key, value[start : start + STORE_PIECE])
             return value
-        meeting.wait(keys, START_TIMEOUT)
-        return b"".join(map(meeting.get, keys))
+        rendezvous.wait(keys, START_TIMEOUT)
+        return b"".join(map(rendezvous.get, keys))
 
     def keep_plan(self, plan: Any) -> None:
         """See that a store that comes back empty learns again what later agents need."""
-        if self.meeting is not None:
-            self.meeting.set("gala/plan", json.dumps(plan))
-            self.meeting.keep()
+        if self.rendezvous is not None:
+            self.rendezvous.set("gala/plan", json.dumps(plan))
+            self.rendezvous.keep()
 
     def announce(self, name: str) -> None:
         """Let later agents know that ``name`` is so; does not wait for the store."""
-        if self.meeting is not None:
-            self.meeting.promise(f"gala/{name}", "true")
+        if self.rendezvous is not None:
+            self.rendezvous.promise(f"gala/{name}", "true")
 
     def shared(self, name: str) -> Any:
         """What was shared or announced before, None if it was not."""
         key = f"gala/{name}"
-        if self.meeting is None or not self.meeting.check([key]):
+        if self.rendezvous is None or not self.rendezvous.check([key]):
             return None
-        return json.loads(self.meeting.get(key))
+        return json.loads(self.rendezvous.get(key))
 
 
 def available_cores() -> int:
@@ -156,21 +156,21 @@ def from_environment(agents_per_process: int = 1) -> Launch:
     """
     process, processes = rank_from_environment()
     k = agents_per_process
-    crowd = tuple(range(process * k, process * k + k))
+    local_group = tuple(range(process * k, process * k + k))
     if processes == 1:
-        return Launch(agents=k, local_agents=k, crowd=crowd)
+        return Launch(agents=k, local_agents=k, local_group=local_group)
     return Launch(
-        rank=crowd[0],
+        rank=local_group[0],
         agents=processes * k,
         local_rank=int(os.environ["LOCAL_RANK"]) * k,
         local_agents=int(os.environ["LOCAL_WORLD_SIZE"]) * k,
-        crowd=crowd,
-        meeting=open_meeting(process),
+        local_group=local_group,
+        rendezvous=open_rendezvous(process),
         host=host_identity(),
     )
 
 
-def open_meeting(process: int) -> Meeting:
+def open_rendezvous(process: int) -> Rendezvous:
     """The store of this launch, from the environment.
 
     Raises:
@@ -190,7 +190,7 @@ def open_meeting(process: int) -> Meeting:
         return dist.PrefixStore(f"attempt/{attempt}", store)
 
     try:
-        return Meeting(connect(serve=owns), connect)
+        return Rendezvous(connect(serve=owns), connect)
     except RuntimeError as error:  # torch's DistNetworkError and DistStoreError among them
         if int(os.environ.get(LIFE_VARIABLE, "0")) > 0:  # it was there once: wait until it is back
             raise SystemExit(EXIT_START_AGAIN) from None

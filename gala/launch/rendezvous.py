@@ -20,7 +20,7 @@ REPAIR_S = 2.0
 T = TypeVar("T")
 
 
-class Meeting:
+class Rendezvous:
     """A store of ``torch.distributed`` that heals.
 
     Operations are those of ``torch.distributed.Store``; they raise RuntimeError while the store
@@ -68,7 +68,7 @@ class Meeting:
 
     def keep(self) -> None:
         """From now on look after what was said, in the background."""
-        self._keeper = threading.Thread(target=self._repair, name="meeting", daemon=True)
+        self._keeper = threading.Thread(target=self._repair, name="rendezvous", daemon=True)
         self._keeper.start()
 
     def close(self) -> None:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from gala.config.tree import A2CConfig
-from gala.device.streams import Direct, Lane
+from gala.device.streams import Direct, Stream
 from gala.experience import Rollout
 from gala.learning.returns import explained_variance, gae
-from gala.networks.precision import ComputePolicy
+from gala.networks.model import Model
 from gala.parameters.flat import FlatParameters
 from gala.parameters.optimizer import build_optimizer
 
@@ -40,26 +40,26 @@ class A2C:
         flat: the master parameters.
         compute: the module that acts and learns for them.
         lr: learning rate at the start.
-        lane: where it works.
+        stream: where it works.
     """
 
     def __init__(
         self,
         config: A2CConfig,
         flat: FlatParameters,
-        compute: ComputePolicy,
+        compute: Model,
         *,
         lr: float,
-        lane: Lane | None = None,
+        stream: Stream | None = None,
     ) -> None:
-        lane = lane or Direct()
+        stream = stream or Direct()
         self.config, self.initial_lr = config, lr
         self._flat, self._compute = flat, compute
-        self.optimizer = build_optimizer(config, flat, lr, lane)
-        self._entropy_coef = lane.number()
+        self.optimizer = build_optimizer(config, flat, lr, stream)
+        self._entropy_coef = stream.number()
         self.schedule(0.0)
-        self._differentiate = lane.captured(self._gradient_of)
-        self._descend = lane.captured(self._step)
+        self._differentiate = stream.captured(self._gradient_of)
+        self._descend = stream.captured(self._step)
 
     def schedule(self, progress: float) -> float:
         """Set what is scheduled to ``progress`` in [0, 1] of the run; return the learning rate."""

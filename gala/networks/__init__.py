@@ -1,5 +1,6 @@
 """Policy and value networks: trunks per observation space, heads per action space."""
 
-from gala.networks.policy import Policy, build_policy
+from gala.networks.build import build_network
+from gala.networks.network import Network
 
-__all__ = ["Policy", "build_policy"]
+__all__ = ["Network", "build_network"]

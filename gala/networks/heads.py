@@ -2,7 +2,7 @@
 
 A head tells how many numbers the network must produce per observation (``size``) and turns them
 into actions, log-probabilities and entropies. Heads hold no module parameters, except the
-state-independent log deviation of the Gaussian, which :class:`~gala.networks.policy.Policy` owns.
+state-independent log deviation of the Gaussian, which :class:`~gala.networks.network.Network` owns.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gala.config.tree import A2CConfig
-from gala.device.streams import Direct, Lane
+from gala.device.streams import Direct, Stream
 from gala.parameters.flat import FlatParameters
 
 LONG_AGO = 10**9
@@ -38,7 +38,7 @@ class Optimizer:
         eps: added to the denominator.
         betas: smoothing of the gradient and of its square.
         corrected: for the start.
-        lane: where it works.
+        stream: where it works.
 
     Attributes:
         lr: learning rate of the next step.
@@ -52,12 +52,12 @@ class Optimizer:
         eps: float,
         betas: tuple[float, float] = (0.9, 0.999),
         corrected: bool = True,
-        lane: Lane | None = None,
+        stream: Stream | None = None,
     ) -> None:
-        lane = lane or Direct()
+        stream = stream or Direct()
         self.lr = lr
         self._flat, self._eps, self._betas, self._corrected = flat, eps, betas, corrected
-        self._rate, self._time = lane.number(), lane.number()
+        self._rate, self._time = stream.number(), stream.number()
         self._steps = 0
         self._mean = torch.zeros_like(flat.data)
         self._square = torch.zeros_like(flat.data)
@@ -106,11 +106,11 @@ def _rounded(number: float) -> float:
 
 
 def build_optimizer(
-    config: A2CConfig, flat: FlatParameters, lr: float, lane: Lane | None = None
+    config: A2CConfig, flat: FlatParameters, lr: float, stream: Stream | None = None
 ) -> Optimizer:
     """The optimizer that the configuration names."""
     eps = config.optimizer_eps
     if config.optimizer == "adam":
-        return Optimizer(flat, lr=lr, eps=eps, betas=config.adam_betas, lane=lane)
+        return Optimizer(flat, lr=lr, eps=eps, betas=config.adam_betas, stream=stream)
     betas = (0.0, config.rmsprop_alpha)
-    return Optimizer(flat, lr=lr, eps=eps, betas=betas, corrected=False, lane=lane)
+    return Optimizer(flat, lr=lr, eps=eps, betas=betas, corrected=False, stream=stream)

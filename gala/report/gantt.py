@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gala.report.profile import Lane, Span
+    from gala.report.profile import Span, Stream
 
 COLOUR_OF = dict(zip(("collect", "learn", "gossip", "wait", "log", "other"), COLOURS, strict=False))
 """The colours that the figures of a report give to the phases."""
@@ -27,28 +27,28 @@ MIN_LABEL = 0.022
 """Share of the width from which on an update's number fits into its first phase."""
 
 
-def common_window(lanes: Sequence[Lane], seconds: float | None = None) -> tuple[float, float]:
+def common_window(streams: Sequence[Stream], seconds: float | None = None) -> tuple[float, float]:
     """Unix seconds between which all agents were looked at, or, if there is no such time, any.
 
     Args:
-        lanes: of the agents.
+        streams: of the agents.
         seconds: the longest that is wanted; None: as long as some updates take.
     """
-    begin, end = max(lane.begin for lane in lanes), min(lane.end for lane in lanes)
+    begin, end = max(stream.begin for stream in streams), min(stream.end for stream in streams)
     if begin >= end:
-        begin, end = min(lane.begin for lane in lanes), max(lane.end for lane in lanes)
+        begin, end = min(stream.begin for stream in streams), max(stream.end for stream in streams)
     elif seconds is None:
         seconds = SHOWN_UPDATES * statistics.median(
-            (lane.end - lane.begin) / lane.updates for lane in lanes
+            (stream.end - stream.begin) / stream.updates for stream in streams
         )
     return begin, end if seconds is None else min(end, begin + seconds)
 
 
-def draw(lanes: Sequence[Lane], title: str, seconds: float | None = None) -> Figure:
-    """A lane an agent, agent 0 on top; time runs to the right.
+def draw(streams: Sequence[Stream], title: str, seconds: float | None = None) -> Figure:
+    """A stream an agent, agent 0 on top; time runs to the right.
 
     Args:
-        lanes: of the agents.
+        streams: of the agents.
         title: of the figure.
         seconds: length of what is shown; None: some updates.
 
@@ -58,15 +58,15 @@ def draw(lanes: Sequence[Lane], title: str, seconds: float | None = None) -> Fig
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    begin, end = common_window(lanes, seconds)
-    figure = new_figure(INCHES, min(1.7 + 0.55 * len(lanes), 30.0))
+    begin, end = common_window(streams, seconds)
+    figure = new_figure(INCHES, min(1.7 + 0.55 * len(streams), 30.0))
     ax = figure.subplots()
-    for row, lane in enumerate(lanes):
-        shown = [span for span in lane.spans if span.end >= begin and span.begin <= end]
-        _lane(ax, row, shown, begin, end)
+    for row, stream in enumerate(streams):
+        shown = [span for span in stream.spans if span.end >= begin and span.begin <= end]
+        _stream(ax, row, shown, begin, end)
     ax.set_xlim(0.0, 1e3 * (end - begin))
-    ax.set_ylim(len(lanes) - 0.45, -0.7)
-    ax.set_yticks(range(len(lanes)), [f"agent {lane.rank}" for lane in lanes])
+    ax.set_ylim(len(streams) - 0.45, -0.7)
+    ax.set_yticks(range(len(streams)), [f"agent {stream.rank}" for stream in streams])
     ax.set_xlabel("ms", fontsize=9, color=DARK)
     ax.set_title(title, fontsize=11, color=DARK, loc="left")
     ax.tick_params(axis="y", length=0)
@@ -74,7 +74,7 @@ def draw(lanes: Sequence[Lane], title: str, seconds: float | None = None) -> Fig
     ax.grid(axis="x", alpha=0.25, linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right", "left"]].set_visible(False)
-    present = {span.phase for lane in lanes for span in lane.spans}
+    present = {span.phase for stream in streams for span in stream.spans}
     handles: list[Any] = [
         Patch(color=COLOUR_OF[phase], label=phase) for phase in PHASES if phase in present
     ]
@@ -85,7 +85,7 @@ def draw(lanes: Sequence[Lane], title: str, seconds: float | None = None) -> Fig
     return figure
 
 
-def _lane(ax: Axes, row: int, spans: Sequence[Span], begin: float, end: float) -> None:
+def _stream(ax: Axes, row: int, spans: Sequence[Span], begin: float, end: float) -> None:
     for phase in PHASES:
         bars = [
             (1e3 * (s.begin - begin), 1e3 * (s.end - s.begin)) for s in spans if s.phase == phase

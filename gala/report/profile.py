@@ -36,7 +36,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Lane:
+class Stream:
     """The profiled updates of one agent, oldest first.
 
     Attributes:
@@ -82,7 +82,7 @@ class Lane:
 
 def profile(
     run: Path, *, output: Path | None = None, seconds: float | None = None, json: bool = False
-) -> list[Lane]:
+) -> list[Stream]:
     """Show where the time of profiled updates went: ``gala profile RUN -o gantt.png``.
 
     Args:
@@ -96,36 +96,36 @@ def profile(
     """
     if output is not None:
         new_figure(1, 1)  # without matplotlib nothing needs to be read
-    lanes, damaged = read_lanes(run)
+    streams, damaged = read_lanes(run)
     if output is not None:
-        save_figure(gantt.draw(lanes, title(run, len(lanes)), seconds), output)
+        save_figure(gantt.draw(streams, title(run, len(streams)), seconds), output)
     if json:
         said = {
             "run": str(run),
-            "agents": [lane.summary() for lane in lanes],
+            "agents": [stream.summary() for stream in streams],
             "damaged_lines": damaged,
             "picture": str(output) if output is not None else None,
         }
         print(encoder.dumps(said, allow_nan=False))
     else:
         console = terminal()
-        table(lanes).print(console)
+        table(streams).print(console)
         if damaged:
             console.print(f"{damaged} damaged lines skipped")
         if output is not None:
             console.print(f"written: {output}", soft_wrap=True)
-    return lanes
+    return streams
 
 
-def read_lanes(run: Path) -> tuple[list[Lane], int]:
-    """The lanes of all agents that were profiled, by rank, and how many lines were damaged.
+def read_lanes(run: Path) -> tuple[list[Stream], int]:
+    """The streams of all agents that were profiled, by rank, and how many lines were damaged.
 
     Raises:
         UserError: there are none.
     """
     if not run.is_dir():
         raise UserError("no such run folder", file=run)
-    lanes: dict[int, list[Span]] = {}
+    streams: dict[int, list[Span]] = {}
     damaged = 0
     for path in sorted(run.glob("rank_*/profile/phases.jsonl")):
         tail = Tail(path)
@@ -134,15 +134,15 @@ def read_lanes(run: Path) -> tuple[list[Lane], int]:
             if span is None:
                 damaged += 1
             else:
-                lanes.setdefault(int(record["rank"]), []).append(span)
+                streams.setdefault(int(record["rank"]), []).append(span)
         damaged += tail.corrupt
-    if not lanes:
+    if not streams:
         raise UserError(
             "holds no profile", file=run, hint="gala train ... --profile writes one while it runs"
         )
     return [
-        Lane(rank, tuple(sorted(spans, key=lambda span: span.begin)))
-        for rank, spans in sorted(lanes.items())
+        Stream(rank, tuple(sorted(spans, key=lambda span: span.begin)))
+        for rank, spans in sorted(streams.items())
     ], damaged
 
 
@@ -171,20 +171,20 @@ def title(run: Path, agents: int) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def table(lanes: list[Lane]) -> Table:
+def table(streams: list[Stream]) -> Table:
     """One row an agent."""
     rows = []
-    for lane in lanes:
-        found = lane.summary()
+    for stream in streams:
+        found = stream.summary()
         rows.append((
-            str(lane.rank),
+            str(stream.rank),
             str(found["first_update"]),
             *(cell(found["phases_ms"][phase], ".2f") for phase in PHASES),
             cell(found["update_ms"], ".2f"),
             cell(found["mixes_per_update"], ".2f"),
         ))  # fmt: skip
     return Table(
-        f"{max(lane.updates for lane in lanes)} updates of each agent",
+        f"{max(stream.updates for stream in streams)} updates of each agent",
         ("agent", "first", *PHASES, "update", "mixes"),
         tuple(rows),
         words=1,

@@ -1,4 +1,4 @@
-"""Where the time of an update goes: laps, each of which is named when it ends."""
+"""Where the time of an update goes: timer, each of which is named when it ends."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ PHASES = ("collect", "learn", "gossip", "log", "other")
 """In the order of an update; ``other`` is what lies between two updates."""
 
 
-class Laps:
-    """Sums up, phase by phase, the time between calls of :meth:`lap`."""
+class PhaseTimer:
+    """Sums up, phase by phase, the time between calls of :meth:`end_phase`."""
 
     def __init__(self) -> None:
         self._spent = dict.fromkeys(PHASES, 0.0)
@@ -19,7 +19,7 @@ class Laps:
         """What was before does not count to any phase."""
         self._since = time.perf_counter()
 
-    def lap(self, phase: str) -> None:
+    def end_phase(self, phase: str) -> None:
         """The time since the last call was spent on ``phase``."""
         now = time.perf_counter()
         self._spent[phase] += now - self._since

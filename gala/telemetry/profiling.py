@@ -31,9 +31,9 @@ import torch
 from torch.autograd.profiler import profile
 from torch.profiler import record_function
 
-from gala.device.streams import apart_on
+from gala.device.choose import apart_on
 from gala.files.atomic import TEMPORARY_SUFFIX
-from gala.telemetry.phases import PHASES, Laps
+from gala.telemetry.phases import PHASES, PhaseTimer
 
 PHASES_VERSION = 1
 
@@ -59,10 +59,10 @@ class Window:
 
 
 class Profile:
-    """Follows the laps of one agent through a window; whatever fails here ends the profile only.
+    """Follows the timer of one agent through a window; whatever fails here ends the profile only.
 
     Args:
-        laps: what measures anyway.
+        timer: what measures anyway.
         window: what is looked at.
         device: where the network computes.
         count: update and mixes of this agent so far.
@@ -71,14 +71,14 @@ class Profile:
 
     def __init__(
         self,
-        laps: Laps,
+        timer: PhaseTimer,
         window: Window,
         *,
         device: torch.device,
         count: Callable[[], tuple[int, int]],
         finished: Callable[[str, str], None],
     ) -> None:
-        self._laps, self._window, self._count, self._finished = laps, window, count, finished
+        self._timer, self._window, self._count, self._finished = timer, window, count, finished
         self._device = "cuda" if device.type == "cuda" else None
         self._warm_up = MIN_WARM_UP
         self._left = window.updates
@@ -89,9 +89,9 @@ class Profile:
         self._span = ExitStack()
         self._file: TextIO | None = None
 
-    def lap(self, phase: str) -> None:
-        """As :meth:`gala.telemetry.phases.Laps.lap`."""
-        self._laps.lap(phase)
+    def end_phase(self, phase: str) -> None:
+        """As :meth:`gala.telemetry.phases.PhaseTimer.end_phase`."""
+        self._timer.end_phase(phase)
         try:
             self._follow(phase)
         except Exception as error:  # a profile is never worth a run

@@ -38,7 +38,7 @@ def test_processes_are_dealt_out_over_devices(two_gpus: None, threads: int) -> N
                 agents=4 * threads,
                 local_rank=first,
                 local_agents=4 * threads,
-                crowd=tuple(range(first, first + threads)),
+                local_group=tuple(range(first, first + threads)),
             ),
         )
         for first in range(0, 4 * threads, threads)
@@ -147,7 +147,7 @@ def second(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Request, li
         log.append("makes simulators")
         return [Simulators(log)], torch.nn.Linear(1, 1)
 
-    place = Launch(rank=1, agents=2, local_rank=1, local_agents=2, crowd=(1,))
+    place = Launch(rank=1, agents=2, local_rank=1, local_agents=2, local_group=(1,))
     monkeypatch.setattr(training, "from_environment", lambda k: place)
     monkeypatch.setattr(training, "StopRequest", lambda: SimpleNamespace(install=lambda: None))
     monkeypatch.setattr(training, "find_plan", find_plan)

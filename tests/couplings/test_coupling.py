@@ -10,7 +10,7 @@ import torch.distributed as dist
 from gala.couplings.coupling import AllReduce, Gossip, Independent
 from gala.gossip.message import NEVER
 from gala.launch.launch import Launch
-from gala.launch.rendezvous import Meeting
+from gala.launch.rendezvous import Rendezvous
 
 
 class Node:
@@ -95,7 +95,9 @@ def test_allreduce_alone_changes_nothing() -> None:
 
 def _reduce(rank: int, port: int, results: multiprocessing.Queue) -> None:
     store = dist.TCPStore("127.0.0.1", port, 2, rank == 0)
-    coupling = AllReduce(Launch(rank=rank, agents=2, meeting=Meeting(store, lambda: store)), 2)
+    coupling = AllReduce(
+        Launch(rank=rank, agents=2, rendezvous=Rendezvous(store, lambda: store)), 2
+    )
     stops = []
     for update in range(3):
         gradient = torch.tensor([float(rank), 10.0 * update])

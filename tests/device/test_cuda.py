@@ -14,17 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from gala.config.tree import A2CConfig, NetworkConfig
+from gala.device.choose import handover_on, stream_on
 from gala.device.cuda import CudaHandover, CudaQueue
-from gala.device.streams import Direct, Lane, Queued, handover_on, lane_on
+from gala.device.streams import Direct, Queued, Stream
 from gala.experience import Rollout
 from gala.gossip import message
-from gala.gossip.in_process import Crowd, InProcessTransport
+from gala.gossip.in_process import InProcessTransport, LocalGroup
 from gala.gossip.message import Header, Identity
 from gala.learning.a2c import A2C
-from gala.networks import build_policy
+from gala.networks import build_network
 from gala.networks.heads import CategoricalHead
-from gala.networks.policy import Policy
-from gala.networks.precision import ComputePolicy
+from gala.networks.model import Model
+from gala.networks.network import Network
 from gala.networks.trunks import MLP
 from gala.parameters.flat import FlatParameters
 
@@ -59,17 +60,17 @@ gpu = pytest.mark.skipif(
 )
 
 
-def on_gpu() -> Lane:
-    return lane_on(torch.device("cuda", 0))
+def on_gpu() -> Stream:
+    return stream_on(torch.device("cuda", 0))
 
 
-def learner(lane: Lane) -> tuple[A2C, FlatParameters, Policy]:
+def learner(stream: Stream) -> tuple[A2C, FlatParameters, Network]:
     g = torch.Generator().manual_seed(0)
     actor, critic = MLP(N, (16,), g), MLP(N, (16,), g)
-    policy = Policy(actor, critic, 16, CategoricalHead(ACTIONS), g).to(lane.device)
+    policy = Network(actor, critic, 16, CategoricalHead(ACTIONS), g).to(stream.device)
     flat = FlatParameters(policy)
-    compute = ComputePolicy(policy, flat, torch.float32)
-    return A2C(A2CConfig(), flat, compute, lr=0.01, lane=lane), flat, policy
+    compute = Model(policy, flat, torch.float32)
+    return A2C(A2CConfig(), flat, compute, lr=0.01, stream=stream), flat, policy
 
 
 def numbers(seed: int) -> dict[str, Tensor]:
@@ -86,16 +87,16 @@ def numbers(seed: int) -> dict[str, Tensor]:
     }
 
 
-def learn(lane: Lane, updates: int = 8) -> Tensor:
-    with lane.current():
-        algorithm, flat, _ = learner(lane)
-        rollout = Rollout(**{name: x.to(lane.device) for name, x in numbers(0).items()})
+def learn(stream: Stream, updates: int = 8) -> Tensor:
+    with stream.current():
+        algorithm, flat, _ = learner(stream)
+        rollout = Rollout(**{name: x.to(stream.device) for name, x in numbers(0).items()})
         for k in range(updates):
             for name, x in numbers(k).items():
-                lane.upload(x, getattr(rollout, name))
+                stream.upload(x, getattr(rollout, name))
             algorithm.schedule(k / updates)
             algorithm.update(rollout, lambda gradient: None)
-        return lane.download(flat.data).clone()
+        return stream.download(flat.data).clone()
 
 
 @gpu
@@ -105,28 +106,28 @@ def test_recorded_updates_are_those_of_the_cpu() -> None:
 
 @gpu
 def test_recorded_updates_are_those_that_are_not_recorded() -> None:
-    lane = on_gpu()
-    lane.captured = lambda function, generator=None: function  # type: ignore[method-assign]
-    torch.testing.assert_close(learn(on_gpu()), learn(lane), rtol=1e-5, atol=1e-6)
+    stream = on_gpu()
+    stream.captured = lambda function, generator=None: function  # type: ignore[method-assign]
+    torch.testing.assert_close(learn(on_gpu()), learn(stream), rtol=1e-5, atol=1e-6)
 
 
 @gpu
 def test_a_recording_draws_the_numbers_that_would_have_been_drawn() -> None:
     drawn = []
     for recorded in (True, False):
-        lane = on_gpu()
-        g = torch.Generator(lane.device).manual_seed(5)
-        noise = torch.zeros(100, device=lane.device)
+        stream = on_gpu()
+        g = torch.Generator(stream.device).manual_seed(5)
+        noise = torch.zeros(100, device=stream.device)
 
         def draw(noise: Tensor = noise, g: torch.Generator = g) -> None:
             noise.exponential_(generator=g)
 
-        with lane.current():
-            act = lane.captured(draw, g) if recorded else draw
+        with stream.current():
+            act = stream.captured(draw, g) if recorded else draw
             found = []
             for _ in range(7):
                 act()
-                found.append(lane.download(noise).clone())
+                found.append(stream.download(noise).clone())
         drawn.append(torch.stack(found))
         assert len(drawn[-1][:, 0].unique()) == 7
     assert torch.equal(*drawn)
@@ -156,36 +157,38 @@ def test_threads_record_and_replay_beside_one_another() -> None:
 
 @gpu
 def test_buffers_are_page_locked_and_rest_until_they_are_through() -> None:
-    lane = on_gpu()
-    assert isinstance(lane, Queued)
-    source, target = torch.zeros(2**22), torch.zeros(20, 2**22, device=lane.device)
-    with lane.current():
+    stream = on_gpu()
+    assert isinstance(stream, Queued)
+    source, target = torch.zeros(2**22), torch.zeros(20, 2**22, device=stream.device)
+    with stream.current():
         for k in range(20):
             source.fill_(k)
-            lane.upload(source, target[k])
-        found = lane.download(target[:, -1].contiguous())
+            stream.upload(source, target[k])
+        found = stream.download(target[:, -1].contiguous())
     assert found.tolist() == list(range(20)) and found.is_pinned()
 
 
 @gpu
 def test_a_message_is_read_when_it_is_written_and_its_memory_stays_its_own() -> None:
     device = torch.device("cuda", 0)
-    crowd = Crowd((0, 1, 2), handover_on(device))
+    local_group = LocalGroup((0, 1, 2), handover_on(device))
     who = Identity(run="00" * 8, topology="11" * 8, layout="22" * 8)
-    boxes = [InProcessTransport(rank=rank, crowd=crowd, identity=who) for rank in (0, 1, 2)]
+    boxes = [
+        InProcessTransport(rank=rank, local_group=local_group, identity=who) for rank in (0, 1, 2)
+    ]
     size = 2**24
     wrong: list[str] = []
     written, done = threading.Event(), threading.Event()
 
     def record() -> None:
         """An agent that records all the time, and reads messages in between."""
-        lane, x = on_gpu(), torch.zeros(2**20, device=device)
+        stream, x = on_gpu(), torch.zeros(2**20, device=device)
         written.wait(60)
         try:
-            with lane.current():
+            with stream.current():
                 while not done.is_set():
                     boxes[2].latest(0)
-                    add = lane.captured(lambda: x.add_(1))
+                    add = stream.captured(lambda: x.add_(1))
                     for _ in range(5):
                         add()
         except RuntimeError as error:
@@ -223,14 +226,14 @@ def test_a_message_is_read_when_it_is_written_and_its_memory_stays_its_own() -> 
 
 @gpu
 def test_convolutions_in_bfloat16_are_recorded() -> None:
-    lane = on_gpu()
-    conv = nn.Conv2d(4, 8, 3).to(lane.device, torch.bfloat16)
-    pictures = torch.zeros(2, 4, 9, 9, dtype=torch.uint8, device=lane.device)
-    with lane.current(), torch.no_grad():
-        look = lane.captured(lambda: conv(pictures.to(torch.bfloat16)))
+    stream = on_gpu()
+    conv = nn.Conv2d(4, 8, 3).to(stream.device, torch.bfloat16)
+    pictures = torch.zeros(2, 4, 9, 9, dtype=torch.uint8, device=stream.device)
+    with stream.current(), torch.no_grad():
+        look = stream.captured(lambda: conv(pictures.to(torch.bfloat16)))
         for k in range(6):
-            lane.upload(torch.full(pictures.shape, k, dtype=torch.uint8), pictures)
-            found = lane.download(look()).clone()
+            stream.upload(torch.full(pictures.shape, k, dtype=torch.uint8), pictures)
+            found = stream.download(look()).clone()
             torch.testing.assert_close(found, conv(pictures.to(torch.bfloat16)).cpu())
 
 
@@ -238,27 +241,29 @@ def test_convolutions_in_bfloat16_are_recorded() -> None:
 def test_a_convolutional_policy_learns_from_what_it_recorded_while_acting() -> None:
     """As on the CPU in float32; in bfloat16 nearly so."""
 
-    def gradient(lane: Lane, dtype: torch.dtype) -> Tensor:
+    def gradient(stream: Stream, dtype: torch.dtype) -> Tensor:
         space = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
         actions = gymnasium.spaces.Discrete(ACTIONS)
-        policy = build_policy(space, actions, NetworkConfig(), seed=1).to(lane.device)
-        with lane.current():
+        policy = build_network(space, actions, NetworkConfig(), seed=1).to(stream.device)
+        with stream.current():
             flat = FlatParameters(policy)
-            compute = ComputePolicy(policy, flat, dtype, observations=2 * B)
-            algorithm = A2C(A2CConfig(lr=0.0), flat, compute, lr=0.0, lane=lane)
+            compute = Model(policy, flat, dtype, observations=2 * B)
+            algorithm = A2C(A2CConfig(lr=0.0), flat, compute, lr=0.0, stream=stream)
             g = torch.Generator().manual_seed(3)
             pictures = torch.randint(0, 256, (3, B, 4, 84, 84), dtype=torch.uint8, generator=g)
-            said = {name: x[:2].to(lane.device) for name, x in numbers(0).items() if name != "obs"}
-            rollout = Rollout(obs=pictures.to(lane.device), **said)
+            said = {
+                name: x[:2].to(stream.device) for name, x in numbers(0).items() if name != "obs"
+            }
+            rollout = Rollout(obs=pictures.to(stream.device), **said)
             acts = [
-                lane.captured(partial(compute.act, rollout.obs[t], slice(t * B, (t + 1) * B)))
+                stream.captured(partial(compute.act, rollout.obs[t], slice(t * B, (t + 1) * B)))
                 for t in range(2)
             ]
             for _ in range(6):
                 for act in acts:
                     act()
                 algorithm.update(rollout)
-            return lane.download(flat.grad).clone()
+            return stream.download(flat.grad).clone()
 
     with torch.backends.cudnn.flags(allow_tf32=False):
         exact = gradient(Direct(), torch.float32)

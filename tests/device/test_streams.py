@@ -5,26 +5,27 @@ from __future__ import annotations
 import torch
 from late_queue import LateQueue
 
-from gala.device.streams import Direct, Number, Queued, lane_on
+from gala.device.choose import stream_on
+from gala.device.streams import Direct, Number, Queued
 
 
 def test_the_cpu_is_direct_and_copies_nothing() -> None:
-    lane = lane_on(torch.device("cpu"))
+    stream = stream_on(torch.device("cpu"))
     x = torch.ones(3)
-    assert isinstance(lane, Direct) and lane.mirror(x) is x and lane.download(x) is x
-    assert lane.captured(x.sum) == x.sum and lane.number().value == 0.0
-    lane.upload(x, x)
-    with lane.current():
+    assert isinstance(stream, Direct) and stream.mirror(x) is x and stream.download(x) is x
+    assert stream.captured(x.sum) == x.sum and stream.number().value == 0.0
+    stream.upload(x, x)
+    with stream.current():
         pass
 
 
 def test_what_was_uploaded_may_change_at_once() -> None:
     queue = LateQueue()
-    lane = Queued(queue)
+    stream = Queued(queue)
     source, targets = torch.zeros(4, dtype=torch.uint8), torch.zeros(7, 4, dtype=torch.uint8)
     for k, target in enumerate(targets):
         source.fill_(k)
-        lane.upload(source, target)
+        stream.upload(source, target)
     source.fill_(99)
     queue.drain()
     assert targets[:, 0].tolist() == list(range(7))
@@ -32,22 +33,22 @@ def test_what_was_uploaded_may_change_at_once() -> None:
 
 def test_two_buffers_go_up_before_anybody_waits() -> None:
     queue = LateQueue()
-    lane = Queued(queue)
+    stream = Queued(queue)
     target = torch.zeros(4)
     for _ in range(2):
-        lane.upload(torch.ones(4), target)
+        stream.upload(torch.ones(4), target)
     assert (queue.waits, queue.done) == (0, 0), "two are under way"
-    lane.upload(torch.ones(4), target)
+    stream.upload(torch.ones(4), target)
     assert (queue.waits, queue.done) == (1, 1), "the third waits for the first alone"
 
 
 def test_shapes_and_types_have_buffers_of_their_own() -> None:
     queue = LateQueue()
-    lane = Queued(queue)
+    stream = Queued(queue)
     targets = [torch.zeros(4), torch.zeros(4, dtype=torch.int64), torch.zeros(2, 2)]
     for target in targets:
         for _ in range(2):
-            lane.upload(torch.ones_like(target), target)
+            stream.upload(torch.ones_like(target), target)
     assert queue.waits == 0
     queue.drain()
     assert all(bool((target == 1).all()) for target in targets)
@@ -55,31 +56,31 @@ def test_shapes_and_types_have_buffers_of_their_own() -> None:
 
 def test_a_download_waits_for_what_comes_before_it() -> None:
     queue = LateQueue()
-    lane = Queued(queue)
+    stream = Queued(queue)
     x, y = torch.zeros(3), torch.zeros(3)
-    add = lane.captured(lambda: y.copy_(x * 2))
+    add = stream.captured(lambda: y.copy_(x * 2))
     for k in range(5):
-        lane.upload(torch.full((3,), float(k)), x)
+        stream.upload(torch.full((3,), float(k)), x)
         add()
-        assert lane.download(y).tolist() == [2.0 * k] * 3
+        assert stream.download(y).tolist() == [2.0 * k] * 3
     assert queue.waits == 5 and queue.recordings == 1
 
 
 def test_a_download_is_no_view_of_what_comes_next() -> None:
     queue = LateQueue()
-    lane = Queued(queue)
+    stream = Queued(queue)
     x = torch.zeros(3)
-    found = lane.download(x)
-    lane.upload(torch.ones(3), x)
+    found = stream.download(x)
+    stream.upload(torch.ones(3), x)
     queue.drain()
     assert found.tolist() == [0.0] * 3
 
 
 def test_numbers_change_in_the_order_of_the_lane() -> None:
     queue = LateQueue()
-    lane = Queued(queue)
-    number, x = lane.number(), torch.zeros(())
-    step = lane.captured(lambda: x.add_(number.value))
+    stream = Queued(queue)
+    number, x = stream.number(), torch.zeros(())
+    step = stream.captured(lambda: x.add_(number.value))
     for size in (1.0, 10.0, 100.0):
         number.set(size)
         step()

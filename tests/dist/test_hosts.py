@@ -11,7 +11,7 @@ import pytest
 from launching import experiment
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "bench"))
-from hosts import Crowd, Hosts, mixes, why_not
+from hosts import LocalGroup, Hosts, mixes, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -30,22 +30,22 @@ def pair() -> Iterator[Hosts]:
 
 def test_both_sides_of_a_cut_train_on_and_meet_again(pair: Hosts, tmp_path: Path) -> None:
     faults = () if pair.spoil(delay_ms=5, loss=1) else ("--faults.delay-ms", 5, "--faults.drop", 0.01)
-    crowd = Crowd(pair, tmp_path, experiment(tmp_path, total_steps=10**9), *faults)
+    local_group = LocalGroup(pair, tmp_path, experiment(tmp_path, total_steps=10**9), *faults)
     try:
-        crowd.wait_until(lambda rows: min(mixes(rows)) > 20)
+        local_group.wait_until(lambda rows: min(mixes(rows)) > 20)
         pair.cut(1)
         time.sleep(CUT_S)  # the cut itself
-        before = crowd.rows()
-        crowd.wait_until(
+        before = local_group.rows()
+        local_group.wait_until(
             lambda rows: all(rows[r][-1]["update"] > before[r][-1]["update"] + 50 for r in rows)
         )
-        lonely = mixes(crowd.rows())
+        lonely = mixes(local_group.rows())
         pair.heal(1)
-        crowd.wait_until(
+        local_group.wait_until(
             lambda rows: all(now > then + 20 for now, then in zip(mixes(rows), lonely, strict=True))
         )
-        crowd.wait_until(lambda rows: max(r[-1]["divergence/relative"] for r in rows.values()) < 0.3)
-        assert crowd.finish() == [0, 0]
+        local_group.wait_until(lambda rows: max(r[-1]["divergence/relative"] for r in rows.values()) < 0.3)
+        assert local_group.finish() == [0, 0]
     finally:
-        crowd.kill()
-    assert all(rows[-1]["incarnation"] == 0 for rows in crowd.rows().values())
+        local_group.kill()
+    assert all(rows[-1]["incarnation"] == 0 for rows in local_group.rows().values())

@@ -60,7 +60,7 @@ def disagreement(x: Floats) -> float:
     return float(np.linalg.norm(x - x.mean(axis=0)))
 
 
-class Crowd:
+class LocalGroup:
     """The gossip itself, written from the description of the algorithm and not from the bound."""
 
     def __init__(self, matrices: list[Floats], *, delay: int, mix_every: int, size: int) -> None:
@@ -232,11 +232,11 @@ def test_measured_is_never_above_the_bound(
     model = contraction(topology_of(matrices), delay=delay, mix_every=mix_every)
     if isinstance(model, NoBound):
         return
-    crowd = Crowd(matrices, delay=delay, mix_every=mix_every, size=3)
+    local_group = LocalGroup(matrices, delay=delay, mix_every=mix_every, size=3)
     constant = generator.standard_normal((agents, 3))
     largest = 0.0
     for t in range(120):
-        before = crowd.x
+        before = local_group.x
         if style == "random":
             change = generator.standard_normal((agents, 3))
         elif style == "constant":
@@ -251,7 +251,7 @@ def test_measured_is_never_above_the_bound(
         if style != "bursts" or change.any():
             change = change / np.linalg.norm(change)
         largest = max(largest, float(np.linalg.norm(change)))
-        own, after = crowd.update(change)
+        own, after = local_group.update(change)
         assert disagreement(own) <= model.before_mix * largest + 1e-9
         if (t + 1) % mix_every == 0:
             assert disagreement(after) <= model.after_mix * largest + 1e-9
@@ -272,9 +272,9 @@ def test_updates_that_conspire_reach_the_bound(name: str, delay: int, mix_every:
     horizon = 96 * mix_every * len(matrices)
     coefficients = []
     for start in range(horizon):
-        crowd = Crowd(matrices, delay=delay, mix_every=mix_every, size=4)
+        local_group = LocalGroup(matrices, delay=delay, mix_every=mix_every, size=4)
         for t in range(horizon):
-            _, x = crowd.update(np.eye(4) if t == start else np.zeros((4, 4)))
+            _, x = local_group.update(np.eye(4) if t == start else np.zeros((4, 4)))
         coefficients.append(x - x.mean(axis=0))  # (I - J) C
     # every update turns its worst input into one common direction of a wide parameter space
     directions = np.zeros((horizon, 4, 4))
@@ -286,9 +286,9 @@ def test_updates_that_conspire_reach_the_bound(name: str, delay: int, mix_every:
         pulled = coefficients[start].T @ common
         directions[start] = np.outer(pulled / max(np.linalg.norm(pulled), 1e-12), np.eye(4)[0])
         assert right.shape == (4, 4)
-    crowd = Crowd(matrices, delay=delay, mix_every=mix_every, size=4)
+    local_group = LocalGroup(matrices, delay=delay, mix_every=mix_every, size=4)
     for change in directions:
-        _, x = crowd.update(change)
+        _, x = local_group.update(change)
     reached = disagreement(x)
     assert reached <= model.after_mix + 1e-9
     assert reached >= (0.9 if name == "ring" else 0.45) * model.after_mix
@@ -319,11 +319,11 @@ def test_independent_updates_stay_below_their_expectation(mix_every: int) -> Non
     topology = load_topology("ring", 8)
     model = bounded(contraction(topology, mix_every=mix_every))
     generator = np.random.default_rng(3)
-    crowd = Crowd([topology.matrix(0)], delay=0, mix_every=mix_every, size=400)
+    local_group = LocalGroup([topology.matrix(0)], delay=0, mix_every=mix_every, size=400)
     seen = []
     for t in range(600):
         change = generator.standard_normal((8, 400))
-        own, _ = crowd.update(change / math.sqrt(8 * 400))  # ||U||_F = 1 in the mean square
+        own, _ = local_group.update(change / math.sqrt(8 * 400))  # ||U||_F = 1 in the mean square
         if t > 200 and (t + 1) % mix_every == 0:
             seen.append(disagreement(own) ** 2)
     measured = math.sqrt(float(np.mean(seen)))
@@ -339,10 +339,10 @@ def test_noise_in_the_slowest_direction_is_the_expectation() -> None:
     slowest = np.cos(2 * np.pi * np.arange(8) / 8)[:, None]
     slowest /= np.linalg.norm(slowest)
     generator = np.random.default_rng(4)
-    crowd = Crowd([topology.matrix(0)], delay=0, mix_every=1, size=2000)
+    local_group = LocalGroup([topology.matrix(0)], delay=0, mix_every=1, size=2000)
     for _ in range(60):
         signs = generator.choice([-1.0, 1.0], size=(1, 2000)) / math.sqrt(2000)
-        _, after = crowd.update(slowest * signs)
+        _, after = local_group.update(slowest * signs)
     assert disagreement(after) == pytest.approx(model.noise_factor, rel=0.05)
 
 

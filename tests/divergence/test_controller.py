@@ -181,7 +181,7 @@ def closed_loop(name: str, agents: int, target: float, *, drift: float = 0.0, up
     own_way = dice.standard_normal((agents, 500))
     own_way /= np.linalg.norm(own_way, axis=1, keepdims=True)
     limits = {"spread": spread(topology), "most": farthest(topology)}
-    crowd = [EpsilonController(target, **limits) for _ in range(agents)]
+    local_group = [EpsilonController(target, **limits) for _ in range(agents)]
     box, sent_at = x.copy(), np.zeros(agents, int)
     version, used, gap = np.zeros(agents, int), {}, {}
     heard_at: dict[tuple[int, int], int] = {}
@@ -192,8 +192,8 @@ def closed_loop(name: str, agents: int, target: float, *, drift: float = 0.0, up
             step = dice.standard_normal(500)
             step = np.sqrt(1 - drift**2) * step / np.linalg.norm(step) + drift * own_way[i]
             x[i] += norm * step
-            if crowd[i].due(1, np.linalg.norm(x[i] - box[i]) / np.linalg.norm(x[i])):
-                crowd[i].sent(1)
+            if local_group[i].due(1, np.linalg.norm(x[i] - box[i]) / np.linalg.norm(x[i])):
+                local_group[i].sent(1)
                 box[i], version[i], sent_at[i], sent = x[i], version[i] + 1, k, sent + 1
             own, row = topology.row(i, round[i])
             if any(version[j] <= used.get((j, i), 0) for j in row):
@@ -204,7 +204,7 @@ def closed_loop(name: str, agents: int, target: float, *, drift: float = 0.0, up
                 heard_at[j, i] = sent_at[j]
             squares = sum(w * np.sum((box[j] - x[i]) ** 2) for j, w in row.items())
             distance = np.sqrt(squares / sum(row.values()))
-            crowd[i].heard(distance, np.linalg.norm(x[i]), [gap[j, i] for j in row])
+            local_group[i].heard(distance, np.linalg.norm(x[i]), [gap[j, i] for j in row])
             x[i] = own * x[i] + sum(w * box[j] for j, w in row.items())
             round[i] += 1
         mean = x.mean(axis=0)
@@ -212,7 +212,7 @@ def closed_loop(name: str, agents: int, target: float, *, drift: float = 0.0, up
         relative.append(distances.max())
         if k % 50 == 0:
             for i in range(agents):
-                crowd[i].measured(distances[i])
+                local_group[i].measured(distances[i])
     return np.array(relative), sent / (agents * updates)
 
 

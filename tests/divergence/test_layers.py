@@ -13,7 +13,7 @@ AGENTS = 3
 
 
 @pytest.fixture
-def crowd(tmp_path: Path):
+def local_group(tmp_path: Path):
     for rank in range(AGENTS):
         (tmp_path / f"rank_{rank:02d}").mkdir()
     found = [
@@ -24,15 +24,15 @@ def crowd(tmp_path: Path):
         tracker.close()
 
 
-def test_each_layer_has_its_own_distance(crowd: list[LayerTracker]) -> None:
+def test_each_layer_has_its_own_distance(local_group: list[LayerTracker]) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, 8030, generator=generator).repeat(AGENTS, 1)  # alike, but ...
     x[:, 3000:3030] += torch.randn(AGENTS, 30, generator=generator)
     x[:, 3030:] += 10 * torch.randn(AGENTS, 5000, generator=generator)
     for tick in (7, 8):
-        for rank, tracker in enumerate(crowd):
+        for rank, tracker in enumerate(local_group):
             tracker.observe(x[rank] if tick == 7 else 0 * x[rank], tick=tick, update=1, step=1)
-    last = crowd[-1]
+    last = local_group[-1]
     exact = (x - x.mean(0))[-1]
     assert last.to_mean["conv.weight"] == pytest.approx(0.0, abs=1e-3)
     # no larger than a sketch: exact
@@ -41,23 +41,23 @@ def test_each_layer_has_its_own_distance(crowd: list[LayerTracker]) -> None:
     assert set(last.metrics()) == {f"divergence/layer/{name}" for name, _ in LAYOUT}
 
 
-def test_the_error_is_that_of_so_many_buckets(crowd: list[LayerTracker]) -> None:
+def test_the_error_is_that_of_so_many_buckets(local_group: list[LayerTracker]) -> None:
     dice = torch.Generator().manual_seed(1)
     ratios, before = [], 1.0
     for tick in range(60):
         x = torch.randn(AGENTS, 8030, generator=dice)
-        for rank, tracker in enumerate(crowd):
+        for rank, tracker in enumerate(local_group):
             tracker.observe(x[rank], tick=tick, update=tick, step=tick)
         if tick:
-            ratios.append(crowd[-1].to_mean["value.weight"] / before)
+            ratios.append(local_group[-1].to_mean["value.weight"] / before)
         before = float((x - x.mean(0))[-1, 3030:].norm())
     assert np.mean(ratios) == pytest.approx(1.0, abs=0.04)
     assert np.std(ratios) == pytest.approx(1 / np.sqrt(2 * BUCKETS), rel=0.35)
 
 
-def test_those_that_did_not_write_are_left_out(crowd: list[LayerTracker]) -> None:
+def test_those_that_did_not_write_are_left_out(local_group: list[LayerTracker]) -> None:
     for tick in (1, 2):
         for rank in (0, 2):
-            crowd[rank].observe(torch.full((8030,), float(rank)), tick=tick, update=1, step=1)
+            local_group[rank].observe(torch.full((8030,), float(rank)), tick=tick, update=1, step=1)
     # 0 and 2 are one away from their mean in each of 30 numbers
-    assert crowd[2].to_mean["conv.bias"] == pytest.approx(30**0.5)
+    assert local_group[2].to_mean["conv.bias"] == pytest.approx(30**0.5)

@@ -7,8 +7,8 @@ import torch
 
 from gala.config.tree import NetworkConfig
 from gala.divergence.policy import OBSERVATIONS, PolicyDivergence
-from gala.networks import build_policy
-from gala.networks.policy import distribution_at
+from gala.networks import build_network
+from gala.networks.network import distribution_at
 from gala.parameters.flat import FlatParameters
 
 
@@ -62,7 +62,7 @@ def test_without_observations_nothing_is_said(rows: torch.Tensor | None) -> None
 def test_other_parameters_in_the_same_network(observation: gymnasium.Space, kind: str) -> None:
     config = NetworkConfig(kind=kind, hidden=(8,), filters=(2, 2, 2))
     actions = gymnasium.spaces.Discrete(3)
-    policy, other = (build_policy(observation, actions, config, seed=seed) for seed in (1, 2))
+    policy, other = (build_network(observation, actions, config, seed=seed) for seed in (1, 2))
     flat, flat_other = FlatParameters(policy), FlatParameters(other)
     flat_other.data.mul_(3)
     obs = torch.from_numpy(np.stack([observation.sample() for _ in range(5)]))

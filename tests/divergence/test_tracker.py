@@ -40,8 +40,8 @@ def trackers(
 
 
 def simulate(run: Path, topology: Topology | None, rounds: int) -> tuple[list, torch.Tensor]:
-    """Lock-step gossip with random updates; the crowd, and the rows at the last tick but one."""
-    crowd = trackers(run, topology)
+    """Lock-step gossip with random updates; the group, and the rows at the last tick but one."""
+    local_group = trackers(run, topology)
     x = torch.zeros(AGENTS, P)
     norms = [UpdateNorms(x[0], exact=True) for _ in range(AGENTS)]
     generator = torch.Generator().manual_seed(0)
@@ -55,27 +55,27 @@ def simulate(run: Path, topology: Topology | None, rounds: int) -> tuple[list, t
             x = torch.from_numpy(topology.matrix(k)).float() @ x
         if k % LOCK_STEP_TICK == 0:
             kept[k] = x.clone()
-        for rank, tracker in enumerate(crowd):
+        for rank, tracker in enumerate(local_group):
             tracker.observe(x[rank], update=k, step=k, update_norm=norms[rank].supremum)
-    for tracker in crowd:
+    for tracker in local_group:
         tracker.close()
-    return crowd, kept[(rounds // LOCK_STEP_TICK - 1) * LOCK_STEP_TICK]
+    return local_group, kept[(rounds // LOCK_STEP_TICK - 1) * LOCK_STEP_TICK]
 
 
 def test_distances_agree_with_the_exact_ones_and_the_bound_holds(tmp_path: Path) -> None:
-    crowd, x = simulate(tmp_path, load_topology("directed-ring", AGENTS), 3 * LOCK_STEP_TICK)
+    local_group, x = simulate(tmp_path, load_topology("directed-ring", AGENTS), 3 * LOCK_STEP_TICK)
     exact = (x - x.mean(0)).norm(dim=1)
-    ball = crowd[-1].ball
+    ball = local_group[-1].ball
     assert ball is not None and ball.epsilon is not None and ball.expected is not None
     np.testing.assert_allclose(list(ball.to_mean.values()), exact, rtol=0.15)
     assert ball.total == pytest.approx(float(exact.norm()), rel=0.1)
     assert ball.mean_norm == pytest.approx(float(x.mean(0).norm()), rel=0.15)
     assert ball.total <= ball.epsilon and ball.expected < ball.epsilon
     assert "lock-step" in ball.reason
-    metrics = crowd[-1].metrics(update_norm=1.0)
+    metrics = local_group[-1].metrics(update_norm=1.0)
     assert metrics["divergence/epsilon_ratio"] == ball.total / ball.epsilon == ball.ratio
     assert metrics["divergence/beta"] == pytest.approx(np.cos(np.pi / AGENTS))
-    assert metrics["divergence/agents"] == AGENTS and crowd[-1].news() is None
+    assert metrics["divergence/agents"] == AGENTS and local_group[-1].news() is None
     for j in range(AGENTS - 1):
         apart = float((x[j] - x[-1]).norm())
         assert metrics[f"divergence/to/{j}"] == pytest.approx(apart, rel=0.15)
@@ -85,25 +85,25 @@ def test_distances_agree_with_the_exact_ones_and_the_bound_holds(tmp_path: Path)
 
 
 def test_without_gossip_no_bound_is_drawn(tmp_path: Path) -> None:
-    crowd, _ = simulate(tmp_path, None, 2 * LOCK_STEP_TICK)
-    ball = crowd[-1].ball
+    local_group, _ = simulate(tmp_path, None, 2 * LOCK_STEP_TICK)
+    ball = local_group[-1].ball
     assert ball is not None and ball.epsilon is None and "no bound applies" in ball.reason
-    assert crowd[-1].metrics(1.0)["divergence/epsilon_ratio"] is None
+    assert local_group[-1].metrics(1.0)["divergence/epsilon_ratio"] is None
 
 
 def test_nothing_is_measured_in_the_middle_of_the_first_tick(tmp_path: Path) -> None:
-    crowd = trackers(tmp_path, None)
-    crowd[0].observe(torch.zeros(P), update=LOCK_STEP_TICK - 1, step=0, update_norm=0.0)
-    assert crowd[0].ball is None and "divergence/total" not in crowd[0].metrics(0.0)
-    for tracker in crowd:
+    local_group = trackers(tmp_path, None)
+    local_group[0].observe(torch.zeros(P), update=LOCK_STEP_TICK - 1, step=0, update_norm=0.0)
+    assert local_group[0].ball is None and "divergence/total" not in local_group[0].metrics(0.0)
+    for tracker in local_group:
         tracker.close()
 
 
 def test_agents_that_did_not_write_are_left_out(tmp_path: Path) -> None:
-    crowd = trackers(tmp_path, load_topology("ring", AGENTS))
+    local_group = trackers(tmp_path, load_topology("ring", AGENTS))
     for rank in (0, 2):
         x = torch.full((P,), float(rank))
-        crowd[rank].observe(x, update=LOCK_STEP_TICK, step=0, update_norm=1.0)
+        local_group[rank].observe(x, update=LOCK_STEP_TICK, step=0, update_norm=1.0)
     files = [tmp_path / f"rank_{rank:02d}" / "sketches.bin" for rank in range(AGENTS)]
     ball = measure(files, 1, load_topology("ring", AGENTS), lock_step=True)
     assert ball is not None and set(ball.to_mean) == {0, 2}
@@ -111,7 +111,7 @@ def test_agents_that_did_not_write_are_left_out(tmp_path: Path) -> None:
         ball.epsilon is None and "no bound applies" in ball.reason
     )  # 0 and 2 do not hear each other
     assert measure(files, 99, None, lock_step=True) is None
-    for tracker in crowd:
+    for tracker in local_group:
         tracker.close()
 
 
@@ -150,56 +150,59 @@ DEATH = [ALL, ALL, (0, 1, 2), ALL, (0, 1, 3), (0, 1, 3), (0, 1, 3), (0, 1, 3)]
 
 def test_a_death_changes_beta_and_is_told_once(tmp_path: Path) -> None:
     ring = load_topology("ring", AGENTS)
-    crowd = trackers(tmp_path, ring)
+    local_group = trackers(tmp_path, ring)
     told = []
     for tick, ranks in enumerate(DEATH, 1):
         for rank in reversed(ranks):
             x = torch.full((P,), float(rank))
-            crowd[rank].observe(x, update=tick * LOCK_STEP_TICK, step=0, update_norm=1.0)
-        told.append(crowd[0].news())
-        beta = crowd[0].metrics(1.0).get("divergence/beta")
+            local_group[rank].observe(x, update=tick * LOCK_STEP_TICK, step=0, update_norm=1.0)
+        told.append(local_group[0].news())
+        beta = local_group[0].metrics(1.0).get("divergence/beta")
         assert tick < 2 or beta is not None
     # a tick is measured when the next one begins: the death of 2 shows at tick 6, is told at 7
     (text,) = [text for text in told if text is not None]
     assert told.index(text) == 6 and text.startswith("3 of 4 agents are measured: beta 0.6")
-    assert crowd[0].last_tick == len(DEATH)
-    for tracker in crowd:
+    assert local_group[0].last_tick == len(DEATH)
+    for tracker in local_group:
         tracker.close()
 
 
 def test_when_the_rest_falls_apart_no_bound_applies(tmp_path: Path) -> None:
-    crowd = trackers(tmp_path, load_topology("ring", AGENTS))
+    local_group = trackers(tmp_path, load_topology("ring", AGENTS))
     told = []
     for tick in (1, 2, 3):
         for rank in (2, 0):
-            crowd[rank].observe(
+            local_group[rank].observe(
                 torch.zeros(P), update=tick * LOCK_STEP_TICK, step=0, update_norm=1.0
             )
-        told.append(crowd[0].news())
+        told.append(local_group[0].news())
     text = told[-1]
     assert (
         told[:2] == [None, None]
         and text is not None
         and text.startswith("no bound applies: with the others gone")
     )
-    assert crowd[0].news() is None
-    for tracker in crowd:
+    assert local_group[0].news() is None
+    for tracker in local_group:
         tracker.close()
 
 
 def at_ticks(
-    monkeypatch: pytest.MonkeyPatch, crowd: list[DivergenceTracker], ticks: int, **observed: int
+    monkeypatch: pytest.MonkeyPatch,
+    local_group: list[DivergenceTracker],
+    ticks: int,
+    **observed: int,
 ) -> list[str | None]:
     """Everybody writes at wall-clock ticks; what agent 0 is told at each."""
     told = []
     for tick in range(1, ticks + 1):
         monkeypatch.setattr(DivergenceTracker, "_tick_of", lambda self, update, tick=tick: tick)
         for rank in reversed(range(AGENTS)):
-            crowd[rank].observe(
+            local_group[rank].observe(
                 torch.full((P,), float(rank)), update=tick, step=0, update_norm=1.0, **observed
             )
-        told.append(crowd[0].news())
-    for tracker in crowd:
+        told.append(local_group[0].news())
+    for tracker in local_group:
         tracker.close()
     return told
 
@@ -210,11 +213,13 @@ def test_without_lock_step_the_bound_is_called_a_model(
 ) -> None:
     """Even where no message was old: agents are compared at different moments of their updates."""
     ring = load_topology("ring", AGENTS)
-    crowd = trackers(tmp_path, ring, lock_step=False)
-    (text,) = [text for text in at_ticks(monkeypatch, crowd, 5, **observed) if text is not None]
+    local_group = trackers(tmp_path, ring, lock_step=False)
+    (text,) = [
+        text for text in at_ticks(monkeypatch, local_group, 5, **observed) if text is not None
+    ]
     assert text.startswith("4 of 4 agents are measured") and "delay model, tau = " in text
     assert text.endswith("; a model, no proof)") and "exact" not in text
-    ball, metrics = crowd[0].ball, crowd[0].metrics(1.0)
+    ball, metrics = local_group[0].ball, local_group[0].metrics(1.0)
     assert ball is not None and not ball.proven and "delay model" in ball.reason
     assert metrics["divergence/proven"] == 0.0 and metrics["divergence/epsilon"] is not None
     assert ball.epsilon is not None and ball.epsilon >= 2 * 1.5  # the factor before a mix: 1.5
@@ -223,26 +228,26 @@ def test_without_lock_step_the_bound_is_called_a_model(
 def test_without_gossip_the_reason_is_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crowd = trackers(tmp_path, None, lock_step=False)
-    told = [text for text in at_ticks(monkeypatch, crowd, 5) if text is not None]
+    local_group = trackers(tmp_path, None, lock_step=False)
+    told = [text for text in at_ticks(monkeypatch, local_group, 5) if text is not None]
     assert told == ["no bound applies: the agents do not gossip"]
-    assert crowd[0].metrics(1.0)["divergence/proven"] is None
+    assert local_group[0].metrics(1.0)["divergence/proven"] is None
 
 
 def test_in_lock_step_it_is_proven(tmp_path: Path) -> None:
-    crowd, _ = simulate(tmp_path, load_topology("ring", AGENTS), 3 * LOCK_STEP_TICK)
-    assert crowd[0].metrics(1.0)["divergence/proven"] == 1.0
+    local_group, _ = simulate(tmp_path, load_topology("ring", AGENTS), 3 * LOCK_STEP_TICK)
+    assert local_group[0].metrics(1.0)["divergence/proven"] == 1.0
 
 
 def test_one_of_several_is_no_measurement(tmp_path: Path) -> None:
     """The first to write is not at distance 0 from the others."""
-    crowd = trackers(tmp_path, load_topology("ring", AGENTS))
+    local_group = trackers(tmp_path, load_topology("ring", AGENTS))
     for tick in (1, 2):
-        crowd[0].observe(torch.ones(P), update=tick * LOCK_STEP_TICK, step=0, update_norm=1.0)
-    ball, metrics = crowd[0].ball, crowd[0].metrics(1.0)
+        local_group[0].observe(torch.ones(P), update=tick * LOCK_STEP_TICK, step=0, update_norm=1.0)
+    ball, metrics = local_group[0].ball, local_group[0].metrics(1.0)
     assert ball is not None and ball.total is None and ball.relative is None
     assert metrics["divergence/agents"] == 1
     for name in ("total", "to_mean", "relative", "epsilon_ratio"):
         assert metrics[f"divergence/{name}"] is None
-    for tracker in crowd:
+    for tracker in local_group:
         tracker.close()

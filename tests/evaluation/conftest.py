@@ -12,7 +12,7 @@ import torch
 
 from gala.config.tree import Config, EnvConfig, NetworkConfig
 from gala.envs import make_vector_env
-from gala.networks import build_policy
+from gala.networks import build_network
 from gala.parameters.flat import FlatParameters
 from gala.run import checkpoint
 from gala.run.folder import RunFolder
@@ -28,7 +28,7 @@ def write_run(path: Path, config: Config, vectors: dict[int, torch.Tensor], agen
     """A run folder as training leaves it, with one checkpoint for each of ``vectors``."""
     env = make_vector_env(config.env, seed=0)
     flat = FlatParameters(
-        build_policy(env.observation_space, env.action_space, config.network, seed=1)
+        build_network(env.observation_space, env.action_space, config.network, seed=1)
     )
     env.close()
     run = RunFolder(path)
@@ -53,7 +53,7 @@ def identity_parameters(gain: float) -> torch.Tensor:
     parameters are linear in the gain.
     """
     env = make_vector_env(IDENTITY.env, seed=0)
-    policy = build_policy(env.observation_space, env.action_space, IDENTITY.network, seed=1)
+    policy = build_network(env.observation_space, env.action_space, IDENTITY.network, seed=1)
     flat = FlatParameters(policy)
     flat.data.zero_()
     hidden = next(m for m in policy.actor.modules() if isinstance(m, torch.nn.Linear))
@@ -82,7 +82,7 @@ def atari_run(tmp_path: Path) -> MakeRun:
         env = make_vector_env(config.env, seed=0)
         vectors = {
             rank: FlatParameters(
-                build_policy(env.observation_space, env.action_space, config.network, seed=rank)
+                build_network(env.observation_space, env.action_space, config.network, seed=rank)
             ).data.clone()
             for rank in range(2)
         }

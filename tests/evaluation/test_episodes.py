@@ -21,7 +21,7 @@ from gala.evaluation.episodes import (
     play,
     quotas,
 )
-from gala.networks import build_policy
+from gala.networks import build_network
 
 
 class ScriptedEnv:
@@ -160,7 +160,7 @@ def test_seeds_differ_by_use_and_are_not_those_of_training() -> None:
 def policy() -> Any:
     env = make_vector_env(EnvConfig(id="CartPole-v1", num_envs=2), seed=0)
     config = NetworkConfig(kind="mlp", hidden=(8,))
-    policy = build_policy(env.observation_space, env.action_space, config, seed=0)
+    policy = build_network(env.observation_space, env.action_space, config, seed=0)
     env.close()
     with torch.no_grad():
         policy.logits.weight.zero_()

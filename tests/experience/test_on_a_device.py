@@ -13,12 +13,12 @@ from late_queue import LateLane
 from torch import Tensor
 
 from gala.config.tree import A2CConfig, NetworkConfig
-from gala.device.streams import Direct, Lane
+from gala.device.streams import Direct, Stream
 from gala.envs.step import Step
 from gala.experience import Collector, Rollout
 from gala.learning.a2c import A2C
-from gala.networks import build_policy
-from gala.networks.precision import ComputePolicy
+from gala.networks import build_network
+from gala.networks.model import Model
 from gala.parameters.flat import FlatParameters
 
 T, B, ROLLOUTS = 4, 4, 5
@@ -71,13 +71,13 @@ FIELDS = tuple(Rollout.__slots__)
 
 
 def train(
-    lane: Lane, dtype: torch.dtype, keep: bool = False, envs: Sequence[Noise] | None = None
+    stream: Stream, dtype: torch.dtype, keep: bool = False, envs: Sequence[Noise] | None = None
 ) -> tuple[list[dict[str, Tensor]], list[Tensor], Any]:
     """Rollouts and parameters, update by update; ``keep`` what layers gave while acting."""
     network = NetworkConfig(filters=(8, 8, 8), hidden=(16,))
-    policy = build_policy(Noise.observation_space, Noise.action_space, network, seed=1)
+    policy = build_network(Noise.observation_space, Noise.action_space, network, seed=1)
     flat = FlatParameters(policy)
-    compute = ComputePolicy(policy, flat, dtype, observations=T * B if keep else 0)
+    compute = Model(policy, flat, dtype, observations=T * B if keep else 0)
     collector = Collector(
         envs or [Noise()],  # type: ignore[arg-type]
         compute.act,
@@ -86,14 +86,14 @@ def train(
         gamma=0.9,
         reward_clip=False,
         generator=torch.Generator().manual_seed(3),
-        lane=lane,
+        stream=stream,
     )
-    algorithm = A2C(A2CConfig(), flat, compute, lr=0.05, lane=lane)
+    algorithm = A2C(A2CConfig(), flat, compute, lr=0.05, stream=stream)
     rollouts, parameters = [], []
     for _ in range(ROLLOUTS):
         rollout = collector.collect()
         algorithm.update(rollout)
-        lane.download(flat.data)
+        stream.download(flat.data)
         rollouts.append({name: getattr(rollout, name).clone() for name in FIELDS})
         parameters.append(flat.data.clone())
     return rollouts, parameters, collector
@@ -122,10 +122,10 @@ def test_a_late_device_collects_and_learns_the_same(
 
 
 def test_observations_go_up_once_and_the_rest_in_one_piece() -> None:
-    lane = LateLane()
-    queue = lane.queue
+    stream = LateLane()
+    queue = stream.queue
     env = Noise()
-    _, _, collector = train(lane, torch.float32, envs=[env])
+    _, _, collector = train(stream, torch.float32, envs=[env])
     queue.copied.clear()
     waits = queue.waits
     steps: list[Step] = []

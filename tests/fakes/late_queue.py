@@ -104,7 +104,7 @@ class LateQueue:
 
 
 class LateLane(Queued):
-    """A lane to a :class:`LateQueue`.
+    """A stream to a :class:`LateQueue`.
 
     What is not recorded yet a GPU queues by itself; here it is done at once, and hence after all
     that came before it.

@@ -73,8 +73,8 @@ def run(
     own_way = dice.standard_normal((agents, P))
     own_way /= np.linalg.norm(own_way, axis=1, keepdims=True)
     network = Network(agents)
-    crowd = [_agent(topology, network, i, x[i], target, in_turns) for i in range(agents)]
-    paces = [each.pace for each in crowd]
+    local_group = [_agent(topology, network, i, x[i], target, in_turns) for i in range(agents)]
+    paces = [each.pace for each in local_group]
     relative, intervals, sent = [], [], 0
     done = [0] * agents
     for k in range(1, updates + 1):
@@ -85,7 +85,7 @@ def run(
             step = dice.standard_normal(P)
             step = np.sqrt(1 - drift**2) * step / np.linalg.norm(step) + drift * own_way[i]
             x[i] += torch.tensor(norm(k) * step, dtype=torch.float32)
-            crowd[i].exchange(done[i], done[i])
+            local_group[i].exchange(done[i], done[i])
         mean = x.mean(0)
         distances = (x - mean).norm(dim=1) / mean.norm()
         relative.append(float(distances.max()))
@@ -93,7 +93,7 @@ def run(
         if k % 50 == 0:
             for i in range(agents):
                 paces[i].controller.measured(float(distances[i]))
-    for i, each in enumerate(crowd):
+    for i, each in enumerate(local_group):
         each_costs = 1 if in_turns else len(topology.out_neighbours(i))
         sent += each_costs * each.node.transport.copies_sent
     return Loop(np.array(relative), sent / sum(done), np.array(intervals), paces)

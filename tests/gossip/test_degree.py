@@ -16,7 +16,7 @@ from gala.gossip.node import GossipNode
 from gala.topology import load_topology
 
 
-def crowd(name: str, agents: int) -> tuple[list[GossipNode], torch.Tensor, Network]:
+def local_group(name: str, agents: int) -> tuple[list[GossipNode], torch.Tensor, Network]:
     network, vectors = Network(agents), torch.arange(float(agents))[:, None]
     topology = load_topology(name, agents)
     nodes = [
@@ -40,7 +40,7 @@ def reached(network: Network, version: int) -> list[tuple[int, int]]:
 
 
 def test_neighbours_are_sent_to_in_turns_beginning_with_the_next_rank() -> None:
-    nodes, _, network = crowd("complete", 4)
+    nodes, _, network = local_group("complete", 4)
     for version, hearers in enumerate(([3, 0], [1, 3], [0, 1]), start=1):
         nodes[2].publish(update=version, step=0, copies=2)
         assert reached(network, version) == sorted((2, i) for i in hearers)
@@ -54,7 +54,7 @@ def test_neighbours_are_sent_to_in_turns_beginning_with_the_next_rank() -> None:
 @pytest.mark.parametrize("copies", [1, 2])
 def test_agents_in_step_send_to_different_ones(name: str, agents: int, copies: int) -> None:
     """So everybody hears as many as it sends to."""
-    nodes, _, network = crowd(name, agents)
+    nodes, _, network = local_group(name, agents)
     for version in range(1, 7):
         for node in nodes:
             node.publish(update=version, step=0, copies=copies)
@@ -76,7 +76,7 @@ def test_a_copy_that_serves_all_goes_to_all() -> None:
 
 
 def test_who_was_not_sent_to_goes_on_alone() -> None:
-    nodes, vectors, _ = crowd("complete", 4)
+    nodes, vectors, _ = local_group("complete", 4)
     nodes[0].publish(update=1, step=0, copies=1)
     assert nodes[1].mix() and not nodes[2].mix() and not nodes[3].mix()
     assert vectors[:, 0].tolist() == [0.0, 0.5, 2.0, 3.0]

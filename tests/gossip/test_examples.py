@@ -1,4 +1,4 @@
-"""The committed examples of the library door: run as users run them, and few lines long."""
+"""The committed examples of the library API: run as users run them, and few lines long."""
 
 from __future__ import annotations
 

@@ -18,18 +18,18 @@ from gala.config.tree import FaultsConfig
 from gala.errors import UserError
 from gala.gossip import message
 from gala.gossip.connecting import Connection, connect, place_of_messages
-from gala.gossip.in_process import Crowd, InProcessTransport
+from gala.gossip.in_process import InProcessTransport, LocalGroup
 from gala.gossip.membership import PeerState
 from gala.gossip.message import Header, Refusal, Refused
 from gala.gossip.routes import Routes
 from gala.gossip.shared_memory import SharedMemoryTransport
 from gala.launch.launch import Launch, host_identity
-from gala.launch.rendezvous import Meeting
+from gala.launch.rendezvous import Rendezvous
 from gala.topology import load_topology
 
 
-def box(rank: int, crowd: Crowd, **changes: str) -> InProcessTransport:
-    return InProcessTransport(rank=rank, crowd=crowd, identity=identity(**changes))
+def box(rank: int, local_group: LocalGroup, **changes: str) -> InProcessTransport:
+    return InProcessTransport(rank=rank, local_group=local_group, identity=identity(**changes))
 
 
 def publish(transport: InProcessTransport, rank: int, version: int, value: float) -> None:
@@ -40,8 +40,8 @@ def publish(transport: InProcessTransport, rank: int, version: int, value: float
 
 
 def test_a_message_is_a_copy_and_the_newest_wins() -> None:
-    crowd = Crowd((0, 1))
-    a, b = box(0, crowd), box(1, crowd)
+    local_group = LocalGroup((0, 1))
+    a, b = box(0, local_group), box(1, local_group)
     assert b.latest(0) is None and b.state(0) is PeerState.JOINING and b.version(0) == 0
     for version in (1, 2, 3):
         publish(a, 0, version, float(version))
@@ -80,8 +80,8 @@ class Streams:
 
 def test_agents_on_one_device_read_after_the_moment_of_writing() -> None:
     streams = Streams()
-    crowd = Crowd((0, 1), streams)
-    a, b = box(0, crowd), box(1, crowd)
+    local_group = LocalGroup((0, 1), streams)
+    a, b = box(0, local_group), box(1, local_group)
     kept = []
     for version in (1, 2, 3):
         publish(a, 0, version, float(version))
@@ -89,14 +89,14 @@ def test_agents_on_one_device_read_after_the_moment_of_writing() -> None:
     assert streams.reads == [(1.0, 1), (2.0, 2), (3.0, 3)]
     assert all(found is not None for found in kept)
     with pytest.raises(Refused):
-        box(1, crowd, layout="ab" * 8).latest(0)
+        box(1, local_group, layout="ab" * 8).latest(0)
     assert len(streams.reads) == 3, "what is refused by its header is not touched"
 
 
 def test_messages_on_a_device_are_held_until_their_reader_has_rested() -> None:
     streams = Streams()
-    crowd = Crowd((0, 1, 2), streams)
-    writers, reader = [box(rank, crowd) for rank in (0, 1)], box(2, crowd)
+    local_group = LocalGroup((0, 1, 2), streams)
+    writers, reader = [box(rank, local_group) for rank in (0, 1)], box(2, local_group)
     alive: dict[float, weakref.ref[Tensor]] = {}
     streams.held = lambda: {value for value, each in alive.items() if each() is not None}
     for value in (1.0, 2.0, 3.0):
@@ -128,7 +128,7 @@ def test_what_lies_on_a_device_carries_no_checksum_but_a_size() -> None:
 
 def test_messages_lie_on_the_device_only_where_all_share_it_and_nothing_breaks_them() -> None:
     device, cpu, faults = torch.device("meta"), torch.device("cpu"), FaultsConfig()
-    all_here, shared = Crowd((0, 1), Streams()), Crowd((0, 1), None)
+    all_here, shared = LocalGroup((0, 1), Streams()), LocalGroup((0, 1), None)
     assert place_of_messages(all_here, 2, faults, device) == device
     assert place_of_messages(all_here, 2, replace(faults, slowdown=3.0), device) == device
     assert place_of_messages(all_here, 4, faults, device) == cpu, "two more are elsewhere"
@@ -138,16 +138,16 @@ def test_messages_lie_on_the_device_only_where_all_share_it_and_nothing_breaks_t
 
 
 def test_strangers_are_refused() -> None:
-    crowd = Crowd((0, 1))
-    publish(box(0, crowd, layout="ab" * 8), 0, 1, 1.0)
+    local_group = LocalGroup((0, 1))
+    publish(box(0, local_group, layout="ab" * 8), 0, 1, 1.0)
     with pytest.raises(Refused) as refused:
-        box(1, crowd).latest(0)
+        box(1, local_group).latest(0)
     assert refused.value.reason is Refusal.LAYOUT
 
 
 def test_readers_never_see_half_a_message() -> None:
-    crowd = Crowd((0, 1))
-    writer, reader = box(0, crowd), box(1, crowd)
+    local_group = LocalGroup((0, 1))
+    writer, reader = box(0, local_group), box(1, local_group)
     publish(writer, 0, 1, 1.0)
     stop = threading.Event()
 
@@ -169,25 +169,25 @@ def test_readers_never_see_half_a_message() -> None:
         thread.join()
 
 
-def connection(launch: Launch, crowd: tuple[int, ...]) -> Connection:
+def connection(launch: Launch, local_group: tuple[int, ...]) -> Connection:
     return Connection(
         launch=launch,
         topology=load_topology("ring", launch.agents),
         identity=replace(identity(), run="fe" * 8),
         payload_bytes=64,
         lock_step=False,
-        crowd=Crowd(crowd),
+        local_group=LocalGroup(local_group),
     )
 
 
 def test_one_process_needs_nothing_else() -> None:
-    launch = Launch(agents=3, local_agents=3, crowd=(0, 1, 2))
+    launch = Launch(agents=3, local_agents=3, local_group=(0, 1, 2))
     for choice in ("auto", "memory"):
         assert isinstance(connect(choice, connection(launch, (0, 1, 2))), InProcessTransport)
 
 
 def test_memory_does_not_reach_other_processes() -> None:
-    launch = Launch(agents=4, local_agents=4, crowd=(0, 1))
+    launch = Launch(agents=4, local_agents=4, local_group=(0, 1))
     with pytest.raises(UserError, match=r"memory reaches the 2 agents.*--agents-per-process 4"):
         connect("memory", connection(launch, (0, 1)))
 
@@ -200,7 +200,7 @@ def test_one_host_shares_memory() -> None:
 
 
 def test_threads_of_one_host_use_both() -> None:
-    launch = Launch(agents=4, local_agents=4, crowd=(0, 1))
+    launch = Launch(agents=4, local_agents=4, local_group=(0, 1))
     transport = connect("auto", connection(launch, (0, 1)))
     assert isinstance(transport, Routes)
     assert isinstance(transport._route(1), InProcessTransport)
@@ -210,15 +210,17 @@ def test_threads_of_one_host_use_both() -> None:
 
 
 def test_a_message_to_some_leaves_the_other_transports_alone() -> None:
-    crowds = Crowd((0, 1)), Crowd((0, 2))
-    near, far = (box(0, crowd) for crowd in crowds)
+    crowds = LocalGroup((0, 1)), LocalGroup((0, 2))
+    near, far = (box(0, local_group) for local_group in crowds)
     both = Routes([near, far], lambda peer: near if peer == 1 else far)
     header = Header(identity=identity(), rank=0, version=1, update=1, step=1, time=1.0)
     payload = torch.zeros(8, dtype=torch.uint8)
     for number, to in enumerate(([2], [1], [1, 2], None), start=1):
         header = replace(header, version=number)
         both.publish(message.sealed(header, payload), payload, to)
-        versions = [box(i, crowd).version(0) for i, crowd in ((1, crowds[0]), (2, crowds[1]))]
+        versions = [
+            box(i, local_group).version(0) for i, local_group in ((1, crowds[0]), (2, crowds[1]))
+        ]
         assert versions == [[0, 1], [2, 1], [3, 3], [4, 4]][number - 1]
     assert both.copies_sent == 6
 
@@ -229,7 +231,7 @@ def test_agents_started_alone_find_out_who_is_near(monkeypatch: pytest.MonkeyPat
     store.set("host/1", host_identity())
     store.set("host/2", "elsewhere")
     launch = Launch(
-        agents=3, local_agents=1, meeting=Meeting(store, lambda: store), host=host_identity()
+        agents=3, local_agents=1, rendezvous=Rendezvous(store, lambda: store), host=host_identity()
     )
     transport = connect("auto", connection(launch, (0,)))
     assert isinstance(transport, Routes)

@@ -74,7 +74,7 @@ class Signs:
         return self.of[peer]
 
 
-def crowd() -> tuple[Membership, Signs, list[tuple[int, PeerState, PeerState]]]:
+def local_group() -> tuple[Membership, Signs, list[tuple[int, PeerState, PeerState]]]:
     signs = Signs()
     members = Membership((1, 2), signs, slack_s=0.5)
     changes: list[tuple[int, PeerState, PeerState]] = []
@@ -83,7 +83,7 @@ def crowd() -> tuple[Membership, Signs, list[tuple[int, PeerState, PeerState]]]:
 
 
 def test_the_life_of_a_neighbour() -> None:
-    members, signs, changes = crowd()
+    members, signs, changes = local_group()
     now = 0.0
     assert members.look(1, now) is PeerState.JOINING
     signs.of[1] = PeerState.ACTIVE
@@ -119,5 +119,5 @@ def test_messages_of_the_dead_and_gone_are_not_expected(state: PeerState) -> Non
 
 
 def test_a_neighbour_that_published_before_we_looked_is_active() -> None:
-    members, _, _ = crowd()
+    members, _, _ = local_group()
     assert members.look(2, 0.0) is PeerState.ACTIVE

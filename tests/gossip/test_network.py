@@ -15,7 +15,7 @@ from gala.gossip import message
 from gala.gossip.membership import PeerState
 from gala.gossip.message import Header, Identity
 from gala.gossip.network import NetworkTransport, Place
-from gala.launch.rendezvous import Meeting
+from gala.launch.rendezvous import Rendezvous
 
 P = 1001
 
@@ -34,12 +34,12 @@ def open_transport(
 
     def open_(rank: int, *, who: Identity | None = None, **options: object) -> NetworkTransport:
         connect = lambda: dist.TCPStore("127.0.0.1", store.port, None, False)  # noqa: E731
-        meeting = Meeting(connect(), connect)
+        rendezvous = Rendezvous(connect(), connect)
         settings = {"host": "here", "life": 0, "answers": False, "nearby": False} | options
         peers = settings.pop("peers", [1 - rank])
         place = Place(
             rank=rank, agents=1 + len(peers), life=settings.pop("life"), host=settings.pop("host"),
-            meeting=meeting,
+            rendezvous=rendezvous,
         )  # fmt: skip
         size = settings.pop("payload_bytes", P * 4)
         transport = NetworkTransport(

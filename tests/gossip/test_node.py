@@ -20,10 +20,10 @@ from gala.gossip.wire import wire_format
 from gala.topology import load_topology
 
 
-def crowd(
+def local_group(
     topology: str, agents: int, *, size: int = 3, max_staleness: int | None = None, **options: Any
 ) -> tuple[Network, list[GossipNode], torch.Tensor]:
-    """Nodes of a fresh crowd; row i of the returned tensor is the vector of node i."""
+    """Nodes of a fresh local_group; row i of the returned tensor is the vector of node i."""
     network = Network(agents)
     generator = torch.Generator().manual_seed(7)
     vectors = torch.randn(agents, size, generator=generator)
@@ -47,7 +47,7 @@ def crowd(
 )
 @pytest.mark.parametrize("agents", [2, 4, 8])
 def test_fixed_updates_in_lock_step_give_the_closed_form(topology: str, agents: int) -> None:
-    _, nodes, vectors = crowd(topology, agents, max_staleness=0)
+    _, nodes, vectors = local_group(topology, agents, max_staleness=0)
     updates = torch.randn(agents, 3, generator=torch.Generator().manual_seed(1)) * 0.1
     expected = vectors.double().numpy().copy()
     graph = load_topology(topology, agents)
@@ -92,7 +92,7 @@ def test_golden_history_of_a_directed_ring_of_three() -> None:
 
 
 def test_no_mix_before_every_in_neighbour_is_fresh() -> None:
-    _, nodes, vectors = crowd("ring", 4)
+    _, nodes, vectors = local_group("ring", 4)
     before = vectors[0].clone()
     nodes[0].publish(update=1, step=0)
     assert not nodes[0].mix()
@@ -105,7 +105,7 @@ def test_no_mix_before_every_in_neighbour_is_fresh() -> None:
 
 
 def test_staleness_counts_updates_since_the_last_mix() -> None:
-    _, nodes, _ = crowd("directed-ring", 2)
+    _, nodes, _ = local_group("directed-ring", 2)
     for k in range(1, 4):
         nodes[0].publish(update=k, step=0)
         nodes[0].mix()
@@ -117,7 +117,7 @@ def test_staleness_counts_updates_since_the_last_mix() -> None:
 
 @pytest.mark.parametrize("state", [PeerState.DOWN, PeerState.LEFT])
 def test_the_weight_of_the_dead_stays_with_self(state: PeerState) -> None:
-    network, nodes, vectors = crowd("ring", 4)
+    network, nodes, vectors = local_group("ring", 4)
     network.states[3] = state
     own, neighbour = vectors[0].clone(), vectors[1].clone()
     for rank in (0, 1):
@@ -127,7 +127,7 @@ def test_the_weight_of_the_dead_stays_with_self(state: PeerState) -> None:
 
 
 def test_alone_among_the_dead_nothing_changes_and_nothing_waits() -> None:
-    network, nodes, vectors = crowd("ring", 4, max_staleness=0)
+    network, nodes, vectors = local_group("ring", 4, max_staleness=0)
     for rank in (1, 2, 3):
         network.states[rank] = PeerState.DOWN
     before = vectors[0].clone()
@@ -138,7 +138,7 @@ def test_alone_among_the_dead_nothing_changes_and_nothing_waits() -> None:
 
 
 def test_the_last_message_of_the_dead_is_used_once() -> None:
-    network, nodes, vectors = crowd("directed-ring", 2)
+    network, nodes, vectors = local_group("directed-ring", 2)
     nodes[1].publish(update=1, step=0)
     network.states[1] = PeerState.DOWN
     nodes[0].publish(update=1, step=0)
@@ -149,7 +149,7 @@ def test_the_last_message_of_the_dead_is_used_once() -> None:
 
 @pytest.mark.parametrize("reason", list(Refusal))
 def test_refused_messages_are_counted_and_never_mixed(reason: Refusal) -> None:
-    network, nodes, vectors = crowd("ring", 3)
+    network, nodes, vectors = local_group("ring", 3)
     for node in nodes:
         node.publish(update=1, step=0)
     network.refuse[1] = reason
@@ -162,7 +162,7 @@ def test_refused_messages_are_counted_and_never_mixed(reason: Refusal) -> None:
 
 
 def test_waiting_at_max_staleness_is_bounded() -> None:
-    _, nodes, vectors = crowd("directed-ring", 2, max_staleness=1, timeout_s=0.05)
+    _, nodes, vectors = local_group("directed-ring", 2, max_staleness=1, timeout_s=0.05)
     before = vectors[0].clone()
     nodes[0].publish(update=1, step=0)
     assert not nodes[0].mix() and nodes[0].counters.waited_s == 0.0
@@ -188,7 +188,7 @@ def test_a_wait_can_be_aborted() -> None:
 
 
 def test_in_lock_step_nobody_overtakes_a_listener() -> None:
-    _, nodes, _ = crowd("directed-ring", 2, max_staleness=0, timeout_s=0.05)
+    _, nodes, _ = local_group("directed-ring", 2, max_staleness=0, timeout_s=0.05)
     nodes[0].publish(update=1, step=0)
     nodes[0].publish(update=2, step=0)  # node 1 has not taken version 1: waits, bounded
     assert nodes[0].counters.waited_s >= 0.05
@@ -198,7 +198,7 @@ def test_in_lock_step_nobody_overtakes_a_listener() -> None:
 @settings(max_examples=30, deadline=None)
 def test_any_interleaving_stays_in_the_hull_of_the_start(order: list[int], seed: int) -> None:
     """Without updates, asynchronous averages of averages never leave the range of the start."""
-    _, nodes, vectors = crowd("exponential", 4)
+    _, nodes, vectors = local_group("exponential", 4)
     low, high = vectors.min(0).values - 1e-5, vectors.max(0).values + 1e-5
     for k, rank in enumerate(order):
         nodes[rank].publish(update=k, step=0)
@@ -207,7 +207,7 @@ def test_any_interleaving_stays_in_the_hull_of_the_start(order: list[int], seed:
 
 
 def test_agents_agree_on_the_smallest_stop() -> None:
-    _, nodes, _ = crowd("directed-ring", 5, max_staleness=0)
+    _, nodes, _ = local_group("directed-ring", 5, max_staleness=0)
     nodes[3].stop_at = 9
     nodes[1].stop_at = 12
     for k in range(5):
@@ -219,7 +219,7 @@ def test_agents_agree_on_the_smallest_stop() -> None:
 
 
 def test_without_lock_step_a_stop_is_private() -> None:
-    _, nodes, _ = crowd("ring", 3)
+    _, nodes, _ = local_group("ring", 3)
     nodes[1].stop_at = 9
     for node in nodes:
         node.publish(update=1, step=0)
@@ -228,8 +228,8 @@ def test_without_lock_step_a_stop_is_private() -> None:
 
 
 def test_a_resumed_crowd_goes_on_in_the_same_round() -> None:
-    _, nodes, vectors = crowd("one-peer-exponential", 4, max_staleness=0)
-    _, whole, whole_vectors = crowd("one-peer-exponential", 4, max_staleness=0)
+    _, nodes, vectors = local_group("one-peer-exponential", 4, max_staleness=0)
+    _, whole, whole_vectors = local_group("one-peer-exponential", 4, max_staleness=0)
 
     def rounds(crowd_nodes: list[GossipNode], rows: torch.Tensor, ks: range) -> None:
         for k in ks:
@@ -242,7 +242,7 @@ def test_a_resumed_crowd_goes_on_in_the_same_round() -> None:
     rounds(whole, whole_vectors, range(7))
     rounds(nodes, vectors, range(3))
     states, saved = [node.state_dict() for node in nodes], vectors.clone()
-    _, again, again_vectors = crowd("one-peer-exponential", 4, max_staleness=0, timeout_s=5.0)
+    _, again, again_vectors = local_group("one-peer-exponential", 4, max_staleness=0, timeout_s=5.0)
     again_vectors.copy_(saved)
     for node, state in zip(again, states, strict=True):
         node.load_state_dict(state)
@@ -252,7 +252,7 @@ def test_a_resumed_crowd_goes_on_in_the_same_round() -> None:
 
 
 def test_counters_name_what_was_moved() -> None:
-    _, nodes, vectors = crowd("ring", 3, size=10)
+    _, nodes, vectors = local_group("ring", 3, size=10)
     for node in nodes:
         node.publish(update=1, step=8)
     nodes[0].mix()
@@ -264,7 +264,7 @@ def test_counters_name_what_was_moved() -> None:
 
 
 def test_a_snapshot_shows_everybody_that_can_be_read() -> None:
-    network, nodes, vectors = crowd("ring", 4)
+    network, nodes, vectors = local_group("ring", 4)
     assert set(nodes[0].snapshot()) == {0}
     for node in nodes[1:]:
         node.publish(update=1, step=0)
@@ -279,7 +279,7 @@ def test_a_silent_neighbour_is_suspected_and_no_longer_waited_for(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr("gala.gossip.node.time.monotonic", lambda: clock[0])
-    _, nodes, _ = crowd("directed-ring", 3)
+    _, nodes, _ = local_group("directed-ring", 3)
     for k in range(1, 9):
         clock[0] += 1.0
         nodes[2].publish(update=k, step=k)
@@ -296,7 +296,7 @@ def test_a_silent_neighbour_is_suspected_and_no_longer_waited_for(
 
 
 def test_skip_mixes_with_those_that_are_there() -> None:
-    _, nodes, vectors = crowd("ring", 4, max_staleness=1, policy="skip")
+    _, nodes, vectors = local_group("ring", 4, max_staleness=1, policy="skip")
     nodes[1].publish(update=1, step=0)
     nodes[0].publish(update=1, step=0)
     assert not nodes[0].mix(), "patient at first"
@@ -307,7 +307,7 @@ def test_skip_mixes_with_those_that_are_there() -> None:
 
 
 def test_never_goes_on_for_ever() -> None:
-    _, nodes, _ = crowd("directed-ring", 2, max_staleness=1, policy="never")
+    _, nodes, _ = local_group("directed-ring", 2, max_staleness=1, policy="never")
     for k in range(10):
         nodes[0].publish(update=k, step=0)
         assert not nodes[0].mix()
@@ -315,7 +315,7 @@ def test_never_goes_on_for_ever() -> None:
 
 
 def test_slots_that_are_still_empty_stop_nobody() -> None:
-    network, nodes, vectors = crowd("ring", 4)
+    network, nodes, vectors = local_group("ring", 4)
     network.states[3] = PeerState.JOINING
     own, other = vectors[0].clone(), vectors[1].clone()
     for rank in (0, 1):
@@ -325,7 +325,7 @@ def test_slots_that_are_still_empty_stop_nobody() -> None:
 
 
 def test_a_joiner_takes_over_parameters_and_place() -> None:
-    network, nodes, vectors = crowd("one-peer-exponential", 4)
+    network, nodes, vectors = local_group("one-peer-exponential", 4)
     for k in range(1, 6):
         for node in nodes[:3]:
             node.publish(update=10 * k, step=k)
@@ -348,7 +348,7 @@ def test_a_joiner_takes_over_parameters_and_place() -> None:
 
 
 def test_nobody_to_adopt_from() -> None:
-    network, nodes, vectors = crowd("ring", 3)
+    network, nodes, vectors = local_group("ring", 3)
     before = vectors[0].clone()
     assert nodes[0].adopt() is None
     nodes[1].publish(update=1, step=0)
@@ -357,7 +357,7 @@ def test_nobody_to_adopt_from() -> None:
 
 
 def test_a_lost_neighbour_is_refused_put_into_quarantine_and_forgiven() -> None:
-    _, nodes, vectors = crowd("directed-ring", 2, trust_factor=10.0)
+    _, nodes, vectors = local_group("directed-ring", 2, trust_factor=10.0)
     for k in range(40):
         vectors[1] += 0.01
         for rank in (1, 0):
@@ -379,7 +379,7 @@ def test_a_lost_neighbour_is_refused_put_into_quarantine_and_forgiven() -> None:
 def test_agents_that_part_by_an_update_still_believe_one_another() -> None:
     """As with RMSProp: long first steps, then short ones, then one when the first reward comes."""
     longest = 0.0
-    _, nodes, vectors = crowd("directed-ring", 2, trust_factor=10.0, moved=lambda: longest)
+    _, nodes, vectors = local_group("directed-ring", 2, trust_factor=10.0, moved=lambda: longest)
     for k in range(60):
         step = 5.0 if k in (0, 50) else 0.01
         longest = max(longest, step)

@@ -8,7 +8,7 @@ from gala.gossip.node import GossipNode
 from gala.topology import load_topology
 
 
-def crowd(partial: bool) -> tuple[list[GossipNode], torch.Tensor]:
+def local_group(partial: bool) -> tuple[list[GossipNode], torch.Tensor]:
     network, vectors = Network(3), torch.tensor([[0.0], [3.0], [9.0]])
     nodes = [
         GossipNode(
@@ -25,7 +25,7 @@ def crowd(partial: bool) -> tuple[list[GossipNode], torch.Tensor]:
 
 
 def test_an_update_that_rests_counts_and_sends_nothing() -> None:
-    nodes, _ = crowd(partial=False)
+    nodes, _ = local_group(partial=False)
     nodes[0].rest()
     nodes[0].rest()
     nodes[0].publish(update=3, step=0)
@@ -36,7 +36,7 @@ def test_an_update_that_rests_counts_and_sends_nothing() -> None:
 
 def test_the_patient_wait_for_all_and_the_partial_take_what_there_is() -> None:
     for partial in (False, True):
-        nodes, vectors = crowd(partial)
+        nodes, vectors = local_group(partial)
         nodes[1].publish(update=1, step=0)
         assert nodes[0].mix() is partial
         # the weight of the silent agent 2 stays with agent 0: 2/3 0 + 1/3 3
@@ -45,7 +45,7 @@ def test_the_patient_wait_for_all_and_the_partial_take_what_there_is() -> None:
 
 
 def test_what_is_heard_is_told_before_it_is_mixed() -> None:
-    nodes, vectors = crowd(partial=False)
+    nodes, vectors = local_group(partial=False)
     told = []
 
     def listen(weights, received, updates):
@@ -62,7 +62,7 @@ def test_what_is_heard_is_told_before_it_is_mixed() -> None:
 
 
 def test_a_snapshot_of_some() -> None:
-    nodes, _ = crowd(partial=False)
+    nodes, _ = local_group(partial=False)
     for node in nodes:
         node.publish(update=1, step=0)
     assert set(nodes[0].snapshot([2])) == {0, 2} and set(nodes[0].snapshot()) == {0, 1, 2}

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
-from gala.launch.rendezvous import Meeting
+from gala.launch.rendezvous import Rendezvous
 
 SERVER = """
 import sys, torch.distributed as dist
@@ -59,8 +59,8 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 def test_what_was_said_is_there(server: Server) -> None:
-    first = Meeting(server.connect(), server.connect)
-    second = Meeting(server.connect(), server.connect)
+    first = Rendezvous(server.connect(), server.connect)
+    second = Rendezvous(server.connect(), server.connect)
     assert not second.check(["a"])
     first.set("a", "1")
     first.set("b", b"\x00\xff")
@@ -69,34 +69,34 @@ def test_what_was_said_is_there(server: Server) -> None:
 
 
 def test_a_key_that_never_comes_is_a_time_out(server: Server) -> None:
-    meeting = Meeting(server.connect(), server.connect)
+    rendezvous = Rendezvous(server.connect(), server.connect)
     with pytest.raises(RuntimeError):
-        meeting.wait(["never"], timedelta(milliseconds=100))
-    assert not meeting.check(["never"]), "the connection still stands"
+        rendezvous.wait(["never"], timedelta(milliseconds=100))
+    assert not rendezvous.check(["never"]), "the connection still stands"
 
 
 def test_a_store_that_comes_back_empty_is_told_everything_again(server: Server) -> None:
-    meeting = Meeting(server.connect(), server.connect)
-    meeting.keep()
-    meeting.set("plan", "run it")
-    meeting.promise("running", "true")
-    eventually(lambda: Meeting(server.connect(), server.connect).check(["plan", "running"]))
+    rendezvous = Rendezvous(server.connect(), server.connect)
+    rendezvous.keep()
+    rendezvous.set("plan", "run it")
+    rendezvous.promise("running", "true")
+    eventually(lambda: Rendezvous(server.connect(), server.connect).check(["plan", "running"]))
     server.kill()
     server.start()
-    eventually(lambda: Meeting(server.connect(), server.connect).check(["plan", "running"]))
-    newcomer = Meeting(server.connect(), server.connect)
+    eventually(lambda: Rendezvous(server.connect(), server.connect).check(["plan", "running"]))
+    newcomer = Rendezvous(server.connect(), server.connect)
     assert newcomer.get("plan") == b"run it"
-    meeting.close()
+    rendezvous.close()
 
 
 def test_promises_never_wait(server: Server) -> None:
-    meeting = Meeting(server.connect(), server.connect)
-    meeting.keep()
+    rendezvous = Rendezvous(server.connect(), server.connect)
+    rendezvous.keep()
     server.kill()
     began = time.monotonic()
     for k in range(100):
-        meeting.promise(f"key{k}", "value")
+        rendezvous.promise(f"key{k}", "value")
     assert time.monotonic() - began < 0.5
     server.start()
-    eventually(lambda: Meeting(server.connect(), server.connect).check(["key99"]))
-    meeting.close()
+    eventually(lambda: Rendezvous(server.connect(), server.connect).check(["key99"]))
+    rendezvous.close()

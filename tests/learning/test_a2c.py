@@ -9,8 +9,8 @@ from gala.config.tree import A2CConfig
 from gala.experience import Rollout
 from gala.learning.a2c import A2C, scaled_lr, statistics
 from gala.networks.heads import CategoricalHead
-from gala.networks.policy import Policy
-from gala.networks.precision import ComputePolicy
+from gala.networks.model import Model
+from gala.networks.network import Network
 from gala.parameters.flat import FlatParameters
 
 T, B, N, ACTIONS = 3, 2, 4, 3
@@ -21,12 +21,12 @@ class Identity(nn.Module):
         return x
 
 
-def learner(**changes: object) -> tuple[A2C, Policy, FlatParameters]:
+def learner(**changes: object) -> tuple[A2C, Network, FlatParameters]:
     config = A2CConfig(**{"optimizer_eps": 1e-8, "max_grad_norm": None, **changes})  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(0)
-    policy = Policy(Identity(), None, N, CategoricalHead(ACTIONS), generator)
+    policy = Network(Identity(), None, N, CategoricalHead(ACTIONS), generator)
     flat = FlatParameters(policy)
-    compute = ComputePolicy(policy, flat, torch.float32)
+    compute = Model(policy, flat, torch.float32)
     return A2C(config, flat, compute, lr=0.01), policy, flat
 
 
@@ -44,7 +44,7 @@ def rollout(seed: int = 0) -> Rollout:
     )
 
 
-def by_hand(r: Rollout, policy: Policy, config: A2CConfig) -> torch.Tensor:
+def by_hand(r: Rollout, policy: Network, config: A2CConfig) -> torch.Tensor:
     """The gradient of the loss, written out step by step."""
     loss = torch.zeros(())
     count = int(r.valid.sum())

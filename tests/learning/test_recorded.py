@@ -12,11 +12,11 @@ from late_queue import LateLane
 from torch import Tensor
 
 from gala.config.tree import A2CConfig, NetworkConfig
-from gala.device.streams import Direct, Lane
+from gala.device.streams import Direct, Stream
 from gala.experience import Rollout
 from gala.learning.a2c import A2C, statistics
-from gala.networks import build_policy
-from gala.networks.precision import ComputePolicy
+from gala.networks import build_network
+from gala.networks.model import Model
 from gala.parameters.flat import FlatParameters
 from gala.parameters.optimizer import build_optimizer
 
@@ -28,16 +28,16 @@ TORQUE = gymnasium.spaces.Box(-2, 2, (3,), np.float32)
 
 
 def agent(
-    lane: Lane, spaces: tuple[Any, Any], dtype: torch.dtype, **changes: Any
-) -> tuple[A2C, FlatParameters, ComputePolicy]:
-    policy = build_policy(*spaces, NetworkConfig(filters=(8, 8, 8), hidden=(16,)), seed=1)
+    stream: Stream, spaces: tuple[Any, Any], dtype: torch.dtype, **changes: Any
+) -> tuple[A2C, FlatParameters, Model]:
+    policy = build_network(*spaces, NetworkConfig(filters=(8, 8, 8), hidden=(16,)), seed=1)
     flat = FlatParameters(policy)
-    compute = ComputePolicy(policy, flat, dtype)
+    compute = Model(policy, flat, dtype)
     config = A2CConfig(lr_schedule="linear", entropy_schedule="linear", **changes)
-    return A2C(config, flat, compute, lr=0.01, lane=lane), flat, compute
+    return A2C(config, flat, compute, lr=0.01, stream=stream), flat, compute
 
 
-def empty_rollout(spaces: tuple[Any, Any], compute: ComputePolicy) -> Rollout:
+def empty_rollout(spaces: tuple[Any, Any], compute: Model) -> Rollout:
     space, shape = spaces[0], (T, B)
     return Rollout(
         obs=torch.zeros((T + 1, B, *space.shape), dtype=torch.from_numpy(space.sample()).dtype),
@@ -71,18 +71,18 @@ def play(rollout: Rollout, seed: int) -> None:
 
 
 def learn(
-    lane: Lane, spaces: tuple[Any, Any], dtype: torch.dtype, **changes: Any
+    stream: Stream, spaces: tuple[Any, Any], dtype: torch.dtype, **changes: Any
 ) -> tuple[list[Tensor], list[dict[str, float]]]:
     """Parameters and statistics after each update."""
-    algorithm, flat, compute = agent(lane, spaces, dtype, **changes)
+    algorithm, flat, compute = agent(stream, spaces, dtype, **changes)
     rollout = empty_rollout(spaces, compute)
     parameters, said = [], []
     for k in range(UPDATES):
         play(rollout, seed=k)
         algorithm.schedule(k / UPDATES)
         losses = algorithm.update(rollout, lambda gradient: None)
-        if isinstance(lane, LateLane):
-            lane.queue.drain()
+        if isinstance(stream, LateLane):
+            stream.queue.drain()
         parameters.append(flat.data.clone())
         said.append(statistics(losses))
     return parameters, said
@@ -102,17 +102,17 @@ CASES: dict[str, tuple[tuple[Any, Any], torch.dtype, dict[str, Any]]] = {
 def test_recorded_updates_are_the_same_bit_for_bit(name: str, warm_up: int) -> None:
     spaces, dtype, changes = CASES[name]
     expected, numbers = learn(Direct(), spaces, dtype, **changes)
-    lane = LateLane(warm_up)
-    found, again = learn(lane, spaces, dtype, **changes)
+    stream = LateLane(warm_up)
+    found, again = learn(stream, spaces, dtype, **changes)
     for k, (theirs, ours) in enumerate(zip(expected, found, strict=True)):
         assert torch.equal(theirs, ours), f"update {k}"
     assert numbers == again
-    assert lane.queue.recordings == 2, "gradient and step, once each"
+    assert stream.queue.recordings == 2, "gradient and step, once each"
     assert not torch.equal(found[0], found[-1])
 
 
 def test_a_baked_in_rate_would_have_been_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lane whose numbers are plain floats: what every optimizer does if left alone."""
+    """The stream whose numbers are plain floats: what every optimizer does if left alone."""
     expected, _ = learn(Direct(), (VECTORS, SIX), torch.float32)
     monkeypatch.setattr(LateLane, "number", lambda self: Direct().number())
     found, _ = learn(LateLane(), (VECTORS, SIX), torch.float32)
@@ -122,19 +122,19 @@ def test_a_baked_in_rate_would_have_been_seen(monkeypatch: pytest.MonkeyPatch) -
 def test_the_reduced_gradient_is_the_one_that_is_used() -> None:
     """Between the two recordings, after the work of the first."""
     results = []
-    for lane in (Direct(), LateLane()):
-        algorithm, flat, compute = agent(lane, (VECTORS, SIX), torch.float32)
+    for stream in (Direct(), LateLane()):
+        algorithm, flat, compute = agent(stream, (VECTORS, SIX), torch.float32)
         rollout = empty_rollout((VECTORS, SIX), compute)
         host = torch.zeros_like(flat.data)
 
-        def halve(gradient: Tensor, lane: Lane = lane, host: Tensor = host) -> None:
-            host.copy_(lane.download(gradient)).mul_(0.5)  # as allreduce does it
-            lane.upload(host, gradient)
+        def halve(gradient: Tensor, stream: Stream = stream, host: Tensor = host) -> None:
+            host.copy_(stream.download(gradient)).mul_(0.5)  # as allreduce does it
+            stream.upload(host, gradient)
 
         for k in range(3):
             play(rollout, seed=k)
             algorithm.update(rollout, halve)
-            lane.download(flat.data)
+            stream.download(flat.data)
         results.append(flat.data.clone())
     assert torch.equal(*results)
 
@@ -143,17 +143,17 @@ def test_the_reduced_gradient_is_the_one_that_is_used() -> None:
 def test_steps_with_numbers_on_the_device_round_alike(name: str) -> None:
     config = A2CConfig(optimizer=name)  # type: ignore[arg-type]
     results = []
-    for lane in (Direct(), LateLane()):
+    for stream in (Direct(), LateLane()):
         flat = FlatParameters(torch.nn.Linear(70, 50))
         g = torch.Generator().manual_seed(0)
         flat.data.normal_(generator=g)
-        optimizer = build_optimizer(config, flat, 1e-3, lane)
+        optimizer = build_optimizer(config, flat, 1e-3, stream)
         for k in range(10):
             flat.grad.normal_(generator=g)
             optimizer.lr = 1e-3 / (k + 1)
             optimizer.advance()
-            if isinstance(lane, LateLane):
-                lane.queue.drain()
+            if isinstance(stream, LateLane):
+                stream.queue.drain()
             optimizer.apply()
         results.append(flat.data.clone())
     assert torch.equal(*results)
@@ -161,12 +161,12 @@ def test_steps_with_numbers_on_the_device_round_alike(name: str) -> None:
 
 @pytest.mark.parametrize("warm_up", [0, 9])
 def test_the_copy_that_computes_follows_each_step(warm_up: int) -> None:
-    lane = LateLane(warm_up)
-    algorithm, flat, compute = agent(lane, (IMAGES, SIX), torch.bfloat16)
+    stream = LateLane(warm_up)
+    algorithm, flat, compute = agent(stream, (IMAGES, SIX), torch.bfloat16)
     rollout = empty_rollout((IMAGES, SIX), compute)
     for k in range(3):
         play(rollout, seed=k)
         algorithm.update(rollout)
-        lane.queue.drain()
+        stream.queue.drain()
         trunk = torch.cat([p.detach().flatten() for p in compute.module.actor.parameters()])
         assert torch.equal(trunk, flat.data[: len(trunk)].to(torch.bfloat16)), f"update {k}"

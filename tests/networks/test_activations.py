@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from gala.config.tree import NetworkConfig
-from gala.networks import Policy, build_policy
+from gala.networks import Network, build_network
 from gala.networks.activations import Activations, Layer, replayed
-from gala.networks.precision import ComputePolicy
+from gala.networks.model import Model
 from gala.networks.trunks import NatureCNN
 from gala.parameters.flat import FlatParameters
 
@@ -17,9 +17,9 @@ T, B = 3, 4
 IMAGES = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
 
 
-def policy(background: int = 0) -> Policy:
+def policy(background: int = 0) -> Network:
     config = NetworkConfig(background=background)
-    return build_policy(IMAGES, gymnasium.spaces.Discrete(6), config, seed=1)
+    return build_network(IMAGES, gymnasium.spaces.Discrete(6), config, seed=1)
 
 
 def images(seed: int = 0) -> torch.Tensor:
@@ -31,7 +31,7 @@ def row(t: int) -> slice:
     return slice(t * B, (t + 1) * B)
 
 
-def gradient(compute: ComputePolicy, obs: torch.Tensor) -> torch.Tensor:
+def gradient(compute: Model, obs: torch.Tensor) -> torch.Tensor:
     compute.zero_grad()
     dist, value = compute.learn(obs.flatten(0, 1))
     (dist.square().sum() * 100 + value.square().sum()).backward()
@@ -40,10 +40,10 @@ def gradient(compute: ComputePolicy, obs: torch.Tensor) -> torch.Tensor:
 
 def made(
     dtype: torch.dtype, observations: int = T * B, background: int = 0
-) -> tuple[ComputePolicy, FlatParameters]:
+) -> tuple[Model, FlatParameters]:
     network = policy(background)
     flat = FlatParameters(network)
-    return ComputePolicy(network, flat, dtype, observations=observations), flat
+    return Model(network, flat, dtype, observations=observations), flat
 
 
 @pytest.mark.parametrize("background", [0, 87])

@@ -15,7 +15,7 @@ from gala import cli
 from gala.errors import UserError
 from gala.report import gantt
 from gala.report.figures import COLOURS
-from gala.report.profile import Lane, Span, profile, read_lanes, title
+from gala.report.profile import Span, Stream, profile, read_lanes, title
 from gala.telemetry.phases import PHASES
 
 LENGTHS = {"collect": 0.010, "learn": 0.006, "gossip": 0.002, "log": 0.001, "other": 0.001}
@@ -138,8 +138,8 @@ def bars(figure: Figure) -> dict[str, list[tuple[float, float, float]]]:
 
 
 def test_a_lane_an_agent_in_the_colours_of_the_reports(run: Path) -> None:
-    lanes, _ = read_lanes(run)
-    figure = gantt.draw(lanes, title(run, 2), seconds=0.05)
+    streams, _ = read_lanes(run)
+    figure = gantt.draw(streams, title(run, 2), seconds=0.05)
     (ax,) = figure.axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["agent 0", "agent 1"]
     assert ax.get_title(loc="left") == "two, CartPole-v1, 2 agents, ring"
@@ -153,41 +153,41 @@ def test_a_lane_an_agent_in_the_colours_of_the_reports(run: Path) -> None:
 
 
 def test_mixes_are_marked_where_they_happened(run: Path) -> None:
-    lanes, _ = read_lanes(run)
-    figure = gantt.draw(lanes, "", seconds=0.077)
+    streams, _ = read_lanes(run)
+    figure = gantt.draw(streams, "", seconds=0.077)
     (ax,) = figure.axes
     marks = [line for line in ax.lines if line.get_marker() == "v"]
     # in its second update agent 0 mixes 20 + 18 ms after its begin, 33 after that of the picture
     assert list(marks[0].get_xdata()) == [pytest.approx(33.0), pytest.approx(73.0)]
     assert list(marks[1].get_xdata()) == [pytest.approx(76.0)]
     assert marks[0].get_ydata()[0] < 0 < marks[1].get_ydata()[0] < 1
-    cut = gantt.draw(lanes, "", seconds=0.0725).axes[0]  # within the gossip of agent 0
+    cut = gantt.draw(streams, "", seconds=0.0725).axes[0]  # within the gossip of agent 0
     assert [len(line.get_xdata()) for line in cut.lines if line.get_marker() == "v"] == [1, 0]
 
 
-def lane(rank: int, begin: float, end: float, updates: int = 2) -> Lane:
+def stream(rank: int, begin: float, end: float, updates: int = 2) -> Stream:
     width = (end - begin) / updates
     spans = [
         Span(u, "collect", begin + u * width, begin + (u + 1) * width, False)
         for u in range(updates)
     ]
-    return Lane(rank, tuple(spans))
+    return Stream(rank, tuple(spans))
 
 
 def test_the_window_is_that_of_all_agents_and_not_too_long() -> None:
-    overlapping = [lane(0, 0.0, 10.0), lane(1, 4.0, 30.0)]
+    overlapping = [stream(0, 0.0, 10.0), stream(1, 4.0, 30.0)]
     assert gantt.common_window(overlapping) == (4.0, 10.0)
     assert gantt.common_window(overlapping, 2.5) == (4.0, 6.5)
     assert gantt.common_window(overlapping, 99.0) == (4.0, 10.0)
-    many = [lane(0, 0.0, 100.0, 100), lane(1, 1.0, 101.0, 100)]
+    many = [stream(0, 0.0, 100.0, 100), stream(1, 1.0, 101.0, 100)]
     assert gantt.common_window(many) == (1.0, pytest.approx(1.0 + gantt.SHOWN_UPDATES))
-    apart = [lane(0, 0.0, 1.0), lane(1, 5.0, 6.0)]
+    apart = [stream(0, 0.0, 1.0), stream(1, 5.0, 6.0)]
     assert gantt.common_window(apart) == (0.0, 6.0)
-    assert gantt.common_window([lane(3, 2.0, 4.0)]) == (2.0, 4.0)
+    assert gantt.common_window([stream(3, 2.0, 4.0)]) == (2.0, 4.0)
 
 
 def test_one_agent_and_many_are_drawn() -> None:
     for count in (1, 64):
-        figure = gantt.draw([lane(rank, 0.0, 1.0) for rank in range(count)], "title")
+        figure = gantt.draw([stream(rank, 0.0, 1.0) for rank in range(count)], "title")
         assert len(figure.axes[0].get_yticks()) == count
         assert figure.get_size_inches()[1] <= 30.0

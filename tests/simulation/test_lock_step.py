@@ -5,7 +5,7 @@ import pytest
 import torch
 from script import Script
 
-from gala.gossip.in_process import Crowd, InProcessTransport
+from gala.gossip.in_process import InProcessTransport, LocalGroup
 from gala.gossip.message import Identity
 from gala.gossip.node import GossipNode
 from gala.gossip.wire import Exact
@@ -40,7 +40,7 @@ def test_identical_to_the_nodes(name: str, agents: int) -> None:
     dice = np.random.default_rng(agents)
     durations = dice.uniform(0.5, 2.0, (agents, 12))
     updates = dice.standard_normal((agents, 12, 3))
-    crowd = Crowd(range(agents))
+    local_group = LocalGroup(range(agents))
     identity = Identity(run="00" * 8, topology=topology.hash, layout="22" * 8, wire=3)
     vectors = torch.zeros(agents, 3, dtype=torch.float64)
     nodes = [
@@ -48,7 +48,7 @@ def test_identical_to_the_nodes(name: str, agents: int) -> None:
             rank=rank,
             topology=topology,
             vector=vectors[rank],
-            transport=InProcessTransport(rank=rank, crowd=crowd, identity=identity),
+            transport=InProcessTransport(rank=rank, local_group=local_group, identity=identity),
             identity=identity,
             wire=Exact(3, torch.float64),
             max_staleness=0,

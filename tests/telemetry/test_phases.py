@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gala.telemetry import phases
-from gala.telemetry.phases import PHASES, Laps
+from gala.telemetry.phases import PHASES, PhaseTimer
 
 
 def at(moments: list[float]) -> Any:
@@ -18,12 +18,12 @@ def at(moments: list[float]) -> Any:
 
 def test_each_lap_ends_the_phase_that_it_names() -> None:
     with at([0.0, 10.0, 11.0, 13.0, 13.5, 14.5]):
-        clock = Laps()
+        clock = PhaseTimer()
         clock.start()  # what was before 10 is nobody's
-        clock.lap("collect")
-        clock.lap("learn")
-        clock.lap("gossip")
-        clock.lap("collect")
+        clock.end_phase("collect")
+        clock.end_phase("learn")
+        clock.end_phase("gossip")
+        clock.end_phase("collect")
     expected = dict.fromkeys(PHASES, 0.0) | {"collect": 2.0, "learn": 2.0, "gossip": 0.5}
     assert clock.take() == expected
     assert clock.take() == dict.fromkeys(PHASES, 0.0)
@@ -37,9 +37,9 @@ def test_no_time_is_lost_or_counted_twice(steps: list[tuple[str, float]]) -> Non
     for _, length in steps:
         moments.append(moments[-1] + length)
     with at(moments):
-        clock = Laps()
+        clock = PhaseTimer()
         for phase, _ in steps:
-            clock.lap(phase)
+            clock.end_phase(phase)
     spent = clock.take()
     assert sum(spent.values()) == pytest.approx(moments[-1] - moments[0])
     for phase in PHASES:

@@ -16,7 +16,7 @@ import torch
 from gala.agent.actor_learner import ActorLearner
 from gala.config.tree import A2CConfig, Config, EnvConfig, LogConfig, NetworkConfig
 from gala.telemetry import profiling
-from gala.telemetry.phases import PHASES, Laps
+from gala.telemetry.phases import PHASES, PhaseTimer
 from gala.telemetry.profiling import MIN_WARM_UP, Profile, Trace, Window
 
 Train = Callable[..., ActorLearner]
@@ -26,7 +26,7 @@ def made(folder: Path, updates: int = 3, begins: float = 0.0) -> tuple[Profile, 
     """A profile of an agent whose counters and events are in the dict."""
     agent: dict[str, Any] = {"update": 0, "mixes": 0, "events": []}
     profile = Profile(
-        Laps(),
+        PhaseTimer(),
         Window(folder=folder / "rank_00" / "profile", rank=0, updates=updates, begins=begins),
         device=torch.device("cpu"),
         count=lambda: (agent["update"], agent["mixes"]),
@@ -37,14 +37,14 @@ def made(folder: Path, updates: int = 3, begins: float = 0.0) -> tuple[Profile, 
 
 def update(profile: Profile, agent: dict[str, Any], *, mix: bool = False) -> None:
     """One update, as the loop does it."""
-    profile.lap("other")
+    profile.end_phase("other")
     torch.ones(4) @ torch.ones(4)
-    profile.lap("collect")
+    profile.end_phase("collect")
     agent["update"] += 1
-    profile.lap("learn")
+    profile.end_phase("learn")
     agent["mixes"] += mix
-    profile.lap("gossip")
-    profile.lap("log")
+    profile.end_phase("gossip")
+    profile.end_phase("log")
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -110,7 +110,7 @@ def test_an_end_within_the_window_keeps_what_there_is(tmp_path: Path) -> None:
     profile, agent = made(tmp_path, updates=100)
     for _ in range(MIN_WARM_UP + 2):
         update(profile, agent)
-    profile.lap("other")
+    profile.end_phase("other")
     profile.close()
     profile.close()
     assert len(rows(tmp_path)) == 10 and len(spans(tmp_path)) >= 10
@@ -208,7 +208,7 @@ def events(agent: ActorLearner) -> list[tuple[str, str]]:
 def test_an_agent_is_profiled_and_then_as_ever(train_here: Train) -> None:
     agent = train_here(config(profile=True, profile_updates=5))
     assert agent.update == 40
-    assert agent.observer.lap == agent.observer._laps.lap
+    assert agent.observer.end_phase == agent.observer._timer.end_phase
     run = agent.setting.run.path
     assert {row["update"] for row in rows(run)} == set(range(11, 16))
     assert {event["name"] for event in spans(run)} == set(PHASES)
@@ -222,7 +222,7 @@ def test_a_broken_profile_costs_the_training_nothing(
 ) -> None:
     monkeypatch.setattr(Profile, "_note", lambda *_: 1 / 0)
     agent = train_here(config(profile=True))
-    assert agent.update == 40 and agent.observer.lap == agent.observer._laps.lap
+    assert agent.update == 40 and agent.observer.end_phase == agent.observer._timer.end_phase
     assert ("error", "profile: division by zero") in events(agent)
     assert events(agent)[-1][0] == "done"
 
@@ -235,7 +235,7 @@ def test_profiling_changes_no_number(train_here: Train) -> None:
 
 def test_without_profile_nothing_of_it_is_there(train_here: Train, tmp_path: Path) -> None:
     agent = train_here(config(profile=False))
-    assert agent.observer.lap == agent.observer._laps.lap
+    assert agent.observer.end_phase == agent.observer._timer.end_phase
     assert not (agent.setting.run.rank(0) / "profile").exists()
     command = (
         "import sys; from gala.train import main; code = main(sys.argv[1:]); "

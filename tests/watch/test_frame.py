@@ -105,15 +105,17 @@ def test_narrow_terminals_get_whole_columns(width: int) -> None:
 
 
 def test_short_terminals_show_who_needs_a_look() -> None:
-    crowd = [peer(rank, "dead" if rank in (40, 63) else "fresh", hears={}) for rank in range(64)]
-    shown = text(shot(*crowd), height=30)
+    local_group = [
+        peer(rank, "dead" if rank in (40, 63) else "fresh", hears={}) for rank in range(64)
+    ]
+    shown = text(shot(*local_group), height=30)
     assert len(shown.splitlines()) <= 30
     ranks = [
         int(line.split()[0]) for line in shown.splitlines() if " s " in line and " 100 " in line
     ]
     assert {40, 63} <= set(ranks) and ranks == sorted(ranks)
     assert f"and {64 - len(ranks)} more agents" in shown
-    assert "more agents" not in text(shot(*crowd))
+    assert "more agents" not in text(shot(*local_group))
 
 
 def test_plain_terminals_get_ascii() -> None:

@@ -7,8 +7,8 @@ import torch
 
 from gala.config.tree import NetworkConfig
 from gala.errors import UserError
-from gala.networks import Policy, build_policy
-from gala.networks.precision import ComputePolicy, choose_precision, native_bfloat16
+from gala.networks import Network, build_network
+from gala.networks.model import Model, choose_precision, native_bfloat16
 from gala.parameters.flat import FlatParameters
 
 IMAGES = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
@@ -17,8 +17,8 @@ SIX = gymnasium.spaces.Discrete(6)
 CPU = torch.device("cpu")
 
 
-def pong(**changes: object) -> Policy:
-    return build_policy(IMAGES, SIX, NetworkConfig(**changes), seed=1)  # type: ignore[arg-type]
+def pong(**changes: object) -> Network:
+    return build_network(IMAGES, SIX, NetworkConfig(**changes), seed=1)  # type: ignore[arg-type]
 
 
 def images(count: int, seed: int = 0) -> torch.Tensor:
@@ -33,17 +33,17 @@ def test_pong_has_the_number_of_parameters_of_the_paper() -> None:
 def test_shapes() -> None:
     dist, value = pong()(images(3))
     assert dist.shape == (3, 6) and value.shape == (3,)
-    mlp = build_policy(VECTORS, SIX, NetworkConfig(), seed=1)
+    mlp = build_network(VECTORS, SIX, NetworkConfig(), seed=1)
     dist, value = mlp(torch.zeros(5, 4))
     assert dist.shape == (5, 6) and value.shape == (5,)
     box = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
-    dist, _ = build_policy(VECTORS, box, NetworkConfig(), seed=1)(torch.zeros(5, 4))
+    dist, _ = build_network(VECTORS, box, NetworkConfig(), seed=1)(torch.zeros(5, 4))
     assert dist.shape == (5, 6) and bool((dist[:, 3:] == 0).all())  # deviations start at 1
 
 
 def test_the_seed_decides_the_start() -> None:
     first, again, other = (
-        FlatParameters(build_policy(IMAGES, SIX, NetworkConfig(), seed=s)).data for s in (1, 1, 2)
+        FlatParameters(build_network(IMAGES, SIX, NetworkConfig(), seed=s)).data for s in (1, 1, 2)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
 
@@ -63,7 +63,7 @@ def test_pixels_are_scaled_by_the_first_layer() -> None:
 
 
 def test_pixels_are_measured_from_the_background() -> None:
-    plain, moved = pong(), build_policy(IMAGES, SIX, NetworkConfig(background=87), seed=1)
+    plain, moved = pong(), build_network(IMAGES, SIX, NetworkConfig(background=87), seed=1)
     obs = images(2)
     assert not torch.allclose(plain(obs)[1], moved(obs)[1], rtol=0.1)
     # with zero biases and no padding, a moved picture is the same as a moved bias
@@ -83,22 +83,22 @@ def test_pixels_are_measured_from_the_background() -> None:
 )
 def test_networks_that_do_not_fit(space: gymnasium.Space, kind: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        build_policy(space, SIX, NetworkConfig(kind=kind), seed=1)  # type: ignore[arg-type]
+        build_network(space, SIX, NetworkConfig(kind=kind), seed=1)  # type: ignore[arg-type]
 
 
 def test_a_background_is_for_images() -> None:
     with pytest.raises(UserError, match=r"network\.background: an mlp has no background"):
-        build_policy(VECTORS, SIX, NetworkConfig(background=87), seed=1)
+        build_network(VECTORS, SIX, NetworkConfig(background=87), seed=1)
 
 
 def test_an_mlp_in_bfloat16_is_refused() -> None:
     with pytest.raises(UserError, match=r"network\.precision: an mlp computes in float32.*auto"):
-        build_policy(VECTORS, SIX, NetworkConfig(precision="bfloat16"), seed=1)
+        build_network(VECTORS, SIX, NetworkConfig(precision="bfloat16"), seed=1)
 
 
 def test_images_need_no_hidden_layer() -> None:
-    policy = build_policy(IMAGES, SIX, NetworkConfig(hidden=()), seed=1)
-    compute = ComputePolicy(policy, FlatParameters(policy), torch.float32, observations=4)
+    policy = build_network(IMAGES, SIX, NetworkConfig(hidden=()), seed=1)
+    compute = Model(policy, FlatParameters(policy), torch.float32, observations=4)
     dist, value = compute.module(images(4))
     assert dist.shape == (4, 6) and value.shape == (4,)
     acted = compute.act(images(4), slice(0, 4))
@@ -109,7 +109,7 @@ def test_images_need_no_hidden_layer() -> None:
 
 
 def test_precision_is_chosen_for_convolutions_only() -> None:
-    mlp = build_policy(VECTORS, SIX, NetworkConfig(), seed=1)
+    mlp = build_network(VECTORS, SIX, NetworkConfig(), seed=1)
     native = torch.bfloat16 if native_bfloat16(CPU) else torch.float32
     assert choose_precision("auto", mlp, CPU) == torch.float32
     assert choose_precision("auto", pong(), CPU) == native
@@ -117,10 +117,10 @@ def test_precision_is_chosen_for_convolutions_only() -> None:
     assert choose_precision("bfloat16", pong(), CPU) == torch.bfloat16
 
 
-def gradient(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, ComputePolicy]:
+def gradient(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, Model]:
     policy = pong()
     flat = FlatParameters(policy)
-    compute = ComputePolicy(policy, flat, dtype)
+    compute = Model(policy, flat, dtype)
     compute.zero_grad()
     dist, value = compute.module(images(16))
     (dist.square().sum() * 100 + value.square().sum()).backward()
@@ -140,7 +140,7 @@ def test_bfloat16_computes_nearly_the_same_gradient() -> None:
 def test_the_copy_follows_the_parameters_only_when_refreshed() -> None:
     policy = pong()
     flat = FlatParameters(policy)
-    compute = ComputePolicy(policy, flat, torch.bfloat16)
+    compute = Model(policy, flat, torch.bfloat16)
     before = compute.module(images(2))[1].detach()
     trunk = slice(0, sum(p.numel() for p in policy.actor.parameters()))
     flat.data[trunk] *= 0.5

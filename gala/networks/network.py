@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import gymnasium
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gala.config.tree import NetworkConfig
-from gala.errors import UserError
-from gala.networks.heads import ActionHead, build_head
-from gala.networks.trunks import MLP, NatureCNN, orthogonal_
+from gala.networks.heads import ActionHead
+from gala.networks.trunks import orthogonal_
 from gala.parameters.flat import unflatten
 
 
-class Policy(nn.Module):
+class Network(nn.Module):
     """pi(a|s) and V(s) with a shared trunk (an mlp keeps two: actor and critic do not interfere).
 
     Calling it returns ``(dist, value)``: Float[B, head.size] for ``head``, and Float[B].
@@ -61,7 +55,7 @@ class Policy(nn.Module):
 
 
 def distribution_at(
-    policy: Policy, layout: list[tuple[str, tuple[int, ...]]], vector: Tensor, obs: Tensor
+    policy: Network, layout: list[tuple[str, tuple[int, ...]]], vector: Tensor, obs: Tensor
 ) -> Tensor:
     """The action distribution that ``policy`` would have with other parameters.
 
@@ -77,42 +71,3 @@ def distribution_at(
     parameters = unflatten(vector, layout)
     dist, _ = torch.func.functional_call(policy, parameters, (obs,), strict=True)
     return torch.as_tensor(dist)
-
-
-def build_policy(
-    observation_space: gymnasium.Space[Any],
-    action_space: gymnasium.Space[Any],
-    config: NetworkConfig,
-    *,
-    seed: int,
-) -> Policy:
-    """The network for the two spaces; the same ``seed`` gives bit-identical parameters.
-
-    Raises:
-        UserError: a space or ``config.kind`` that does not fit.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    shape = observation_space.shape
-    if shape is None:
-        raise UserError(f"observation space {observation_space} is not supported", field="env.id")
-    head = build_head(action_space)
-    is_image = len(shape) == 3 and observation_space.dtype == np.uint8
-    kind = ("nature-cnn" if is_image else "mlp") if config.kind == "auto" else config.kind
-    if kind == "nature-cnn":
-        if not is_image:
-            raise UserError(
-                f"nature-cnn needs images (uint8, channels x height x width), got {shape}",
-                field="network.kind",
-                hint="use mlp",
-            )
-        hidden = config.hidden if config.hidden is not None else (512,)
-        trunk = NatureCNN(shape, config.filters, hidden, generator, config.background)
-        return Policy(trunk, None, trunk.features, head, generator)
-    if config.background:
-        raise UserError("an mlp has no background", field="network.background", hint="0")
-    if config.precision == "bfloat16":
-        raise UserError("an mlp computes in float32", field="network.precision", hint="auto")
-    hidden = config.hidden if config.hidden is not None else (64, 64)
-    inputs = int(np.prod(shape))
-    actor, critic = (MLP(inputs, hidden, generator) for _ in range(2))
-    return Policy(actor, critic, actor.features, head, generator)

@@ -1,4 +1,4 @@
-"""The library door: gossip around anybody's PyTorch loop, whatever the algorithm.
+"""The library API: gossip around anybody's PyTorch loop, whatever the algorithm.
 
 ::
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from gala.gossip.connecting import Connection, connect
-from gala.gossip.in_process import Crowd
+from gala.gossip.in_process import LocalGroup
 from gala.gossip.message import Identity
 from gala.gossip.mixing import mixer_of, require_mixable
 from gala.gossip.node import GossipNode
@@ -90,7 +90,7 @@ class Gossiping:
                     identity=identity,
                     payload_bytes=wire.payload_bytes,
                     lock_step=max_staleness == 0,
-                    crowd=Crowd(launch.crowd),
+                    local_group=LocalGroup(launch.local_group),
                 ),
             )
             self._start_together(launch, name)

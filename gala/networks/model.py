@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gala.networks.activations import Activations, Layer
-from gala.networks.policy import Policy
+from gala.networks.network import Network
 from gala.networks.trunks import NatureCNN
 from gala.parameters.flat import FlatParameters
 
@@ -31,7 +31,7 @@ def native_bfloat16(device: torch.device) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def choose_precision(setting: str, policy: Policy, device: torch.device) -> torch.dtype:
+def choose_precision(setting: str, policy: Network, device: torch.device) -> torch.dtype:
     """The trunk's dtype: ``auto`` means bfloat16 for convolutions where it is native."""
     if setting == "auto":
         convolutional = isinstance(policy.actor, NatureCNN)
@@ -39,7 +39,7 @@ def choose_precision(setting: str, policy: Policy, device: torch.device) -> torc
     return torch.bfloat16 if setting == "bfloat16" else torch.float32
 
 
-class ComputePolicy:
+class Model:
     """The module that acts and learns for ``flat``, the master parameters of ``policy``.
 
     Args:
@@ -54,7 +54,7 @@ class ComputePolicy:
     """
 
     def __init__(
-        self, policy: Policy, flat: FlatParameters, dtype: torch.dtype, *, observations: int = 0
+        self, policy: Network, flat: FlatParameters, dtype: torch.dtype, *, observations: int = 0
     ) -> None:
         self.module = policy
         self._flat = flat
@@ -130,9 +130,9 @@ class ComputePolicy:
         return self._flat.grad
 
 
-def _with_trunk(policy: Policy, trunk: nn.Module) -> Policy:
+def _with_trunk(policy: Network, trunk: nn.Module) -> Network:
     """A policy with another trunk and the same (shared) heads."""
-    twin = Policy.__new__(Policy)
+    twin = Network.__new__(Network)
     nn.Module.__init__(twin)
     twin.head = policy.head
     twin.actor, twin.critic = trunk, None

@@ -1,4 +1,4 @@
-"""The library door: alone it is a plain loop, under torchrun the agents average."""
+"""The library API: alone it is a plain loop, under torchrun the agents average."""
 
 import inspect
 import json
@@ -14,7 +14,7 @@ from torch import nn
 
 import gala
 from gala.errors import UserError
-from gala.gossip.door import gossip
+from gala.gossip.api import gossip
 from gala.topology import load_topology
 
 pytestmark = pytest.mark.timeout(300)
