@@ -19,7 +19,7 @@ SUFFIXES = (".yaml", ".yml")
 
 def folder(kind: Kind) -> Path:
     """The folder of the shipped files of ``kind``; it may be missing in a damaged installation."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     shipped = package / "shipped" / kind
     # a checkout on a file system without links
     return shipped if shipped.is_dir() else package.parent / kind

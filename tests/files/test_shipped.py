@@ -19,7 +19,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (package / "shipped" / kind).mkdir(parents=True)
         for name in names:
             (package / "shipped" / kind / f"{name}.yaml").write_text(f"name: {name}\n")
-    monkeypatch.setattr(shipped, "__file__", str(package / "presets.py"))
+    monkeypatch.setattr(shipped, "__file__", str(package / "files" / "shipped.py"))
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
