@@ -26,12 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return supervise(arguments)
     share_cores(os.environ)
     keep_freed_memory(os.environ)
-    from gala.config.tree import print_help
+    from gala.config.options import print_help
     from gala.launch.environment import rank_from_environment
+    from gala.run.config import config_type
     from gala.run.request import read_request
 
     if "--help" in arguments or "-h" in arguments:
-        print_help("gala train")
+        print_help(config_type(), "gala train")
         return EXIT_OK
     rank, agents = rank_from_environment()
     try:

@@ -64,7 +64,9 @@ def train_here(tmp_path: Path) -> Callable[..., Any]:
     ``before`` is called with the new run folder."""
     import torch
 
-    from gala.agent.actor_learner import ActorLearner, Setting
+    from gala.agent.actor_learner import ActorLearner
+    from gala.agent.building import build_agent
+    from gala.agent.setting import Setting
     from gala.agent.training import make_learner
     from gala.launch.launch import Launch
     from gala.launch.signals import StopRequest
@@ -94,7 +96,7 @@ def train_here(tmp_path: Path) -> Callable[..., Any]:
             threads=1,
         )
         envs, policy = make_learner(config, setting.launch, 1)
-        agent = ActorLearner(setting, envs, policy, StopRequest())
+        agent = build_agent(setting, envs, policy, StopRequest())
         agent.run()
         agent.close()
         return agent

@@ -19,7 +19,8 @@ import torch
 from recording import table
 from torch import Tensor
 
-from gala.config.tree import A2CConfig, NetworkConfig
+from gala.config.sections import NetworkConfig
+from gala.learning.a2c_config import A2CConfig
 from gala.networks import build_network
 from gala.parameters.flat import FlatParameters
 from gala.parameters.optimizer import build_optimizer

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 import torch
 from recording import ROOT, table, write
 
-from gala.config.tree import Config, load
 from gala.envs import make_vector_env
 from gala.experience import Collector
 from gala.experience.collector import Rollout
@@ -25,6 +24,7 @@ from gala.learning.a2c import A2C, scaled_lr
 from gala.networks import Network, build_network
 from gala.networks.model import Model
 from gala.parameters.flat import FlatParameters
+from gala.run.config import Config, load
 
 EVERY = 100
 
@@ -71,7 +71,7 @@ def compare(exact: Learner, other: Learner, obs: torch.Tensor) -> dict[str, floa
             each.compute.module(obs) for each in (exact, other)
         )
         return {
-            "distance": float((other.flat.data - exact.flat.data).norm() / travelled),
+            "distance": float((other.model.flat.data - exact.flat.data).norm() / travelled),
             "kl": float(exact.policy.head.kl(dist, other_dist).mean()),
             "value": float((value - other_value).abs().mean()),
         }
@@ -91,8 +91,8 @@ def main() -> None:
         "float32 from a rounded start": learner(config, spaces, torch.float32, rounded=True),
     }
     collector = Collector(
-        [env], exact.compute.act, exact.policy.head, n_step=config.a2c.n_step,
-        gamma=config.a2c.gamma, reward_clip=True,
+        [env], exact.compute.act, exact.policy.head, n_step=config.learning.n_step,
+        gamma=config.learning.gamma, reward_clip=True,
         generator=torch.Generator().manual_seed(config.seed),
     )  # fmt: skip
     rows = []

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from recording import RESULTS, table, write
 
-from gala.config.tree import FaultsConfig
+from gala.config.sections import FaultsConfig
 from gala.gossip.connecting import with_faults
 from gala.gossip.message import Identity
 from gala.gossip.node import GossipNode

@@ -38,7 +38,7 @@ PARTS = (
     ("gala and what else it needs", "import gala.agent.training"),
     (
         "its simulators",
-        "from gala.config.tree import load; from gala.files.shipped import resolve;"
+        "from gala.run.config import load; from gala.files.shipped import resolve;"
         f"config = load(resolve('experiments', {GAME!r}));"
         "envs = gala.agent.training.make_vector_envs(config.env, seed=1, threads=1)",
     ),

@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 
-from gala.agent.actor_learner import ActorLearner, Setting, agent_seed
+from gala.agent.actor_learner import ActorLearner
+from gala.agent.building import build_agent
+from gala.agent.setting import Setting, agent_seed
 from gala.config.tree import Config
 from gala.device.choose import handover_on
 from gala.device.streams import STREAMS
@@ -107,7 +109,7 @@ def train(request: Request) -> int:
                     total_steps=config.total_steps,
                     every_s=config.log.console_s,
                 )
-            agent = ActorLearner(setting, envs, policy, stop, console)
+            agent = build_agent(setting, envs, policy, stop, console)
             stack.callback(agent.close)
             agents.append(agent)
         for agent in agents:
@@ -128,11 +130,11 @@ def begin(agent: ActorLearner, *, resume: bool) -> None:
     if launch.life > 0 or (running and not lock_step):
         found = agent.join() or "nothing to go on with"
         if launch.life == 0:
-            agent.observer.event("join", f"came late, goes on with {found}")
+            agent.recorder.event("join", f"came late, goes on with {found}")
         else:
             death = os.environ.get(supervisor.DEATH_VARIABLE, "a launch before")
             text = f"life {launch.life + 1} after {death}, goes on with {found}"
-            agent.observer.event("alive", text)
+            agent.recorder.event("alive", text)
     elif resume:
         agent.load_state_dict(_checkpoint(agent.setting, agent))
 
@@ -345,13 +347,13 @@ def _checkpoint(setting: Setting, agent: ActorLearner) -> dict[str, Any]:
     if path is None:
         raise UserError(f"holds no checkpoint of agent {launch.rank} to go on from", file=run.path)
     state = checkpoint.load(path)
-    if state["layout_hash"] != agent.flat.layout_hash:
+    if state["layout_hash"] != agent.model.flat.layout_hash:
         raise UserError(
             "was written by another network than the one configured",
             file=path,
             field="network",
             hint="resume with the network of config.yaml",
         )
-    if not agent.collector.restorable and launch.leads:
+    if not agent.source.restorable and launch.leads:
         print("gala: simulators of this environment begin new episodes", file=sys.stderr)
     return state

@@ -1,185 +1,111 @@
-"""How agents are tied together: gossip (the product), averaged gradients, or not at all.
+"""Coupling: how an agent is tied to the others.
 
-Each coupling has the same three moments in the loop: ``reduce`` sees the gradient before the
-optimizer step, ``exchange`` comes after it, ``stop`` agrees on the last update.
+It has four moments in the loop: ``reduce`` sees each gradient before the optimizer step,
+``exchange`` comes after an update, ``ask_to_stop`` and ``stops_at`` agree on the last one. For the
+rest it answers questions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Any
 
-import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from gala.couplings.pace import Pace
-from gala.gossip import GossipNode
-from gala.gossip.message import NEVER
-from gala.launch.launch import Launch
+from gala.gossip.message import NEVER, Header
+from gala.topology import Topology
+
+Metrics = dict[str, float | None]
 
 
-class Coupling(Protocol):
-    """What the training loop needs of the other agents."""
+class Coupling:
+    """An agent that shares nothing; what a coupling shares it overrides.
 
-    lock_step: bool
-    """Whether all agents do equal updates, so that each does its share of the total steps."""
-
-    def reduce(self, gradient: Tensor) -> None:
-        """See, and maybe change, the flat gradient before clipping and optimizer step."""
-        ...
-
-    def exchange(self, update: int, step: int) -> bool:
-        """After update number ``update``: give and take parameters; True if they changed."""
-        ...
-
-    def ask_to_stop(self, update: int) -> None:
-        """This agent was asked to stop during or before update ``update + 1``."""
-        ...
-
-    def stops_at(self) -> int:
-        """The update after which to stop."""
-        ...
-
-    def close(self) -> None:
-        """Leave."""
-        ...
-
-
-class Independent:
-    """``--coupling none``: agents that share nothing."""
+    Attributes:
+        lock_step: whether all agents do equal updates, so that each does its share of the total.
+        topology: whom it averages parameters with; None where it averages none.
+        unbound: why no bound on the divergence applies whatever the topology; None if one may.
+    """
 
     lock_step = False
+    topology: Topology | None = None
+    unbound: str | None = None
 
     def __init__(self) -> None:
         self._stop = NEVER
 
     def reduce(self, gradient: Tensor) -> None:
-        """Nothing to average."""
+        """See, and maybe change, the flat gradient Float[P] before clipping and step."""
+
+    def agree(self, number: float) -> float:
+        """A number that all agents whose gradients are reduced together decide by."""
+        return number
 
     def exchange(self, update: int, step: int) -> bool:
-        """Nothing to exchange."""
+        """After update number ``update``: give and take parameters; True if they changed."""
         return False
 
     def ask_to_stop(self, update: int) -> None:
-        """Stop now."""
+        """This agent was asked to stop during or before update ``update + 1``."""
         self._stop = min(self._stop, update)
 
     def stops_at(self) -> int:
-        """See :class:`Coupling`."""
+        """The update after which to stop."""
         return self._stop
 
-    def close(self) -> None:
-        """Nothing to leave."""
+    def join(self, timeout_s: float) -> Header | None:
+        """Adopt the parameters of a neighbour; its header, None where there is none to hear."""
+        return None
 
+    def steps_of(self, rank: int) -> int:
+        """Environment steps of an agent as far as messages tell, never more than it did."""
+        return 0
 
-class Gossip:
-    """``--coupling gossip``: publish, then mix what has arrived.
+    @property
+    def mixes(self) -> int:
+        """Mixes so far."""
+        return 0
 
-    Args:
-        node: does it.
-        on_first: called once, when the first update is published.
-        pace: decides which updates are published, and to how many; None: all, to all.
-    """
+    @property
+    def mix_every(self) -> int:
+        """Largest recent number of updates from one mix to the next (at least 1)."""
+        return 1
 
-    def __init__(
-        self,
-        node: GossipNode,
-        on_first: Callable[[], None] = lambda: None,
-        pace: Pace | None = None,
-    ) -> None:
-        self.node, self.pace = node, pace
-        self.lock_step = node.lock_step
-        self._on_first: Callable[[], None] | None = on_first
+    @property
+    def delay(self) -> int:
+        """Largest recent age of a message when it was mixed, in own updates."""
+        return 0
 
-    def reduce(self, gradient: Tensor) -> None:
-        """Gossip averages parameters, not gradients."""
+    @property
+    def current(self) -> bool:
+        """Whether what :meth:`vectors` reads is at most some updates old."""
+        return True
 
-    def exchange(self, update: int, step: int) -> bool:
-        """Publish and mix (paper, Algorithm 1)."""
-        if self._on_first is not None:  # from now on, who comes late must join
-            self._on_first()
-            self._on_first = None
-        if self.pace is None:
-            self.node.publish(update=update, step=step)
-        elif copies := self.pace.due(len(self.node.copies)):
-            self.node.publish(update=update, step=step, copies=copies)
-            self.pace.sent(copies)
-        else:
-            self.node.rest()
-        return self.node.mix()
+    def metrics(self, updates: int) -> Metrics:
+        """What to record; ``updates`` were done since the last call."""
+        return {}
 
-    def ask_to_stop(self, update: int) -> None:
-        """Stop now; in lock-step, at the smallest update that everybody can have heard of.
+    def events(self) -> Iterator[tuple[str, str]]:
+        """Kind and text of what happened since the last call."""
+        yield from ()
 
-        News travels one hop per round, and no path is longer than the number of agents; so an
-        agent that is asked at update k proposes ``k + agents``, and everybody stops at the
-        smallest proposal.
-        """
-        delay = self.node.topology.agents if self.lock_step else 0
-        self.node.stop_at = min(self.node.stop_at, update + delay)
+    def vectors(self, *, everybody: bool) -> dict[int, Tensor]:
+        """Newest parameters Float[P] by rank: own first, of neighbours or of all within reach."""
+        return {}
 
-    def stops_at(self) -> int:
-        """See :class:`Coupling`."""
-        return self.node.stop_at
+    def measured(self, relative: float) -> None:
+        """This agent's distance to the mean, relative to the mean's norm, was measured."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data to go on from."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
 
     def close(self) -> None:
-        """Leave the gossip; neighbours go on without."""
-        self.node.close()
+        """Leave."""
 
 
-class AllReduce:
-    """``--coupling allreduce``: gradients averaged over all agents at each update.
-
-    The synchronous A2C that the paper compares with: every agent waits for the slowest. The wish to
-    stop rides on the same collective, as one more element, so that all stop at the same update.
-    """
-
-    lock_step = True
-
-    def __init__(self, launch: Launch, parameters: int) -> None:
-        self._agents = launch.agents
-        self._stop = NEVER
-        self._update = 0
-        self._asked = False
-        self._buffer = torch.zeros(parameters + 1)
-        if launch.rendezvous is not None:
-            dist.init_process_group(
-                "gloo",
-                store=launch.rendezvous.fresh(),
-                rank=launch.rank,
-                world_size=launch.agents,
-                timeout=timedelta(minutes=10),
-            )
-
-    def reduce(self, gradient: Tensor) -> None:
-        """Replace the gradient by its mean over the agents. Waits for all of them."""
-        if self._agents == 1:
-            return
-        self._buffer[:-1].copy_(gradient)
-        self._buffer[-1] = float(self._asked)
-        dist.all_reduce(self._buffer)
-        gradient.copy_(self._buffer[:-1]).div_(self._agents)
-        if self._buffer[-1] > 0:
-            self._stop = min(self._stop, self._update + 1)
-
-    def exchange(self, update: int, step: int) -> bool:
-        """Parameters are equal already."""
-        self._update = update
-        return False
-
-    def ask_to_stop(self, update: int) -> None:
-        """Say so at the next reduction; alone, stop now."""
-        self._asked = True
-        if self._agents == 1:
-            self._stop = min(self._stop, update)
-
-    def stops_at(self) -> int:
-        """See :class:`Coupling`."""
-        return self._stop
-
-    def close(self) -> None:
-        """Leave the process group."""
-        if dist.is_initialized():
-            dist.destroy_process_group()
+class Independent(Coupling):
+    """``--coupling none``: agents that share nothing."""

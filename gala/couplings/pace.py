@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gala.config.tree import Config
+from gala.config.sections import GossipConfig
 from gala.divergence.controller import SMOOTHING, EpsilonController, farthest, spread
 from gala.divergence.policy import PolicyDivergence
 from gala.divergence.trigger import Trigger, drift
@@ -24,6 +24,29 @@ class Pace(Protocol):
 
     def sent(self, copies: int) -> None:
         """They were."""
+        ...
+
+    def hear(
+        self,
+        weights: Mapping[int, float],
+        received: Mapping[int, Tensor],
+        updates: Mapping[int, int],
+    ) -> None:
+        """Before a mix.
+
+        Args:
+            weights: of the row.
+            received: parameters of neighbours.
+            updates: local updates of the neighbours, as their messages say.
+        """
+        ...
+
+    def measured(self, relative: float) -> None:
+        """This agent's distance to the mean, relative to the mean's norm, was measured."""
+        ...
+
+    def metrics(self) -> dict[str, float | None]:
+        """What to record."""
         ...
 
 
@@ -73,13 +96,7 @@ class EpsilonPace:
         received: Mapping[int, Tensor],
         updates: Mapping[int, int],
     ) -> None:
-        """Before a mix.
-
-        Args:
-            weights: of the row.
-            received: parameters of neighbours.
-            updates: local updates of the neighbours, as their messages say.
-        """
+        """See :class:`Pace`."""
         own = self._vector.detach().cpu()
         squares = heard = 0.0
         for j, vector in received.items():
@@ -92,6 +109,14 @@ class EpsilonPace:
             (squares / heard) ** 0.5, float(own.norm()), gaps, heard / sum(weights.values())
         )
 
+    def measured(self, relative: float) -> None:
+        """See :class:`Pace`."""
+        self.controller.measured(relative)
+
+    def metrics(self) -> dict[str, float | None]:
+        """Updates between two messages, and how many neighbours each is sent to."""
+        return {"gossip/period": self.period, "gossip/degree": self.degree}
+
     def _note(self, peer: int, update: int) -> None:
         """How many updates ``peer`` does between its messages."""
         gap = update - self._updates.get(peer, update)
@@ -102,10 +127,13 @@ class EpsilonPace:
 
 
 def pace_of(
-    config: Config, topology: Topology, rank: int, vector: Tensor, behaviour: PolicyDivergence
+    gossip: GossipConfig,
+    topology: Topology,
+    rank: int,
+    vector: Tensor,
+    behaviour: PolicyDivergence,
 ) -> Pace | None:
     """What decides when to publish; None: after every update, to all."""
-    gossip = config.gossip
     if gossip.epsilon_target is not None:
         controller = EpsilonController(
             gossip.epsilon_target, spread=spread(topology), most=farthest(topology)

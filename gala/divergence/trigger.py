@@ -6,7 +6,7 @@ weight of the others stays with themselves: a silent neighbour is one that is ab
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -45,6 +45,21 @@ class Trigger:
         if self._sent is None:
             self._sent = torch.empty_like(self._vector)
         self._sent.copy_(self._vector)
+
+    def hear(
+        self,
+        weights: Mapping[int, float],
+        received: Mapping[int, Tensor],
+        updates: Mapping[int, int],
+    ) -> None:
+        """What neighbours send decides nothing here."""
+
+    def measured(self, relative: float) -> None:
+        """Nor does the distance to the mean."""
+
+    def metrics(self) -> dict[str, float | None]:
+        """Nothing beyond what is counted anyway."""
+        return {}
 
 
 def drift(before: Tensor, now: Tensor) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from gala.config.tree import EnvConfig
+from gala.config.sections import EnvConfig
 from gala.envs.step import Episode, Step, VectorEnv, simulator_seeds
 
 __all__ = ["Episode", "Step", "VectorEnv", "make_vector_envs", "make_vector_env"]

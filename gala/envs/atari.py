@@ -16,7 +16,7 @@ import numpy as np
 from ale_py import roms
 from ale_py.vector_env import AtariVectorEnv
 
-from gala.config.tree import EnvConfig
+from gala.config.sections import EnvConfig
 from gala.envs.autoreset import MODES, Autoreset
 from gala.envs.step import Array, State, Step, simulator_seeds
 from gala.errors import UserError, did_you_mean

@@ -17,7 +17,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-from gala.config.tree import EnvConfig
+from gala.config.sections import EnvConfig
 from gala.envs.autoreset import MODES, Autoreset
 from gala.envs.step import Array, State, Step, restore_rng, rng_state, simulator_seeds
 from gala.errors import UserError, did_you_mean

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from gala.config.tree import EnvConfig
+from gala.config.sections import EnvConfig
 from gala.envs.autoreset import MODES, Autoreset
 from gala.envs.step import Array, State, Step, restore_rng, rng_state
 from gala.errors import UserError

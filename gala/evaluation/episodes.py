@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gala.config.tree import EnvConfig
+from gala.config.sections import EnvConfig
 from gala.envs import VectorEnv
 from gala.errors import UserError
 from gala.networks import Network

@@ -12,12 +12,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from gala.config import tree
 from gala.config.tree import Config
 from gala.errors import UserError
 from gala.files.atomic import write_atomic
 from gala.parameters.flat import unflatten
 from gala.run import checkpoint
+from gala.run.config import load
 from gala.run.folder import RunFolder
 
 Layout = list[tuple[str, tuple[int, ...]]]
@@ -154,7 +154,7 @@ def load_run(path: str | Path) -> TrainedRun:
     agents = meta.get("agents")
     if not isinstance(agents, int) or agents < 1:
         raise UserError("names no number of agents", file=folder.meta, field="agents")
-    settings = tree.load(folder.config)
+    settings = load(folder.config)
     snapshots: dict[int, Snapshot] = {}
     missing = []
     layout: Layout | None = None

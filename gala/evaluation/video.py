@@ -20,7 +20,7 @@ from gymnasium import error as gym_error
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from gala.config.tree import EnvConfig
+from gala.config.sections import EnvConfig
 from gala.envs import make_vector_env
 from gala.envs.atari import game_of
 from gala.envs.gym import GymEnv

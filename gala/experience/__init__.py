@@ -1,5 +1,7 @@
-"""Collecting trajectories: preallocated [T, B] arrays, filled by acting in the simulators."""
+"""Experience: batches that learners see, and the sources that hand them out."""
 
-from gala.experience.collector import Collector, Rollout
+from gala.experience.batch import Batch
+from gala.experience.collector import Collector
+from gala.experience.source import Source
 
-__all__ = ["Collector", "Rollout"]
+__all__ = ["Batch", "Collector", "Source"]

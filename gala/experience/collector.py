@@ -1,11 +1,11 @@
-"""Act for T steps in B simulators and hand the trajectory to the learner.
+"""Collector: acts for T steps in B environments, in the learner's thread.
 
-On a device the trajectory lies there and is written once: observations go up step by step, actions
-and values are computed there, and what the simulators said besides goes up at the end in one piece.
+On a device the batch lies there and is written once: observations go up step by step, actions and
+values are computed there, and what the environments gave besides goes up at the end in one piece.
 Each step is recorded by itself, as it works on rows of its own.
 
-Simulators in processes of their own come in two vectors: while one plays, the network acts for the
-other.
+Environments in processes of their own come in two vectors: while one plays, the network acts for
+the other.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import itertools
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gala.device.streams import Direct, Stream
 from gala.envs import VectorEnv
+from gala.experience.batch import Batch
 from gala.networks.heads import ActionHead
 
 RECENT_EPISODES = 100
@@ -31,41 +32,16 @@ RECENT_EPISODES = 100
 class Act(Protocol):
     """Float[B, K] action distribution and Float[B] value of observations.
 
-    ``place`` is theirs among the T x B of the rollout, None for those that are only valued.
+    ``rows`` are theirs among the T x B of the batch, None for those that are only valued.
     """
 
-    def __call__(self, obs: Tensor, place: slice | None = None) -> tuple[Tensor, Tensor]:
+    def __call__(self, obs: Tensor, rows: slice | None = None) -> tuple[Tensor, Tensor]:
         """See the class."""
         ...
 
 
-@dataclass(slots=True)
-class Rollout:
-    """T steps of B simulators; the arrays are reused by the next rollout.
-
-    Attributes:
-        obs: [T + 1, B, ...]; row T is what the next rollout starts from.
-        action: [T, B, ...].
-        reward: Float32[T, B], the learner's (clipped if asked).
-        discount: Float32[T, B]: 0 at termination, gamma elsewhere.
-        value: Float32[T, B], V(obs[t]) of the policy that acted.
-        next_value: Float32[T, B], V of the true successor of step t.
-        cut: Bool[T, B], True where the episode does not go on in row t + 1.
-        valid: Bool[T, B], False where autoreset ignored the action: keep out of the loss.
-    """
-
-    obs: Tensor
-    action: Tensor
-    reward: Tensor
-    discount: Tensor
-    value: Tensor
-    next_value: Tensor
-    cut: Tensor
-    valid: Tensor
-
-
-class _Said:
-    """What T steps of B simulators said besides observations: one piece of memory.
+class _Signals:
+    """What T steps of B environments gave besides observations: one piece of memory.
 
     Args:
         memory: Uint8, :meth:`size` bytes.
@@ -79,7 +55,7 @@ class _Said:
         self.reward, self.discount, self.final_value = floats.view(torch.float32).view(
             3, steps, envs
         )
-        self.cut, self.valid, self.ended_elsewhere = flags.view(torch.bool).view(3, steps, envs)
+        self.cut, self.valid, self.final = flags.view(torch.bool).view(3, steps, envs)
 
     @staticmethod
     def size(steps: int, envs: int) -> int:
@@ -88,11 +64,11 @@ class _Said:
 
 
 class Collector:
-    """Owns the simulators of one agent and the arrays they fill.
+    """A :class:`~gala.experience.source.Source` that owns the environments of one agent.
 
     Args:
-        envs: the simulators, B in all; where there are several vectors of them, some play while the
-            network acts for others.
+        envs: the environments, B in all; where there are several vectors of them, some play while
+            the network acts for others.
         act: see :class:`Act`.
         head: turns distributions into actions.
         n_step: T.
@@ -100,12 +76,6 @@ class Collector:
         reward_clip: learn from the sign of the reward.
         generator: random numbers of this agent's actions.
         stream: where ``act`` computes.
-
-    Attributes:
-        returns: raw returns of the newest finished games, at most 100.
-        lengths: their lengths in steps.
-        episodes: finished games so far.
-        return_sum: of their raw returns.
     """
 
     def __init__(
@@ -126,103 +96,115 @@ class Collector:
         columns = [slice(*pair) for pair in itertools.pairwise(ends)]
         self._envs = list(zip(envs, columns, strict=True))
         self._gamma, self._reward_clip = gamma, reward_clip
+        self.steps = self.episodes = 0
         self.returns: deque[float] = deque(maxlen=RECENT_EPISODES)
         self.lengths: deque[int] = deque(maxlen=RECENT_EPISODES)
-        self.episodes = 0
         self.return_sum = 0.0
-        # a copy: what a simulator shows may be its own buffer
+        # a copy: what an environment shows may be its own buffer
         first = torch.cat([torch.from_numpy(env.reset()) for env in envs])
-        device, shape = stream.device, (n_step, ends[-1])
-        said = torch.zeros(_Said.size(*shape), dtype=torch.uint8)
-        self._said = _Said(said, *shape)
-        self._known = _Said(stream.mirror(said), *shape)  # the same, where the learner is
-        self._values = torch.zeros((n_step + 1, ends[-1]), device=device)
-        self._rollout = Rollout(
-            obs=first.new_zeros((n_step + 1, *first.shape), device=device),
-            action=head.buffer(*shape).to(device),
-            reward=self._known.reward,
-            discount=self._known.discount,
-            value=self._values[:-1],
-            next_value=torch.zeros(shape, device=device),
-            cut=self._known.cut,
-            valid=self._known.valid,
-        )
-        self._rollout.obs[-1].copy_(first)
-        self._final_obs = torch.zeros_like(self._rollout.obs[0])
-        self._final_value = torch.zeros_like(self._values[0])
-        self._steps = [
-            [stream.captured(partial(self._step, t, where), generator) for where in columns]
+        self._allocate(first, n_step, stream)
+        self._rows = [
+            [stream.captured(partial(self._act_in, t, where), generator) for where in columns]
             for t in range(n_step)
         ]
         self._value_last = [stream.captured(partial(self._value_last_obs, w)) for w in columns]
         self._finish = stream.captured(self._value_successors)
         self._value_final = [stream.captured(partial(self._value_final_obs, w)) for w in columns]
 
+    def _allocate(self, first: Tensor, n_step: int, stream: Stream) -> None:
+        device, shape = stream.device, (n_step, len(first))
+        memory = torch.zeros(_Signals.size(*shape), dtype=torch.uint8)
+        self._signals = _Signals(memory, *shape)
+        self._known = _Signals(stream.mirror(memory), *shape)  # the same, where the learner is
+        self._values = torch.zeros((n_step + 1, len(first)), device=device)
+        self._batch = Batch(
+            obs=first.new_zeros((n_step + 1, *first.shape), device=device),
+            action=self._head.buffer(*shape).to(device),
+            reward=self._known.reward,
+            discount=self._known.discount,
+            cut=self._known.cut,
+            valid=self._known.valid,
+            final=self._known.final,
+            dist=torch.zeros((*shape, self._head.size), device=device),
+            value=self._values[:-1],
+            next_value=torch.zeros(shape, device=device),
+            version=np.zeros(len(first), np.int64),
+        )
+        self._batch.obs[-1].copy_(first)
+        self._final_obs = torch.zeros_like(self._batch.obs[0])
+        self._final_value = torch.zeros_like(self._values[0])
+
     @property
     def restorable(self) -> bool:
-        """Whether :meth:`state_dict` restores the simulators exactly."""
+        """Whether :meth:`state_dict` restores the environments exactly."""
         return all(env.restorable for env, _ in self._envs)
 
     @torch.no_grad()
-    def collect(self) -> Rollout:
-        """The next T steps of every simulator."""
-        r = self._rollout
-        self._said.ended_elsewhere.zero_()
-        for t, steps in enumerate(self._steps):
-            for part, step in enumerate(steps):
+    def next(self) -> Batch:
+        """The next T steps of every environment."""
+        batch = self._batch
+        self._signals.final.zero_()
+        for t, row in enumerate(self._rows):
+            for part, act in enumerate(row):
                 env, where = self._envs[part]
                 if t > 0:
                     self._receive(t - 1, part)
-                step()
-                env.send(self._head.to_env(self._stream.download(r.action[t, where])))
+                act()
+                env.send(self._head.to_env(self._stream.download(batch.action[t, where])))
         for part, value_last in enumerate(self._value_last):
-            self._receive(len(self._steps) - 1, part)
+            self._receive(len(self._rows) - 1, part)
             value_last()  # while the next part still plays
-        self._stream.upload(self._said.memory, self._known.memory)
+        self._stream.upload(self._signals.memory, self._known.memory)
         self._finish()
-        return r
+        self.steps += batch.steps * batch.envs
+        return batch
+
+    def learned(self, revision: int) -> None:
+        """See :class:`~gala.experience.source.Source`."""
+        self._batch.version.fill(revision)
 
     def recent(self) -> Tensor:
-        """Observations of the newest rollout, [T * B, ...]; reused by the next one."""
-        return self._rollout.obs[:-1].flatten(0, 1)
+        """Observations of the newest batch, [T * B, ...]; reused by the next one."""
+        return self._batch.obs[:-1].flatten(0, 1)
 
-    def _step(self, t: int, where: slice) -> None:
+    def _act_in(self, t: int, where: slice) -> None:
         """Act in the columns ``where`` of row t."""
-        r = self._rollout
+        batch = self._batch
         if t == 0:
-            r.obs[0, where].copy_(r.obs[-1, where])
-        begin = t * r.obs.shape[1]
-        place = slice(begin + where.start, begin + where.stop)
-        dist, value = self._act(r.obs[t, where], place)
-        r.action[t, where].copy_(self._head.sample(dist, self._generator))
+            batch.obs[0, where].copy_(batch.obs[-1, where])
+        begin = t * batch.obs.shape[1]
+        rows = slice(begin + where.start, begin + where.stop)
+        dist, value = self._act(batch.obs[t, where], rows)
+        batch.action[t, where].copy_(self._head.sample(dist, self._generator))
+        batch.dist[t, where].copy_(dist)
         self._values[t, where].copy_(value)
 
     def _value_last_obs(self, where: slice) -> None:
-        self._values[-1, where].copy_(self._act(self._rollout.obs[-1, where])[1])
+        self._values[-1, where].copy_(self._act(self._batch.obs[-1, where])[1])
 
     def _value_successors(self) -> None:
         known, values = self._known, self._values[1:]
-        torch.where(known.ended_elsewhere, known.final_value, values, out=self._rollout.next_value)
+        torch.where(known.final, known.final_value, values, out=self._batch.next_value)
 
     def _value_final_obs(self, where: slice) -> None:
         self._final_value[where].copy_(self._act(self._final_obs[where])[1])
 
     def _receive(self, t: int, part: int) -> None:
         env, where = self._envs[part]
-        said, step = self._said, env.recv()
-        self._stream.upload(torch.from_numpy(step.obs), self._rollout.obs[t + 1, where])
+        signals, step = self._signals, env.recv()
+        self._stream.upload(torch.from_numpy(step.obs), self._batch.obs[t + 1, where])
         reward, terminated = torch.from_numpy(step.reward), torch.from_numpy(step.terminated)
         truncated = torch.from_numpy(step.truncated)
-        said.reward[t, where].copy_(reward.sign() if self._reward_clip else reward)
-        torch.mul(~terminated, self._gamma, out=said.discount[t, where])
-        torch.logical_or(terminated, truncated, out=said.cut[t, where])
-        said.valid[t, where].copy_(torch.from_numpy(step.valid))
+        signals.reward[t, where].copy_(reward.sign() if self._reward_clip else reward)
+        torch.mul(~terminated, self._gamma, out=signals.discount[t, where])
+        torch.logical_or(terminated, truncated, out=signals.cut[t, where])
+        signals.valid[t, where].copy_(torch.from_numpy(step.valid))
         if step.final_obs is not None and step.truncated.any():
             # Row t + 1 begins another episode: value the last observation of this one by itself.
-            said.ended_elsewhere[t, where].copy_(truncated)
+            signals.final[t, where].copy_(truncated)
             self._stream.upload(torch.from_numpy(step.final_obs), self._final_obs[where])
             self._value_final[part]()
-            said.final_value[t, where].copy_(self._stream.download(self._final_value[where]))
+            signals.final_value[t, where].copy_(self._stream.download(self._final_value[where]))
         for episode in step.episodes:
             self.returns.append(episode.ret)
             self.lengths.append(episode.length)
@@ -233,33 +215,33 @@ class Collector:
         """Plain data and tensors; if :attr:`restorable` a run resumes exactly from it."""
         state: dict[str, Any] = {
             "generator": self._generator.get_state(),
+            "steps": self.steps,
             "returns": list(self.returns),
             "lengths": list(self.lengths),
             "episodes": self.episodes,
             "return_sum": self.return_sum,
         }
         if self.restorable:
-            obs = self._rollout.obs[-1].to("cpu", copy=True)
+            obs = self._batch.obs[-1].to("cpu", copy=True)
             state |= {"envs": [env.state_dict() for env, _ in self._envs], "obs": obs}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict`; simulators that cannot be restored begin new episodes."""
+        """Go on from :meth:`state_dict`; what cannot be restored begins new episodes."""
         generator = state["generator"]
         if generator.shape == self._generator.get_state().shape:
             self._generator.set_state(generator)  # else of another kind of device: go on with ours
+        self.steps, self.episodes = state["steps"], state["episodes"]
         self.returns.extend(state["returns"])
         self.lengths.extend(state["lengths"])
-        self.episodes = state["episodes"]
-        self.return_sum = state.get("return_sum", 0.0)  # missing in old ones; differences count
-        saved = [state["env"]] if "env" in state else state.get("envs")  # in old ones
-        if self.restorable and saved:
-            for (env, _), each in zip(self._envs, saved, strict=True):
+        self.return_sum = state["return_sum"]
+        if self.restorable and "envs" in state:
+            for (env, _), each in zip(self._envs, state["envs"], strict=True):
                 env.load_state_dict(each)
-            self._rollout.obs[-1].copy_(state["obs"])
+            self._batch.obs[-1].copy_(state["obs"])
 
     def close(self) -> None:
-        """Release the simulators, all of them even if one fails."""
+        """Release the environments, all of them even if one fails."""
         with ExitStack() as stack:
             for env, _ in self._envs:
                 stack.callback(env.close)

@@ -21,13 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gala.gossip.connecting import Connection, connect
-from gala.gossip.in_process import LocalGroup
-from gala.gossip.message import Identity
-from gala.gossip.mixing import mixer_of, require_mixable
+from gala.config.sections import GossipConfig
+from gala.gossip.joining import make_node
+from gala.gossip.mixing import require_mixable
 from gala.gossip.node import GossipNode
 from gala.gossip.shared_memory import check_room
-from gala.gossip.wire import wire_format
 from gala.launch.launch import Launch, from_environment
 from gala.parameters.flat import layout_hash
 from gala.topology import load_topology
@@ -51,7 +49,7 @@ class Gossiping:
         topology: str | Path,
         every: int,
         max_staleness: int | None,
-        transport: str,
+        transport: Any,
         buffers: bool,
         launch: Launch,
     ) -> None:
@@ -74,35 +72,17 @@ class Gossiping:
             require_mixable(graph)
             name = f"gossip/{next(_opened)}"
             run = launch.share(name, secrets.token_hex(8) if launch.leads else None)
-            wire = wire_format(
-                "float64" if graph.push_sum else "float32",
-                self._vector.numel() + graph.push_sum,
-            )
-            identity = Identity(
-                run=run, topology=graph.hash, layout=layout_hash(layout), wire=wire.code
-            )
-            check_room(wire.payload_bytes, launch.local_agents)
-            transport_ = connect(
-                transport,
-                Connection(
-                    launch=launch,
-                    topology=graph,
-                    identity=identity,
-                    payload_bytes=wire.payload_bytes,
-                    lock_step=max_staleness == 0,
-                    local_group=LocalGroup(launch.local_group),
-                ),
-            )
+            check_room(self._vector.nbytes, launch.local_agents)
             self._start_together(launch, name)
-            self._node = GossipNode(
-                rank=launch.rank,
+            self._node = make_node(
+                launch=launch,
                 topology=graph,
                 vector=self._vector,
-                transport=transport_,
-                identity=identity,
-                wire=wire,
-                mixer=mixer_of(graph, self._vector),
-                max_staleness=max_staleness,
+                layout_hash=layout_hash(layout),
+                run=run,
+                gossip=GossipConfig(
+                    max_staleness=max_staleness, transport=transport, trust_radius=None
+                ),
             )
         self._hook = optimizer.register_step_post_hook(self._after_step)
 

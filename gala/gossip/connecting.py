@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from gala.config.tree import FaultsConfig
+from gala.config.sections import FaultsConfig
 from gala.errors import UserError
 from gala.gossip.faulty import FaultyTransport
 from gala.gossip.in_process import InProcessTransport, LocalGroup

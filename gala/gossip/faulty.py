@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 
 from torch import Tensor
 
-from gala.config.tree import FaultsConfig
+from gala.config.sections import FaultsConfig
 from gala.gossip.membership import PeerState
 from gala.gossip.message import Header
 from gala.gossip.transport import Transport

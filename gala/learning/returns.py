@@ -55,3 +55,68 @@ def explained_variance(value: Tensor, target: Tensor) -> float:
     if variance == 0:
         return float("nan")
     return float(1 - (target - value).var(correction=0) / variance)
+
+
+def vtrace(
+    rho: Tensor,
+    reward: Tensor,
+    discount: Tensor,
+    value: Tensor,
+    next_value: Tensor,
+    cut: Tensor,
+    *,
+    trace_lambda: float = 1.0,
+    rho_clip: float = 1.0,
+    c_clip: float = 1.0,
+    pg_rho_clip: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """V-trace targets and policy-gradient advantages (Espeholt et al. 2018, eq. 1), Float[T, B].
+
+    ``delta_t = min(rho_clip, rho_t)(r_t + d_t V'_t - V_t)``, ``c_t = lambda min(c_clip, rho_t)``,
+    ``v_t = V_t + delta_t + d_t c_t (v_{t+1} - V_{t+1})``, where the last term vanishes at a cut.
+
+    The advantage is ``min(pg_rho_clip, rho_t)(r_t + d_t v_{t+1} - V_t)``, with ``V'_t`` in the
+    place of ``v_{t+1}`` at a cut and in the last row: the convention of IMPALA's and TorchBeast's
+    code. (rlax bootstraps with ``lambda v_{t+1} + (1 - lambda) V_{t+1}``: the same at lambda 1.)
+
+    Args:
+        rho: Float[T, B], probability of the action by the current policy over the behaviour's.
+        reward: Float[T, B].
+        discount: Float[T, B], 0 at termination.
+        value: Float[T, B], V(s_t) by the current parameters.
+        next_value: Float[T, B], V of the true successor, likewise.
+        cut: Bool[T, B].
+        trace_lambda: fades corrections by later steps, in [0, 1].
+        rho_clip: rho-bar, which decides what the targets converge to.
+        c_clip: c-bar, which decides how fast.
+        pg_rho_clip: of the advantage's weight.
+
+    Returns:
+        Targets ``v`` and advantages.
+    """
+    assert rho.shape == reward.shape == discount.shape == value.shape == next_value.shape
+    assert rho.shape == cut.shape
+    delta = rho.clamp(max=rho_clip) * (reward + discount * next_value - value)
+    carry = discount * (~cut) * trace_lambda * rho.clamp(max=c_clip)
+    target = torch.empty_like(delta)
+    successor = next_value.clone()  # what is bootstrapped from: v_{t+1}, or V' at a cut
+    running = torch.zeros_like(delta[0])
+    for t in range(delta.shape[0] - 1, -1, -1):
+        running = delta[t] + carry[t] * running
+        target[t] = value[t] + running
+        if t > 0:
+            successor[t - 1] = torch.where(cut[t - 1], next_value[t - 1], target[t])
+    advantage = rho.clamp(max=pg_rho_clip) * (reward + discount * successor - value)
+    return target, advantage
+
+
+def normalized(advantage: Tensor, weight: Tensor) -> Tensor:
+    """Float[N] with mean 0 and (population) deviation 1 over the rows of positive weight.
+
+    Args:
+        advantage: Float[N].
+        weight: Float[N], 1 in sum.
+    """
+    mean = (weight * advantage).sum()
+    deviation = (weight * (advantage - mean).square()).sum().sqrt()
+    return (advantage - mean) / (deviation + 1e-8)

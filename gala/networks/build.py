@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from gala.config.tree import NetworkConfig
+from gala.config.sections import NetworkConfig
 from gala.errors import UserError
 from gala.networks.heads import build_head
 from gala.networks.network import Network

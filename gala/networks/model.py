@@ -1,4 +1,4 @@
-"""The copy of the policy that computes: float32 parameters, optionally a bfloat16 trunk.
+"""Model: the network that acts and learns for a flat vector of parameters.
 
 Parameters, gradients, optimizer and messages are float32 always. Where bfloat16 is native, the
 convolutional trunk computes in it on a copy of its weights that is refreshed once after each
@@ -9,14 +9,37 @@ every forward pass, and acting and learning see the same weights.
 from __future__ import annotations
 
 import copy
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gala.networks.activations import Activations, Layer
-from gala.networks.network import Network
+from gala.networks.network import Network, distribution_at
+from gala.networks.outputs import Outputs
 from gala.networks.trunks import NatureCNN
 from gala.parameters.flat import FlatParameters
+
+
+class Observed(Protocol):
+    """What a model reads of a :class:`~gala.experience.batch.Batch`."""
+
+    @property
+    def obs(self) -> Tensor:
+        """[T + 1, B, ...]."""
+        ...
+
+    @property
+    def mask(self) -> Tensor | None:
+        """Bool[T, B, K]; None where all actions always are allowed."""
+        ...
+
+    @property
+    def version(self) -> NDArray[np.int64]:
+        """Int64[B], revision of the parameters that acted."""
+        ...
 
 
 def native_bfloat16(device: torch.device) -> bool:
@@ -31,36 +54,41 @@ def native_bfloat16(device: torch.device) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def choose_precision(setting: str, policy: Network, device: torch.device) -> torch.dtype:
+def choose_precision(setting: str, network: Network, device: torch.device) -> torch.dtype:
     """The trunk's dtype: ``auto`` means bfloat16 for convolutions where it is native."""
     if setting == "auto":
-        convolutional = isinstance(policy.actor, NatureCNN)
+        convolutional = isinstance(network.actor, NatureCNN)
         return torch.bfloat16 if convolutional and native_bfloat16(device) else torch.float32
     return torch.bfloat16 if setting == "bfloat16" else torch.float32
 
 
 class Model:
-    """The module that acts and learns for ``flat``, the master parameters of ``policy``.
+    """The network that acts and learns for ``flat``, the master parameters of ``network``.
 
     Args:
-        policy: gives the form.
+        network: gives the form.
         flat: its parameters.
         dtype: of the trunk.
         observations: between two updates, whose activations are kept from acting for learning
             (convolutions only); 0: none.
 
     Attributes:
-        module: call it; it is ``policy`` itself in float32.
+        module: call it; it is ``network`` itself in float32.
+        flat: as given.
+        revision: grows with each change of the parameters. A batch whose ``version`` is equal was
+            acted by these very parameters.
     """
 
     def __init__(
-        self, policy: Network, flat: FlatParameters, dtype: torch.dtype, *, observations: int = 0
+        self, network: Network, flat: FlatParameters, dtype: torch.dtype, *, observations: int = 0
     ) -> None:
-        self.module = policy
-        self._flat = flat
+        self.module = network
+        self.flat = flat
+        self.revision = 0
+        self._network = network
         self._trunk: FlatParameters | None = None
-        if dtype != torch.float32 and policy.critic is None:
-            self.module = _with_trunk(policy, copy.deepcopy(policy.actor))
+        if dtype != torch.float32 and network.critic is None:
+            self.module = _with_trunk(network, copy.deepcopy(network.actor))
             self._trunk = FlatParameters(self.module.actor, dtype=dtype)
             assert flat.layout[0][0].startswith("actor."), "the trunk leads the flat vector"
             self._end = self._trunk.data.numel()
@@ -71,47 +99,85 @@ class Model:
         if self._cnn is not None:
             with torch.no_grad():
                 self._acting = [layer.laid_out() for layer in self._cnn.layers()]
-        self.refresh()
+        self.follow()
 
     @torch.no_grad()
-    def act(self, obs: Tensor, place: slice | None = None) -> tuple[Tensor, Tensor]:
+    def act(
+        self, obs: Tensor, rows: slice | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """``dist`` and value of B observations, without gradients.
 
         Args:
             obs: [B, ...].
-            place: theirs among the T x B observations that are going to be learned from, which
+            rows: theirs among the T x B observations that are going to be learned from, which
                 come one after the other from 0 on; None: they are not part of them.
+            mask: Bool[B, K], actions that are allowed; None: all.
         """
-        if place is None or self._cnn is None:
-            return self._all(obs)
-        self._kept.begin(place)
-        features = self._cnn.record(obs, self._acting, self._kept)
-        return self.module.heads(features, features)
+        if rows is None or self._cnn is None:
+            dist, value = self.module(obs)
+        else:
+            self._kept.begin(rows)
+            features = self._cnn.record(obs, self._acting, self._kept)
+            dist, value = self.module.heads(features, features)
+        return (dist if mask is None else self.module.head.masked(dist, mask)), value
 
-    def learn(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """``dist`` and value of T x B observations, with gradients to the parameters.
+    def acted(self, batch: Observed) -> bool:
+        """Whether the current parameters are those that acted in all of ``batch``."""
+        return bool((batch.version == self.revision).all())
 
-        When these parameters have acted on all of them, each at its place, nothing is computed
-        again: the observations must be those.
+    def unroll(self, batch: Observed, rows: Tensor | None = None) -> Outputs:
+        """What the current parameters say of a batch's observations, with gradients.
+
+        When these parameters have acted in it, and all of it is asked for, nothing is computed
+        again: activations were kept while acting.
 
         Args:
-            obs: [T x B, ...].
+            batch: T x B observations and the masks they came with.
+            rows: Int64[N], which of the T x B observations, in any order; None: all.
         """
-        if self._cnn is None or not self._kept.complete:
-            return self._all(obs)
-        features = self._cnn.replay(self._kept)
-        assert len(features) == len(obs), (features.shape, obs.shape)
-        return self.module.heads(features, features)
-
-    def _all(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        obs = batch.obs[:-1].flatten(0, 1)
+        mask = None if batch.mask is None else batch.mask.flatten(0, 1)
+        if rows is not None:
+            obs = obs.index_select(0, rows)
+            mask = None if mask is None else mask.index_select(0, rows)
+        elif self._cnn is not None and self._kept.complete and self.acted(batch):
+            features = self._cnn.replay(self._kept)
+            assert len(features) == len(obs), (features.shape, obs.shape)
+            dist, value = self.module.heads(features, features)
+            return self._outputs(dist, value, mask)
         dist, value = self.module(obs)
-        return dist, value
+        return self._outputs(dist, value, mask)
 
     @torch.no_grad()
+    def evaluate(self, batch: Observed) -> tuple[Tensor, Tensor]:
+        """Distributions Float[T, B, K] and values Float[T + 1, B] by the current parameters."""
+        shape = batch.obs.shape[:2]
+        dist, value = self.module(batch.obs.flatten(0, 1))
+        dist = dist.unflatten(0, shape)[:-1]
+        if batch.mask is not None:
+            dist = self.module.head.masked(dist, batch.mask)
+        return dist, value.unflatten(0, shape)
+
+    def at(self, vector: Tensor, obs: Tensor) -> Tensor:
+        """The action distributions Float[N, K] that other parameters would give.
+
+        Args:
+            vector: Float[P], laid out as :attr:`flat`, on any device.
+            obs: [N, ...].
+        """
+        device = self.flat.data.device
+        return distribution_at(self._network, self.flat.layout, vector.to(device), obs.to(device))
+
     def refresh(self) -> None:
-        """Take over changed master parameters; call after each update and each mix."""
+        """Take over changed parameters; call after each mix."""
+        self.revision += 1
+        self.follow()
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Let the copies that compute follow the parameters; may be recorded."""
         if self._trunk is not None:
-            self._trunk.data.copy_(self._flat.data[: self._end])
+            self._trunk.data.copy_(self.flat.data[: self._end])
         self._kept.forget()
         if self._cnn is not None:
             for mine, changed in zip(self._acting, self._cnn.layers(), strict=True):
@@ -119,22 +185,26 @@ class Model:
 
     def zero_grad(self) -> None:
         """Set all gradients to zero in place."""
-        self._flat.zero_grad()
+        self.flat.zero_grad()
         if self._trunk is not None:
             self._trunk.zero_grad()
 
     def gradient(self) -> Tensor:
         """Float32[P], the gradient of the master parameters after a backward pass."""
         if self._trunk is not None:
-            self._flat.grad[: self._end].copy_(self._trunk.grad)
-        return self._flat.grad
+            self.flat.grad[: self._end].copy_(self._trunk.grad)
+        return self.flat.grad
+
+    def _outputs(self, dist: Tensor, value: Tensor, mask: Tensor | None) -> Outputs:
+        head = self.module.head
+        return Outputs(dist if mask is None else head.masked(dist, mask), value, head)
 
 
-def _with_trunk(policy: Network, trunk: nn.Module) -> Network:
-    """A policy with another trunk and the same (shared) heads."""
+def _with_trunk(network: Network, trunk: nn.Module) -> Network:
+    """A network with another trunk and the same (shared) heads."""
     twin = Network.__new__(Network)
     nn.Module.__init__(twin)
-    twin.head = policy.head
+    twin.head = network.head
     twin.actor, twin.critic = trunk, None
-    twin.logits, twin.value, twin.log_std = policy.logits, policy.value, policy.log_std
+    twin.logits, twin.value, twin.log_std = network.logits, network.value, network.log_std
     return twin

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gala.config.tree import A2CConfig
 from gala.device.streams import Direct, Stream
 from gala.parameters.flat import FlatParameters
+from gala.parameters.optimizer_config import OptimizerConfig
 
 LONG_AGO = 10**9
 """Steps after which nothing of a correction for the start is left."""
@@ -91,13 +91,9 @@ class Optimizer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
-        self.lr = state["lr"]
+        self.lr, self._steps = state["lr"], state["steps"]
+        self._mean.copy_(state["mean"])
         self._square.copy_(state["square"])
-        if "mean" in state:
-            self._steps = state["steps"]
-            self._mean.copy_(state["mean"])
-        else:  # once RMSProp kept no more than its squares, which need no correction any more
-            self._steps = LONG_AGO
 
 
 def _rounded(number: float) -> float:
@@ -106,7 +102,7 @@ def _rounded(number: float) -> float:
 
 
 def build_optimizer(
-    config: A2CConfig, flat: FlatParameters, lr: float, stream: Stream | None = None
+    config: OptimizerConfig, flat: FlatParameters, lr: float, stream: Stream | None = None
 ) -> Optimizer:
     """The optimizer that the configuration names."""
     eps = config.optimizer_eps

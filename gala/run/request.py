@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gala.config.tree import Config, from_document, parse_options
+from gala.config.options import parse_options
+from gala.config.tree import Config
 from gala.errors import UserError
 from gala.files import shipped
 from gala.files.yaml import load_yaml, parse_yaml
+from gala.run.config import algorithm_of, config_type, from_document
+from gala.run.folder import RunFolder
 from gala.topology import Topology, load_topology
 
 LAUNCH_OPTIONS = {
@@ -57,7 +60,7 @@ def read_request(
     Raises:
         UserError: the first mistake found.
     """
-    positional, options = parse_options(arguments, LAUNCH_OPTIONS)
+    positional, options = parse_options(_tree_of(arguments), arguments, LAUNCH_OPTIONS)
     launch: dict[str, Any] = {name: value for name, value in options if name in LAUNCH_OPTIONS}
     options = [(name, value) for name, value in options if name not in LAUNCH_OPTIONS]
     k = launch.get("agents_per_process", 1)
@@ -101,6 +104,23 @@ def read_request(
     )
 
 
+def _tree_of(arguments: Sequence[str]) -> Any:
+    """The configuration's tree, for the algorithm that a command line or its files name."""
+    positional, options = parse_options(config_type(), arguments, LAUNCH_OPTIONS, strict=False)
+    given = dict(options)
+    if len(positional) == 1:
+        document = load_yaml(shipped.resolve("experiments", positional[0]))
+    elif given.get("resume") is not None:
+        document = load_yaml(RunFolder(Path(str(given["resume"]))).config)
+    else:
+        document = parse_yaml("{}", "command line")
+    algorithm = algorithm_of(document, options)
+    try:
+        return config_type(algorithm)
+    except UserError:  # said with its file and line when the whole is read
+        return config_type()
+
+
 def _require_steerable(config: Config, topology: Topology) -> None:
     """Refuse combinations of steering that contradict each other.
 
@@ -132,8 +152,6 @@ def _resumed(
     run_dir: Path, experiment: Path | None, options: list[tuple[str, Any]], agents: int
 ) -> Config:
     """The configuration to go on with; what defines the learner cannot change."""
-    from gala.run.folder import RunFolder
-
     run = RunFolder(run_dir)
     meta = run.read_meta()
     if meta["agents"] != agents:
@@ -144,8 +162,8 @@ def _resumed(
         )
     before = from_document(load_yaml(run.config))
     document = load_yaml(run.config if experiment is None else experiment)
-    config = from_document(document, options)
-    for name in ("env.id", "network"):
+    config: Config = from_document(document, options)
+    for name in ("env.id", "network", "algorithm"):
         old, new = _field(before, name), _field(config, name)
         if old != new:
             raise UserError(

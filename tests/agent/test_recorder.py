@@ -12,7 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
 
 from gala.agent.actor_learner import ActorLearner
-from gala.config.tree import A2CConfig, Config, EnvConfig, LogConfig, NetworkConfig
+from gala.config.sections import EnvConfig, LogConfig, NetworkConfig
+from gala.learning.a2c_config import A2CConfig
+from gala.run.config import Config
 from gala.run.folder import RunFolder
 
 SMALL = {

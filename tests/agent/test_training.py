@@ -13,9 +13,11 @@ import torch
 
 from gala.agent import training
 from gala.agent.training import choose_device, make_learner, require_streams
-from gala.config.tree import A2CConfig, Config, EnvConfig, NetworkConfig
+from gala.config.sections import EnvConfig, NetworkConfig
 from gala.errors import UserError
 from gala.launch.launch import Launch
+from gala.learning.a2c_config import A2CConfig
+from gala.run.config import Config
 from gala.run.folder import RunFolder
 from gala.run.request import Request, read_request
 from gala.telemetry.writer import MetricsWriter
@@ -70,10 +72,10 @@ def test_simulators_in_processes_are_learned_from(train_here: Callable[..., Any]
     env = EnvConfig(id="CartPole-v1", num_envs=3, workers="async")
     config = Config(**{**vars(CARTPOLE), "env": env})
     first, again = (train_here(config, name) for name in ("first", "again"))
-    assert first.update == 40 and first.collector.episodes > 3
-    assert torch.equal(first.flat.data, again.flat.data)
+    assert first.update == 40 and first.source.episodes > 3
+    assert torch.equal(first.model.flat.data, again.model.flat.data)
     # all columns of both vectors were played: 5 steps in 3 simulators, no two alike
-    assert len(first.collector.recent().unique(dim=0)) == 15
+    assert len(first.source.recent().unique(dim=0)) == 15
 
 
 def test_the_first_rate_is_that_of_the_time_which_others_know(
@@ -85,7 +87,7 @@ def test_the_first_rate_is_that_of_the_time_which_others_know(
         writer.close()
 
     agent = train_here(CARTPOLE, before=all_is_done)
-    assert agent.update == 0 and agent.algorithm.optimizer.lr == 0.0
+    assert agent.update == 0 and agent.learner.optimizer.lr == 0.0
 
 
 def test_simulators_that_no_network_fits_are_closed() -> None:
@@ -104,8 +106,8 @@ def test_what_fails_to_close_keeps_nothing_else_open(
 
     agent, closed = train_here(CARTPOLE), []
     monkeypatch.setattr(agent.coupling, "close", fail)
-    monkeypatch.setattr(agent.collector, "close", lambda: closed.append("simulators"))
-    monkeypatch.setattr(agent.observer, "close", lambda: closed.append("files"))
+    monkeypatch.setattr(agent.source, "close", lambda: closed.append("simulators"))
+    monkeypatch.setattr(agent.recorder, "close", lambda: closed.append("files"))
     with pytest.raises(OSError, match="neighbour"):
         agent.close()
     assert closed == ["simulators", "files"]

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from gala.config.tree import from_document, load, parse_options
+from gala.config.options import parse_options
 from gala.files import shipped
 from gala.files.yaml import load_yaml
+from gala.run.config import Config, from_document, load
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
 import tuning
@@ -36,7 +37,7 @@ def test_a_trial_changes_what_it_says_and_nothing_else() -> None:
 def test_the_trial_that_is_shipped_is_what_is_shipped() -> None:
     words = [str(word) for word in tuning.arguments("shipped")]
     paper, shipped = (shipped.resolve("experiments", name) for name in ("pong-paper", "pong"))
-    _, options = parse_options(words[2:])  # without --agents 2
+    _, options = parse_options(Config, words[2:])  # without --agents 2
     tried, ours = from_document(load_yaml(paper), options), load(shipped)
     assert tried == ours
 

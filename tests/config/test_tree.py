@@ -8,31 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gala.config.tree import (
-    A2CConfig,
-    Config,
-    EnvConfig,
-    from_document,
-    load,
-    option_names,
-    parse_options,
-    print_help,
-)
+from gala.config.options import option_names, parse_options, print_help
+from gala.config.sections import EnvConfig
 from gala.errors import UserError
 from gala.files import shipped
 from gala.files.yaml import parse_yaml
+from gala.learning.a2c_config import A2CConfig
+from gala.run.config import Config, from_document, load
 
 FROZEN = Path(__file__).with_name("options.json")
 
 
 def read(text: str, *arguments: str) -> Config:
-    _, options = parse_options(arguments)
+    _, options = parse_options(Config, arguments)
     return from_document(parse_yaml(text, "run.yaml"), options)
 
 
 def test_the_list_of_options_is_frozen() -> None:
     """Other programs rely on these names: add to options.json freely, remove nothing."""
-    assert option_names() == json.loads(FROZEN.read_text())
+    assert option_names(Config) == json.loads(FROZEN.read_text())
 
 
 @pytest.mark.parametrize(
@@ -41,7 +35,7 @@ def test_the_list_of_options_is_frozen() -> None:
      "--a2c.lr", "--network.kind", "--gossip.max-staleness", "--log.every-s"],
 )  # fmt: skip
 def test_names_that_are_promised(name: str) -> None:
-    assert name in option_names()
+    assert name in option_names(Config)
 
 
 def test_an_option_means_what_the_file_means() -> None:
@@ -70,8 +64,8 @@ def test_switches_and_null() -> None:
 
 
 def test_positional_arguments_are_kept_apart() -> None:
-    assert parse_options(["pong", "--seed", "3"]) == (["pong"], [("seed", 3)])
-    assert parse_options(["--run-dir", "x"], {"run_dir": str}) == ([], [("run_dir", "x")])
+    assert parse_options(Config, ["pong", "--seed", "3"]) == (["pong"], [("seed", 3)])
+    assert parse_options(Config, ["--run-dir", "x"], {"run_dir": str}) == ([], [("run_dir", "x")])
 
 
 @pytest.mark.parametrize(
@@ -164,7 +158,7 @@ def test_the_paper_experiment_is_the_papers() -> None:
 
 
 def test_help_names_every_section(capsys: pytest.CaptureFixture[str]) -> None:
-    print_help("gala train")
+    print_help(Config, "gala train")
     shown = capsys.readouterr().out
     for word in ("--a2c.lr", "--env.atari.sticky-actions", "--gossip.max-staleness", "--seed"):
         assert word in shown

@@ -7,7 +7,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from gala.couplings.coupling import AllReduce, Gossip, Independent
+from gala.couplings.allreduce import AllReduce
+from gala.couplings.coupling import Independent
+from gala.couplings.gossip import Gossip
 from gala.gossip.message import NEVER
 from gala.launch.launch import Launch
 from gala.launch.rendezvous import Rendezvous
@@ -17,6 +19,7 @@ class Node:
     """What :class:`Gossip` needs of a node."""
 
     copies = ((1,), (2,), (3,))
+    partial, staleness = False, 0
 
     def __init__(self, lock_step: bool, agents: int = 5) -> None:
         self.lock_step, self.stop_at, self.calls = lock_step, NEVER, []
@@ -56,6 +59,8 @@ def test_what_is_not_due_is_not_published_but_mixing_goes_on() -> None:
             assert copies == 3
             self.asked += 1
             return 2 * (self.asked % 2 == 0)
+
+        def hear(self, *heard: object) -> None: ...
 
         def sent(self, copies: int) -> None:
             self.told += copies

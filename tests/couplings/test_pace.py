@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gala.config.tree import Config, GossipConfig
+from gala.config.sections import GossipConfig
 from gala.couplings.pace import EpsilonPace, pace_of
 from gala.divergence.controller import EpsilonController, spread
 from gala.divergence.policy import PolicyDivergence
@@ -19,8 +19,7 @@ NOBODY = PolicyDivergence(lambda: None, lambda vector, obs: obs, lambda p, q: p)
 
 
 def pace(**options: object) -> object:
-    config = Config(gossip=GossipConfig(**options))
-    return pace_of(config, load_topology("ring", 4), 1, torch.ones(3), NOBODY)
+    return pace_of(GossipConfig(**options), load_topology("ring", 4), 1, torch.ones(3), NOBODY)
 
 
 def test_each_option_has_its_pace() -> None:

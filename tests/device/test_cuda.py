@@ -13,15 +13,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gala.config.tree import A2CConfig, NetworkConfig
+from gala.config.sections import NetworkConfig
 from gala.device.choose import handover_on, stream_on
 from gala.device.cuda import CudaHandover, CudaQueue
 from gala.device.streams import Direct, Queued, Stream
-from gala.experience import Rollout
+from gala.experience import Batch
 from gala.gossip import message
 from gala.gossip.in_process import InProcessTransport, LocalGroup
 from gala.gossip.message import Header, Identity
 from gala.learning.a2c import A2C
+from gala.learning.a2c_config import A2CConfig
+from gala.learning.learner import Learner
 from gala.networks import build_network
 from gala.networks.heads import CategoricalHead
 from gala.networks.model import Model
@@ -64,13 +66,13 @@ def on_gpu() -> Stream:
     return stream_on(torch.device("cuda", 0))
 
 
-def learner(stream: Stream) -> tuple[A2C, FlatParameters, Network]:
+def learner(stream: Stream) -> tuple[Learner, FlatParameters, Network]:
     g = torch.Generator().manual_seed(0)
     actor, critic = MLP(N, (16,), g), MLP(N, (16,), g)
     policy = Network(actor, critic, 16, CategoricalHead(ACTIONS), g).to(stream.device)
     flat = FlatParameters(policy)
     compute = Model(policy, flat, torch.float32)
-    return A2C(A2CConfig(), flat, compute, lr=0.01, stream=stream), flat, policy
+    return Learner(A2C(A2CConfig()), compute, lr=0.01, stream=stream), flat, policy
 
 
 def numbers(seed: int) -> dict[str, Tensor]:
@@ -90,12 +92,12 @@ def numbers(seed: int) -> dict[str, Tensor]:
 def learn(stream: Stream, updates: int = 8) -> Tensor:
     with stream.current():
         algorithm, flat, _ = learner(stream)
-        rollout = Rollout(**{name: x.to(stream.device) for name, x in numbers(0).items()})
+        rollout = Batch(**{name: x.to(stream.device) for name, x in numbers(0).items()})
         for k in range(updates):
             for name, x in numbers(k).items():
                 stream.upload(x, getattr(rollout, name))
             algorithm.schedule(k / updates)
-            algorithm.update(rollout, lambda gradient: None)
+            algorithm.update(rollout)
         return stream.download(flat.data).clone()
 
 
@@ -248,13 +250,13 @@ def test_a_convolutional_policy_learns_from_what_it_recorded_while_acting() -> N
         with stream.current():
             flat = FlatParameters(policy)
             compute = Model(policy, flat, dtype, observations=2 * B)
-            algorithm = A2C(A2CConfig(lr=0.0), flat, compute, lr=0.0, stream=stream)
+            algorithm = Learner(A2C(A2CConfig()), compute, lr=0.0, stream=stream)
             g = torch.Generator().manual_seed(3)
             pictures = torch.randint(0, 256, (3, B, 4, 84, 84), dtype=torch.uint8, generator=g)
             said = {
                 name: x[:2].to(stream.device) for name, x in numbers(0).items() if name != "obs"
             }
-            rollout = Rollout(obs=pictures.to(stream.device), **said)
+            rollout = Batch(obs=pictures.to(stream.device), **said)
             acts = [
                 stream.captured(partial(compute.act, rollout.obs[t], slice(t * B, (t + 1) * B)))
                 for t in range(2)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from gala.config.tree import NetworkConfig
+from gala.config.sections import NetworkConfig
 from gala.divergence.policy import OBSERVATIONS, PolicyDivergence
 from gala.networks import build_network
 from gala.networks.network import distribution_at

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gala.config.tree import AtariConfig, EnvConfig, load
+from gala.config.sections import AtariConfig, EnvConfig
 from gala.envs import VectorEnv, make_vector_env
 from gala.envs.atari import game_of
 from gala.envs.step import Step
 from gala.errors import UserError
 from gala.files.shipped import resolve
+from gala.run.config import load
 
 
 def breakout(*, seed: int = 3, threads: int = 1, num_envs: int = 2, **changes: object) -> VectorEnv:

@@ -15,7 +15,7 @@ import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AutoresetMode
 
-from gala.config.tree import EnvConfig
+from gala.config.sections import EnvConfig
 from gala.envs import VectorEnv, make_vector_env, make_vector_envs
 from gala.envs.gym import GymEnv
 from gala.errors import UserError

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from gala.config.tree import Config, EnvConfig, NetworkConfig
+from gala.config.sections import EnvConfig, NetworkConfig
 from gala.envs import make_vector_env
 from gala.networks import build_network
 from gala.parameters.flat import FlatParameters
 from gala.run import checkpoint
+from gala.run.config import Config
 from gala.run.folder import RunFolder
 
 IDENTITY = Config(

@@ -11,10 +11,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gala import cli
-from gala.config.tree import AtariConfig, Config, EnvConfig, NetworkConfig
+from gala.config.sections import AtariConfig, EnvConfig, NetworkConfig
 from gala.errors import UserError
 from gala.evaluation import command
 from gala.evaluation.command import evaluate
+from gala.run.config import Config
 
 MakeRun = Callable[..., Path]
 

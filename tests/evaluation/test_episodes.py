@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gala.config.tree import AtariConfig, EnvConfig, NetworkConfig
+from gala.config.sections import AtariConfig, EnvConfig, NetworkConfig
 from gala.envs import Episode, Step, make_vector_env
 from gala.errors import UserError
 from gala.evaluation.episodes import (

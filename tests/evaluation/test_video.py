@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from gala.config.tree import AtariConfig, EnvConfig
+from gala.config.sections import AtariConfig, EnvConfig
 from gala.envs import make_vector_env
 from gala.errors import UserError
 from gala.evaluation import video

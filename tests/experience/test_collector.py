@@ -96,7 +96,7 @@ def collector(steps: list[Step], **options: object) -> tuple[Collector, Scripted
 
 def test_an_uneventful_rollout() -> None:
     made, env = collector([step((2, 3), reward=(0.5, -7)), step((4, 5))])
-    r = made.collect()
+    r = made.next()
     assert r.obs.squeeze(-1).tolist() == [[1, 1], [2, 3], [4, 5]]
     assert r.value.tolist() == [[10, 10], [20, 30]]
     assert r.next_value.tolist() == [[20, 30], [40, 50]]
@@ -109,13 +109,13 @@ def test_an_uneventful_rollout() -> None:
 
 def test_the_next_rollout_starts_where_the_last_one_ended() -> None:
     made, _ = collector([step((2, 3)), step((4, 5)), step((6, 7)), step((8, 9))], n_step=2)
-    made.collect()
-    assert made.collect().obs.squeeze(-1).tolist() == [[4, 5], [6, 7], [8, 9]]
+    made.next()
+    assert made.next().obs.squeeze(-1).tolist() == [[4, 5], [6, 7], [8, 9]]
 
 
 def test_termination_discounts_to_zero_and_cuts() -> None:
     made, _ = collector([step((2, 3), terminated=(1, 0)), step((4, 5), valid=(0, 1))])
-    r = made.collect()
+    r = made.next()
     assert r.discount.tolist() == [[0, 0.5], [0.5, 0.5]]
     assert r.cut.tolist() == [[True, False], [False, False]]
     assert r.valid.tolist() == [[True, True], [False, True]]
@@ -123,7 +123,7 @@ def test_termination_discounts_to_zero_and_cuts() -> None:
 
 def test_truncation_in_next_step_mode_values_the_row_that_follows() -> None:
     made, _ = collector([step((7, 3), truncated=(1, 0)), step((0, 5), valid=(0, 1))])
-    r = made.collect()
+    r = made.next()
     assert r.next_value[0].tolist() == [70, 30] and r.discount[0].tolist() == [0.5, 0.5]
     assert r.cut[0].tolist() == [True, False]
 
@@ -133,27 +133,27 @@ def test_truncation_in_same_step_mode_values_the_final_observation() -> None:
         [step((0, 3), truncated=(1, 0), final=(7, 3)), step((4, 5)), step((0, 6), final=(9, 6),
          truncated=(1, 0))]
     )  # fmt: skip
-    r = made.collect()
+    r = made.next()
     assert r.next_value.tolist() == [[70, 30], [40, 50], [90, 60]]
     assert r.cut.tolist() == [[True, False], [False, False], [True, False]]
 
 
 def test_a_final_value_does_not_leak_into_the_next_rollout() -> None:
     made, _ = collector([step((0, 3), truncated=(1, 0), final=(7, 3)), step((4, 5))], n_step=1)
-    assert made.collect().next_value.tolist() == [[70, 30]]
-    assert made.collect().next_value.tolist() == [[40, 50]]
+    assert made.next().next_value.tolist() == [[70, 30]]
+    assert made.next().next_value.tolist() == [[40, 50]]
 
 
 def test_rewards_are_clipped_to_their_sign_only_when_asked() -> None:
     rewards = [step((2, 3), reward=(0.5, -7)), step((2, 3), reward=(0, 100))]
-    assert collector(rewards, reward_clip=True)[0].collect().reward.tolist() == [[1, -1], [0, 1]]
-    assert collector(rewards)[0].collect().reward.tolist() == [[0.5, -7], [0, 100]]
+    assert collector(rewards, reward_clip=True)[0].next().reward.tolist() == [[1, -1], [0, 1]]
+    assert collector(rewards)[0].next().reward.tolist() == [[0.5, -7], [0, 100]]
 
 
 def test_finished_games_are_booked() -> None:
     games = [step((2, 3), episodes=(Episode(0, 21.0, 900), Episode(1, -21.0, 700)))] * 60
     made, _ = collector(games)
-    made.collect()
+    made.next()
     assert made.episodes == 120 and len(made.returns) == 100 == len(made.lengths)
     assert made.return_sum == 0.0
     assert set(made.returns) == {21.0, -21.0} and set(made.lengths) == {900, 700}
@@ -163,30 +163,22 @@ def test_finished_games_are_booked() -> None:
 def test_a_collector_goes_on_from_its_state(restorable: bool) -> None:
     steps = [step((i, -i), episodes=(Episode(0, float(i), i),)) for i in range(2, 8)]
     whole, whole_env = collector(steps, n_step=3)
-    whole.collect()
+    whole.next()
     whole_env.restorable = restorable
     state = whole.state_dict()
     assert ("envs" in state) == restorable
-    expected = whole.collect()
+    expected = whole.next()
     other, env = collector(steps, n_step=3)
     env.restorable = restorable
     other.load_state_dict(state)
     if not restorable:
         env.place = 3
-    found = other.collect()
+    found = other.next()
     assert torch.equal(found.action, expected.action)
     assert torch.equal(found.obs[1:], expected.obs[1:])
     assert torch.equal(found.obs[0], expected.obs[0]) == restorable
     assert list(other.returns) == list(whole.returns) and other.episodes == whole.episodes
     assert other.return_sum == whole.return_sum == 2 + 3 + 4 + 5 + 6 + 7
-
-
-def test_a_state_without_the_sum_of_returns_is_taken() -> None:
-    made, _ = collector([step((2, 3), episodes=(Episode(0, 5.0, 9),))])
-    made.collect()
-    state = {key: value for key, value in made.state_dict().items() if key != "return_sum"}
-    made.load_state_dict(state)
-    assert made.return_sum == 0.0 and made.episodes == 1
 
 
 def test_a_generator_of_another_kind_of_device_is_left_alone() -> None:
@@ -195,18 +187,6 @@ def test_a_generator_of_another_kind_of_device_is_left_alone() -> None:
     before = state["generator"].clone()
     made.load_state_dict(state | {"generator": torch.zeros(16, dtype=torch.uint8)})  # as of CUDA
     assert torch.equal(made.state_dict()["generator"], before)
-
-
-def test_a_state_of_before_is_taken() -> None:
-    steps = [step((i, -i)) for i in range(2, 6)]
-    made, env = collector(steps, n_step=2)
-    made.collect()
-    state = made.state_dict()
-    state["env"] = state.pop("envs")[0]
-    made.collect()
-    made.load_state_dict(state)
-    assert env.place == 2
-    assert made.collect().obs.squeeze(-1).tolist() == [[3, -3], [4, -4], [5, -5]]
 
 
 class Half(Scripted):
@@ -247,7 +227,7 @@ def halves(
 
 def test_one_half_plays_while_the_network_acts_for_the_other() -> None:
     made, _, log = halves([step((2, 3)), step((4, 5))], [step((6, 7)), step((8, 9))], 2)
-    made.collect()
+    made.next()
     assert log == [
         "act 0-2", "send A", "act 2-4", "send B",
         "recv A", "act 4-6", "send A", "recv B", "act 6-8", "send B",
@@ -266,7 +246,7 @@ def test_halves_are_columns_of_one_rollout() -> None:
         step((8, 9), truncated=(0, 1), final=(8, 1), episodes=(Episode(1, 6.0, 20),)),
     ]
     made, envs, _ = halves(first, second, 2)
-    r = made.collect()
+    r = made.next()
     assert r.obs.squeeze(-1).tolist() == [[1, 1, 1, 1], [2, 3, 6, 7], [4, 5, 8, 9]]
     assert r.value.tolist() == [[10, 10, 10, 10], [20, 30, 60, 70]]
     assert r.next_value.tolist() == [[70, 30, 60, 70], [40, 50, 80, 10]]
@@ -296,9 +276,9 @@ def test_one_that_fails_to_close_does_not_keep_the_other_open() -> None:
 def test_both_halves_go_on_from_a_state() -> None:
     steps = [step((i, -i)) for i in range(2, 6)]
     made, envs, _ = halves(steps, steps[::-1], 2)
-    made.collect()
+    made.next()
     state = made.state_dict()
-    expected = made.collect().obs.clone()
+    expected = made.next().obs.clone()
     made.load_state_dict(state)
     assert [env.place for env in envs] == [2, 2]
-    assert torch.equal(made.collect().obs, expected)
+    assert torch.equal(made.next().obs, expected)

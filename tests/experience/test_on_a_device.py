@@ -12,11 +12,13 @@ import torch
 from late_queue import LateLane
 from torch import Tensor
 
-from gala.config.tree import A2CConfig, NetworkConfig
+from gala.config.sections import NetworkConfig
 from gala.device.streams import Direct, Stream
 from gala.envs.step import Step
-from gala.experience import Collector, Rollout
+from gala.experience import Batch, Collector
 from gala.learning.a2c import A2C
+from gala.learning.a2c_config import A2CConfig
+from gala.learning.learner import Learner
 from gala.networks import build_network
 from gala.networks.model import Model
 from gala.parameters.flat import FlatParameters
@@ -67,7 +69,7 @@ class Noise:
     def close(self) -> None: ...
 
 
-FIELDS = tuple(Rollout.__slots__)
+FIELDS = tuple(set(Batch.__slots__) - {"mask", "version"})
 
 
 def train(
@@ -88,11 +90,12 @@ def train(
         generator=torch.Generator().manual_seed(3),
         stream=stream,
     )
-    algorithm = A2C(A2CConfig(), flat, compute, lr=0.05, stream=stream)
+    algorithm = Learner(A2C(A2CConfig()), compute, lr=0.05, stream=stream)
     rollouts, parameters = [], []
     for _ in range(ROLLOUTS):
-        rollout = collector.collect()
+        rollout = collector.next()
         algorithm.update(rollout)
+        collector.learned(compute.revision)
         stream.download(flat.data)
         rollouts.append({name: getattr(rollout, name).clone() for name in FIELDS})
         parameters.append(flat.data.clone())
@@ -138,7 +141,7 @@ def test_observations_go_up_once_and_the_rest_in_one_piece() -> None:
         return step
 
     env.recv = recv  # type: ignore[method-assign]
-    collector.collect()
+    collector.next()
     picture = B * int(np.prod(PIXELS))
     assert queue.copied == [B * 8, picture] * T + [T * B * 15]
     assert queue.waits - waits <= T, "one wait a step: for the actions"
@@ -147,8 +150,8 @@ def test_observations_go_up_once_and_the_rest_in_one_piece() -> None:
 def test_the_rollout_lies_still() -> None:
     """What is recorded works on these addresses for life."""
     _, _, collector = train(LateLane(), torch.float32)
-    places = [getattr(collector.collect(), name).data_ptr() for name in FIELDS]
-    assert places == [getattr(collector.collect(), name).data_ptr() for name in FIELDS]
+    places = [getattr(collector.next(), name).data_ptr() for name in FIELDS]
+    assert places == [getattr(collector.next(), name).data_ptr() for name in FIELDS]
 
 
 def test_a_state_is_of_the_cpu_and_of_its_own() -> None:
@@ -158,5 +161,5 @@ def test_a_state_is_of_the_cpu_and_of_its_own() -> None:
     env.state_dict = dict  # type: ignore[attr-defined]
     state = collector.state_dict()
     before = state["obs"].clone()
-    collector.collect()
+    collector.next()
     assert state["obs"].device.type == "cpu" and torch.equal(state["obs"], before)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from fake_transport import FakeEdges, FakeTransport, Network, identity
 
-from gala.config.tree import Config, GossipConfig
-from gala.couplings.coupling import Gossip
+from gala.config.sections import GossipConfig
+from gala.couplings.gossip import Gossip
 from gala.couplings.pace import EpsilonPace, pace_of
 from gala.divergence.policy import PolicyDivergence
 from gala.gossip.mixing import among_present, mixer_of
@@ -74,7 +74,7 @@ def run(
     own_way /= np.linalg.norm(own_way, axis=1, keepdims=True)
     network = Network(agents)
     local_group = [_agent(topology, network, i, x[i], target, in_turns) for i in range(agents)]
-    paces = [each.pace for each in local_group]
+    paces = [each._pace for each in local_group]
     relative, intervals, sent = [], [], 0
     done = [0] * agents
     for k in range(1, updates + 1):
@@ -117,8 +117,6 @@ def _agent(
         mixer=mixer_of(topology, vector, weigh=among_present),
         partial=True,
     )
-    config = Config(gossip=GossipConfig(epsilon_target=target))
-    pace = pace_of(config, topology, rank, vector, NOBODY)
+    pace = pace_of(GossipConfig(epsilon_target=target), topology, rank, vector, NOBODY)
     assert isinstance(pace, EpsilonPace)
-    node.before_mix = pace.hear
     return Gossip(node, pace=pace)

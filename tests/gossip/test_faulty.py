@@ -11,7 +11,7 @@ from fake_transport import FakeTransport, Network, identity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gala.config.tree import FaultsConfig as Faults
+from gala.config.sections import FaultsConfig as Faults
 from gala.gossip import message
 from gala.gossip.connecting import with_faults
 from gala.gossip.faulty import FaultyTransport

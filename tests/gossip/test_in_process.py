@@ -14,7 +14,7 @@ import torch.distributed as dist
 from fake_transport import identity
 from torch import Tensor
 
-from gala.config.tree import FaultsConfig
+from gala.config.sections import FaultsConfig
 from gala.errors import UserError
 from gala.gossip import message
 from gala.gossip.connecting import Connection, connect, place_of_messages

@@ -2,49 +2,30 @@
 
 import pytest
 import torch
-from torch import nn
+from batches import B, N, T, linear_learner, random_batch
 from torch.nn import functional as F
 
-from gala.config.tree import A2CConfig
-from gala.experience import Rollout
-from gala.learning.a2c import A2C, scaled_lr, statistics
-from gala.networks.heads import CategoricalHead
-from gala.networks.model import Model
-from gala.networks.network import Network
-from gala.parameters.flat import FlatParameters
-
-T, B, N, ACTIONS = 3, 2, 4, 3
+from gala.experience import Batch
+from gala.learning.a2c_config import A2CConfig
+from gala.networks import Network
+from gala.parameters.schedule import scaled_lr
 
 
-class Identity(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
+class Halved:
+    """A coupling that shows the gradient, and maybe changes it."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor, self.seen = factor, []
+
+    def reduce(self, gradient: torch.Tensor) -> None:
+        self.seen.append(gradient.clone())
+        gradient.mul_(self.factor)
+
+    def agree(self, number: float) -> float:
+        return number
 
 
-def learner(**changes: object) -> tuple[A2C, Network, FlatParameters]:
-    config = A2CConfig(**{"optimizer_eps": 1e-8, "max_grad_norm": None, **changes})  # type: ignore[arg-type]
-    generator = torch.Generator().manual_seed(0)
-    policy = Network(Identity(), None, N, CategoricalHead(ACTIONS), generator)
-    flat = FlatParameters(policy)
-    compute = Model(policy, flat, torch.float32)
-    return A2C(config, flat, compute, lr=0.01), policy, flat
-
-
-def rollout(seed: int = 0) -> Rollout:
-    g = torch.Generator().manual_seed(seed)
-    return Rollout(
-        obs=torch.randn(T + 1, B, N, generator=g),
-        action=torch.randint(0, ACTIONS, (T, B), generator=g),
-        reward=torch.randn(T, B, generator=g),
-        discount=torch.full((T, B), 0.9),
-        value=torch.randn(T, B, generator=g),
-        next_value=torch.randn(T, B, generator=g),
-        cut=torch.zeros(T, B, dtype=torch.bool),
-        valid=torch.ones(T, B, dtype=torch.bool),
-    )
-
-
-def by_hand(r: Rollout, policy: Network, config: A2CConfig) -> torch.Tensor:
+def by_hand(r: Batch, policy: Network, config: A2CConfig) -> torch.Tensor:
     """The gradient of the loss, written out step by step."""
     loss = torch.zeros(())
     count = int(r.valid.sum())
@@ -71,66 +52,66 @@ def by_hand(r: Rollout, policy: Network, config: A2CConfig) -> torch.Tensor:
 def test_the_gradient_is_that_of_the_loss(
     gae_lambda: float, invalid: list[tuple[int, int]]
 ) -> None:
-    algorithm, policy, _ = learner(gae_lambda=gae_lambda, entropy_coef=0.03)
-    r = rollout()
+    learner, policy, _ = linear_learner(gae_lambda=gae_lambda, entropy_coef=0.03)
+    r = random_batch()
     for t, b in invalid:
         r.valid[t, b] = False
-    expected = by_hand(r, policy, algorithm.config)
-    seen = []
-    algorithm.update(r, lambda gradient: seen.append(gradient.clone()))
-    torch.testing.assert_close(seen[0], expected, rtol=1e-4, atol=1e-6)
+    expected = by_hand(r, policy, learner.algorithm.config)
+    coupling = Halved()
+    learner.update(r, coupling)
+    torch.testing.assert_close(coupling.seen[0], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_rows_that_are_not_valid_cannot_be_felt() -> None:
     results = []
     for noise in (0.0, 1e6):
-        algorithm, _, flat = learner()
-        r = rollout()
+        learner, _, model = linear_learner()
+        r = random_batch()
         r.valid[1, 0] = False
         r.cut[0, 0] = True
         r.reward[1, 0] += noise
         r.obs[1, 0] += noise
-        algorithm.update(r)
-        results.append(flat.data.clone())
+        learner.update(r)
+        results.append(model.flat.data.clone())
     assert torch.equal(*results)
 
 
 def test_a_rollout_without_valid_rows_is_survived() -> None:
-    algorithm, _, flat = learner()
-    before = flat.data.clone()
-    r = rollout()
+    learner, _, model = linear_learner()
+    before = model.flat.data.clone()
+    r = random_batch()
     r.valid[:] = False
-    algorithm.update(r)
-    assert torch.equal(flat.data, before)
+    learner.update(r)
+    assert torch.equal(model.flat.data, before)
 
 
 def test_the_reduced_gradient_is_the_one_that_is_used() -> None:
-    algorithm, _, flat = learner()
-    before = flat.data.clone()
-    algorithm.update(rollout(), lambda gradient: gradient.mul_(0))
-    assert torch.equal(flat.data, before)
+    learner, _, model = linear_learner()
+    before = model.flat.data.clone()
+    learner.update(random_batch(), Halved(0.0))
+    assert torch.equal(model.flat.data, before)
 
 
 def test_clipping_bounds_the_norm_and_logs_it_unclipped() -> None:
     norms = []
     for limit in (None, 1e-3):
-        algorithm, _, flat = learner(max_grad_norm=limit)
-        raw = algorithm.update(rollout())
-        norms.append((float(raw["losses/grad_norm"]), float(flat.grad.norm())))
+        learner, _, model = linear_learner(max_grad_norm=limit)
+        raw = learner.update(random_batch())
+        norms.append((raw.numbers()["losses/grad_norm"], float(model.flat.grad.norm())))
     (unclipped, same), (logged, clipped) = norms
     assert unclipped == pytest.approx(same) and logged == pytest.approx(unclipped)
     assert clipped == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_repeated_updates_raise_the_probability_of_what_paid() -> None:
-    algorithm, policy, _ = learner(lr=0.05, entropy_coef=0.0)
-    r = rollout()
+    learner, policy, _ = linear_learner(lr=0.05, entropy_coef=0.0)
+    r = random_batch()
     r.obs[:] = 1.0
     r.action[:] = 2
     r.reward[:], r.value[:], r.next_value[:] = 1.0, 0.0, 0.0
     r.discount[:] = 0.0
     for _ in range(50):
-        algorithm.update(r)
+        learner.update(r)
     with torch.no_grad():
         dist, value = policy(torch.ones(1, N))
     assert float(F.softmax(dist, -1)[0, 2]) > 0.9
@@ -140,33 +121,33 @@ def test_repeated_updates_raise_the_probability_of_what_paid() -> None:
 def test_normalised_advantages_do_not_feel_the_scale_of_rewards() -> None:
     gradients = []
     for scale in (1.0, 100.0):
-        algorithm, policy, flat = learner(
+        learner, policy, model = linear_learner(
             normalize_advantage=True, value_coef=0.0, entropy_coef=0.0
         )
-        r = rollout()
+        r = random_batch()
         for each in (r.reward, r.value, r.next_value):
             each *= scale
-        algorithm.update(r)
-        gradients.append(flat.grad.clone())
+        learner.update(r)
+        gradients.append(model.flat.grad.clone())
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
 
 
 def test_the_rate_follows_the_schedule() -> None:
-    algorithm, _, _ = learner(lr_schedule="linear")
-    assert [algorithm.schedule(p) for p in (0.0, 0.25, 1.0, 1.5)] == [0.01, 0.0075, 0.0, 0.0]
-    assert algorithm.optimizer.lr == 0.0
-    constant, _, _ = learner()
+    learner, _, _ = linear_learner(lr_schedule="linear")
+    assert [learner.schedule(p) for p in (0.0, 0.25, 1.0, 1.5)] == [0.01, 0.0075, 0.0, 0.0]
+    assert learner.optimizer.lr == 0.0
+    constant, _, _ = linear_learner()
     assert constant.schedule(0.9) == 0.01
 
 
 def test_the_entropy_bonus_follows_its_schedule() -> None:
-    r = rollout()
+    r = random_batch()
     for progress, coefficient in ((0.0, 0.4), (0.75, 0.1), (2.0, 0.0)):
-        algorithm, policy, flat = learner(entropy_coef=0.4, entropy_schedule="linear")
+        learner, policy, model = linear_learner(entropy_coef=0.4, entropy_schedule="linear")
         expected = by_hand(r, policy, A2CConfig(entropy_coef=coefficient))
-        assert algorithm.schedule(progress) == 0.01  # the rate has a schedule of its own
-        algorithm.update(r)
-        torch.testing.assert_close(flat.grad, expected, rtol=1e-4, atol=1e-6)
+        assert learner.schedule(progress) == 0.01  # the rate has a schedule of its own
+        learner.update(r)
+        torch.testing.assert_close(model.flat.grad, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_square_root_scaling_is_for_sixteen_simulators() -> None:
@@ -176,23 +157,24 @@ def test_square_root_scaling_is_for_sixteen_simulators() -> None:
 
 
 def test_statistics_are_numbers() -> None:
-    algorithm, _, _ = learner()
-    numbers = statistics(algorithm.update(rollout()))
+    learner, _, _ = linear_learner()
+    numbers = learner.update(random_batch()).numbers()
     assert set(numbers) == {
         "losses/policy_loss",
         "losses/value_loss",
         "losses/entropy",
         "losses/grad_norm",
         "losses/explained_variance",
+        "policy/lag",
+        "policy/lag_max",
     }
     assert all(type(value) is float for value in numbers.values())
 
 
 def test_reset_rows_explain_nothing() -> None:
-    algorithm, _, _ = learner()
-    raw = algorithm.update(rollout()) | {
-        "value": torch.tensor([[1.0], [2.0], [9.0]]),
-        "target": torch.tensor([[1.0], [2.0], [-9.0]]),
-        "valid": torch.tensor([[True], [True], [False]]),
-    }
-    assert statistics(raw)["losses/explained_variance"] == 1.0
+    learner, _, _ = linear_learner()
+    losses = learner.update(random_batch())
+    losses.value = torch.tensor([1.0, 2.0, 9.0])
+    losses.target = torch.tensor([1.0, 2.0, -9.0])
+    losses.valid = torch.tensor([True, True, False])
+    assert losses.numbers()["losses/explained_variance"] == 1.0

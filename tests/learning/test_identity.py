@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from gala.agent.actor_learner import ActorLearner
-from gala.config.tree import A2CConfig, Config, EnvConfig, LogConfig, NetworkConfig
+from gala.config.sections import EnvConfig, LogConfig, NetworkConfig
+from gala.learning.a2c_config import A2CConfig
+from gala.run.config import Config
 
 SOLVED = 18.5  # of 20; chance is 5
 
@@ -37,7 +39,7 @@ def identity(**a2c: object) -> Config:
 )
 def test_identity_is_solved(train_here: Train, changes: dict[str, object]) -> None:
     agent = train_here(identity(**changes))
-    returns = agent.collector.returns
+    returns = agent.source.returns
     assert sum(returns) / len(returns) > SOLVED
 
 
@@ -54,16 +56,16 @@ def test_identity_is_solved_in_every_autoreset_mode(
         max_episode_steps=limit,
     )
     agent = train_here(Config(**{**vars(config), "env": env}))
-    returns = agent.collector.returns
+    returns = agent.source.returns
     assert sum(returns) / len(returns) > SOLVED * (limit or 20) / 20
 
 
 def test_training_twice_gives_the_same_bits(train_here: Train) -> None:
     first = train_here(identity(), "a")
     second = train_here(identity(), "b")
-    assert torch.equal(first.flat.data, second.flat.data)
+    assert torch.equal(first.model.flat.data, second.model.flat.data)
     other = train_here(Config(**{**vars(identity()), "seed": 4}), "c")
-    assert not torch.equal(first.flat.data, other.flat.data)
+    assert not torch.equal(first.model.flat.data, other.model.flat.data)
 
 
 def test_a_gaussian_policy_learns_pendulum_values(train_here: Train, tmp_path: Path) -> None:

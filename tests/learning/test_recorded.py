@@ -8,13 +8,16 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from batches import filled
 from late_queue import LateLane
 from torch import Tensor
 
-from gala.config.tree import A2CConfig, NetworkConfig
+from gala.config.sections import NetworkConfig
 from gala.device.streams import Direct, Stream
-from gala.experience import Rollout
-from gala.learning.a2c import A2C, statistics
+from gala.experience import Batch
+from gala.learning.a2c import A2C
+from gala.learning.a2c_config import A2CConfig
+from gala.learning.learner import Alone, Learner
 from gala.networks import build_network
 from gala.networks.model import Model
 from gala.parameters.flat import FlatParameters
@@ -29,29 +32,21 @@ TORQUE = gymnasium.spaces.Box(-2, 2, (3,), np.float32)
 
 def agent(
     stream: Stream, spaces: tuple[Any, Any], dtype: torch.dtype, **changes: Any
-) -> tuple[A2C, FlatParameters, Model]:
+) -> tuple[Learner, FlatParameters, Model]:
     policy = build_network(*spaces, NetworkConfig(filters=(8, 8, 8), hidden=(16,)), seed=1)
     flat = FlatParameters(policy)
     compute = Model(policy, flat, dtype)
     config = A2CConfig(lr_schedule="linear", entropy_schedule="linear", **changes)
-    return A2C(config, flat, compute, lr=0.01, stream=stream), flat, compute
+    return Learner(A2C(config), compute, lr=0.01, stream=stream), flat, compute
 
 
-def empty_rollout(spaces: tuple[Any, Any], compute: Model) -> Rollout:
-    space, shape = spaces[0], (T, B)
-    return Rollout(
-        obs=torch.zeros((T + 1, B, *space.shape), dtype=torch.from_numpy(space.sample()).dtype),
-        action=compute.module.head.buffer(*shape),
-        reward=torch.zeros(shape),
-        discount=torch.zeros(shape),
-        value=torch.zeros(shape),
-        next_value=torch.zeros(shape),
-        cut=torch.zeros(shape, dtype=torch.bool),
-        valid=torch.zeros(shape, dtype=torch.bool),
-    )
+def empty_rollout(spaces: tuple[Any, Any], compute: Model) -> Batch:
+    space, head = spaces[0], compute.module.head
+    obs = torch.zeros((T + 1, B, *space.shape), dtype=torch.from_numpy(space.sample()).dtype)
+    return filled(obs, head.buffer(T, B), head.size)
 
 
-def play(rollout: Rollout, seed: int) -> None:
+def play(rollout: Batch, seed: int) -> None:
     """Other numbers into the same tensors."""
     g = torch.Generator().manual_seed(seed)
     obs, action = rollout.obs, rollout.action
@@ -76,16 +71,17 @@ def learn(
     """Parameters and statistics after each update."""
     algorithm, flat, compute = agent(stream, spaces, dtype, **changes)
     rollout = empty_rollout(spaces, compute)
-    parameters, said = [], []
+    parameters, numbers = [], []
     for k in range(UPDATES):
         play(rollout, seed=k)
+        rollout.version[:] = compute.revision
         algorithm.schedule(k / UPDATES)
-        losses = algorithm.update(rollout, lambda gradient: None)
+        losses = algorithm.update(rollout)
         if isinstance(stream, LateLane):
             stream.queue.drain()
         parameters.append(flat.data.clone())
-        said.append(statistics(losses))
-    return parameters, said
+        numbers.append(losses.numbers())
+    return parameters, numbers
 
 
 CASES: dict[str, tuple[tuple[Any, Any], torch.dtype, dict[str, Any]]] = {
@@ -127,13 +123,17 @@ def test_the_reduced_gradient_is_the_one_that_is_used() -> None:
         rollout = empty_rollout((VECTORS, SIX), compute)
         host = torch.zeros_like(flat.data)
 
-        def halve(gradient: Tensor, stream: Stream = stream, host: Tensor = host) -> None:
-            host.copy_(stream.download(gradient)).mul_(0.5)  # as allreduce does it
-            stream.upload(host, gradient)
+        class Halving(Alone):
+            def reduce(
+                self, gradient: Tensor, stream: Stream = stream, host: Tensor = host
+            ) -> None:
+                host.copy_(stream.download(gradient)).mul_(0.5)  # as allreduce does it
+                stream.upload(host, gradient)
 
         for k in range(3):
             play(rollout, seed=k)
-            algorithm.update(rollout, halve)
+            rollout.version[:] = compute.revision
+            algorithm.update(rollout, Halving())
             stream.download(flat.data)
         results.append(flat.data.clone())
     assert torch.equal(*results)
@@ -166,6 +166,7 @@ def test_the_copy_that_computes_follows_each_step(warm_up: int) -> None:
     rollout = empty_rollout((IMAGES, SIX), compute)
     for k in range(3):
         play(rollout, seed=k)
+        rollout.version[:] = compute.revision
         algorithm.update(rollout)
         stream.queue.drain()
         trunk = torch.cat([p.detach().flatten() for p in compute.module.actor.parameters()])

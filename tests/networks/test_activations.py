@@ -4,9 +4,11 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from batches import filled
 from torch.nn import functional as F
 
-from gala.config.tree import NetworkConfig
+from gala.config.sections import NetworkConfig
+from gala.experience import Batch
 from gala.networks import Network, build_network
 from gala.networks.activations import Activations, Layer, replayed
 from gala.networks.model import Model
@@ -31,9 +33,22 @@ def row(t: int) -> slice:
     return slice(t * B, (t + 1) * B)
 
 
+def batch_of(compute: Model, obs: torch.Tensor, version: int | None = None) -> Batch:
+    """T x B observations, acted on by the current parameters unless said otherwise."""
+    following = torch.cat([obs, obs[-1:]])
+    version = compute.revision if version is None else version
+    actions = torch.zeros(obs.shape[:2], dtype=torch.int64)
+    return filled(following, actions, 6, version=np.full(obs.shape[1], version))
+
+
+def unroll(compute: Model, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    out = compute.unroll(batch_of(compute, obs))
+    return out.dist, out.value
+
+
 def gradient(compute: Model, obs: torch.Tensor) -> torch.Tensor:
     compute.zero_grad()
-    dist, value = compute.learn(obs.flatten(0, 1))
+    dist, value = unroll(compute, obs)
     (dist.square().sum() * 100 + value.square().sum()).backward()
     return compute.gradient().clone()
 
@@ -55,7 +70,7 @@ def test_the_gradient_is_that_of_a_forward_pass(dtype: torch.dtype, background: 
     acted = [compute.act(obs[t], row(t)) for t in range(T)]
     found = gradient(compute, obs)
     assert float((found - expected).norm() / expected.norm()) < 1e-5
-    dist, value = compute.learn(obs.flatten(0, 1))
+    dist, value = unroll(compute, obs)
     torch.testing.assert_close(dist, torch.cat([each for each, _ in acted]))
     torch.testing.assert_close(value, torch.cat([each for _, each in acted]))
 
@@ -66,6 +81,36 @@ def test_nothing_is_computed_again() -> None:
         compute.act(images()[t], row(t))
     # what was acted on counts, not what is shown afterwards: no forward pass has seen it
     assert torch.equal(gradient(compute, images(seed=1)), gradient(compute, images()))
+
+
+def test_rows_in_another_order_have_the_values_of_that_order() -> None:
+    """Kept activations are of all observations as they came, and for nothing else."""
+    compute, _ = made(torch.float32)
+    obs = images()
+    for t in range(T):
+        compute.act(obs[t], row(t))
+    batch = batch_of(compute, obs)
+    whole = compute.unroll(batch)
+    order = torch.randperm(T * B, generator=torch.Generator().manual_seed(3))
+    shuffled = compute.unroll(batch, order)
+    assert not torch.equal(whole.value, whole.value[order])
+    torch.testing.assert_close(shuffled.value, whole.value[order])
+    torch.testing.assert_close(shuffled.dist, whole.dist[order])
+    some = compute.unroll(batch, order[:3])
+    torch.testing.assert_close(some.value, whole.value[order[:3]])
+
+
+def test_a_batch_of_older_parameters_is_computed_anew() -> None:
+    compute, _ = made(torch.float32)
+    obs, other = images(), images(seed=1)
+    for t in range(T):
+        compute.act(obs[t], row(t))
+    older = compute.unroll(batch_of(compute, other, version=compute.revision - 1))
+    fresh, _ = made(torch.float32, observations=0)
+    torch.testing.assert_close(older.value, unroll(fresh, other)[1])
+    mixed = batch_of(compute, other)
+    mixed.version[0] -= 1  # one environment's unroll is older
+    torch.testing.assert_close(compute.unroll(mixed).value, older.value)
 
 
 def test_changed_parameters_are_a_new_start() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gala.config.tree import A2CConfig
+from gala.learning.a2c_config import A2CConfig
 from gala.parameters.flat import FlatParameters
 from gala.parameters.optimizer import Optimizer, build_optimizer
 
@@ -115,41 +115,12 @@ def test_a_resumed_optimizer_goes_on_bit_for_bit(name: str) -> None:
     assert torch.equal(halves.data, whole.data) and after.lr == 1e-3
 
 
-def test_the_squares_of_an_rmsprop_from_before_are_enough() -> None:
-    config = A2CConfig(optimizer="rmsprop")
-    whole, halves = flat(), flat()
-    steps = gradients(6)
-    first = build_optimizer(config, whole, lr=1e-3)
-    for gradient in steps:
-        whole.grad.copy_(gradient)
-        step(first)
-        if gradient is steps[2]:
-            halves.data.copy_(whole.data)
-            old = {"kind": "rmsprop", "lr": 1e-3, "square": first.state_dict()["square"]}
-    second = build_optimizer(config, halves, lr=9.0)
-    second.load_state_dict(old)
-    for gradient in steps[3:]:
-        halves.grad.copy_(gradient)
-        step(second)
-    assert torch.equal(halves.data, whole.data)
-
-
-def test_old_squares_need_no_correction() -> None:
-    """They are warm: a change to an optimizer with a correction must not begin it again."""
-    parameters = flat()
-    before = parameters.data.clone()
-    optimizer = Optimizer(parameters, lr=0.5, eps=0.0, betas=(0.0, 0.99))
-    optimizer.load_state_dict({"kind": "rmsprop", "lr": 0.5, "square": torch.full((40,), 4.0)})
-    parameters.grad.fill_(2.0)
-    step(optimizer)
-    torch.testing.assert_close(parameters.data, before - 0.5)
-
-
 def test_training_never_loads_the_compiler() -> None:
     code = (
         "import sys, torch; from torch import nn; "
         "from gala.parameters.optimizer import build_optimizer; "
-        "from gala.config.tree import A2CConfig; from gala.parameters.flat import FlatParameters; "
+        "from gala.learning.a2c_config import A2CConfig; "
+        "from gala.parameters.flat import FlatParameters; "
         "flat = FlatParameters(nn.Linear(2, 2)); "
         "optimizer = build_optimizer(A2CConfig(), flat, lr=1.0); "
         "optimizer.advance(); optimizer.apply(); "

@@ -320,7 +320,7 @@ KILL_AT = """
     from gala.files import atomic
     folder, name, call, when = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
     checkpoint.save(folder, 1, {"params": torch.full((1000,), 1.0)}, keep=1)
-    module = checkpoint if name == "unlink" else atomic_file
+    module = checkpoint if name == "unlink" else atomic
     owner = os if name != "unlink" else checkpoint.Path
     real, calls = getattr(owner, name), 0
     def die(*args, **kwargs):

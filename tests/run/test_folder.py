@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gala.config.tree import Config, load
 from gala.errors import UserError
+from gala.run.config import Config, load
 from gala.run.folder import RunFolder, command_line, default_path, prepare
 from gala.topology import load_topology
 

@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from gala.agent.actor_learner import ActorLearner
-from gala.config.tree import A2CConfig, Config, EnvConfig, LogConfig, NetworkConfig
+from gala.config.sections import EnvConfig, LogConfig, NetworkConfig
+from gala.learning.a2c_config import A2CConfig
+from gala.run.config import Config
 from gala.telemetry import profiling
 from gala.telemetry.phases import PHASES, PhaseTimer
 from gala.telemetry.profiling import MIN_WARM_UP, Profile, Trace, Window
@@ -208,7 +210,7 @@ def events(agent: ActorLearner) -> list[tuple[str, str]]:
 def test_an_agent_is_profiled_and_then_as_ever(train_here: Train) -> None:
     agent = train_here(config(profile=True, profile_updates=5))
     assert agent.update == 40
-    assert agent.observer.end_phase == agent.observer._timer.end_phase
+    assert agent.recorder.end_phase == agent.recorder._timer.end_phase
     run = agent.setting.run.path
     assert {row["update"] for row in rows(run)} == set(range(11, 16))
     assert {event["name"] for event in spans(run)} == set(PHASES)
@@ -222,7 +224,7 @@ def test_a_broken_profile_costs_the_training_nothing(
 ) -> None:
     monkeypatch.setattr(Profile, "_note", lambda *_: 1 / 0)
     agent = train_here(config(profile=True))
-    assert agent.update == 40 and agent.observer.end_phase == agent.observer._timer.end_phase
+    assert agent.update == 40 and agent.recorder.end_phase == agent.recorder._timer.end_phase
     assert ("error", "profile: division by zero") in events(agent)
     assert events(agent)[-1][0] == "done"
 
@@ -230,12 +232,12 @@ def test_a_broken_profile_costs_the_training_nothing(
 def test_profiling_changes_no_number(train_here: Train) -> None:
     plain = train_here(config(profile=False), "plain")
     looked_at = train_here(config(profile=True, profile_updates=20), "looked-at")
-    assert torch.equal(plain.flat.data, looked_at.flat.data)
+    assert torch.equal(plain.model.flat.data, looked_at.model.flat.data)
 
 
 def test_without_profile_nothing_of_it_is_there(train_here: Train, tmp_path: Path) -> None:
     agent = train_here(config(profile=False))
-    assert agent.observer.end_phase == agent.observer._timer.end_phase
+    assert agent.recorder.end_phase == agent.recorder._timer.end_phase
     assert not (agent.setting.run.rank(0) / "profile").exists()
     command = (
         "import sys; from gala.train import main; code = main(sys.argv[1:]); "

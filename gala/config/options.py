@@ -1,0 +1,115 @@
+"""The command line: ``--a2c.lr 7e-4`` is ``a2c: {lr: 7e-4}`` of an experiment file.
+
+This is the only module that knows the library behind ``--help`` (tyro).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gala.config.tree import Config
+from gala.errors import UserError, did_you_mean
+from gala.files.yaml import parse_yaml
+
+
+def parse_options(
+    kind: type[Config],
+    arguments: Sequence[str],
+    also: Mapping[str, Any] = types.MappingProxyType({}),
+    *,
+    strict: bool = True,
+) -> tuple[list[str], list[tuple[str, Any]]]:
+    """Split a command line into positional arguments and ``(dotted name, value)`` options.
+
+    Options are ``--section.field value`` or ``--section.field=value``; values are read as YAML, so
+    ``1e6``, ``null``, ``true`` and ``[32, 64, 32]`` mean the same as in a file. ``--section.field``
+    and ``--section.no-field`` switch a boolean.
+
+    Args:
+        kind: the tree of the configuration.
+        arguments: the command line without the program.
+        also: names (with underscores) and types of options that are not part of the configuration.
+        strict: refuse unknown options; else they are taken to have a value, as a first look at a
+            command line does that does not know yet which sections there are.
+
+    Raises:
+        UserError: an unknown option (with the nearest one) or a missing value.
+    """
+    positional: list[str] = []
+    options: list[tuple[str, Any]] = []
+    known = dict(_leaves(kind)) | dict(also)
+    rest = list(arguments)
+    while rest:
+        token = rest.pop(0)
+        if not token.startswith("--") or token == "--":
+            positional.append(token)
+            continue
+        flag, has_value, text = token[2:].partition("=")
+        name = flag.replace("-", "_")
+        if name not in known and not has_value:
+            head, dot, leaf = name.rpartition(".")
+            if leaf.startswith("no_") and known.get(head + dot + leaf[3:]) is bool:
+                options.append((head + dot + leaf[3:], False))
+                continue
+        if name not in known and strict:
+            names = ["--" + each.replace("_", "-") for each in known]
+            hint = did_you_mean(f"--{flag}", names)
+            raise UserError("unknown option", field=f"--{flag}", hint=hint)
+        if not has_value:
+            if known.get(name) is bool and (not rest or rest[0].lower() not in ("true", "false")):
+                options.append((name, True))
+                continue
+            if not rest:
+                raise UserError("needs a value", field=f"--{flag}")
+            text = rest.pop(0)
+        options.append((name, _option_value(text, flag)))
+    return positional, options
+
+
+def print_help(kind: type[Config], program: str) -> None:
+    """Print every option with its default and meaning."""
+    import tyro
+
+    try:
+        tyro.cli(kind, prog=program, args=["--help"], description=_USAGE)
+    except SystemExit:
+        return
+
+
+_USAGE = (
+    "Train gossiping actor-learners. The first argument is an experiment file "
+    "(experiments/pong.yaml) or the name of a shipped one (pong). Also: --run-dir FOLDER (a new "
+    "one), --resume FOLDER (go on from its checkpoints), --agents N (start N through torchrun)."
+)
+
+
+def _option_value(text: str, flag: str) -> Any:
+    if text == "":
+        return ""
+    try:
+        return parse_yaml(text, "option").data
+    except UserError as error:
+        rule = f"cannot read the value {text!r}: {error.rule}"
+        raise UserError(rule, field=f"--{flag}") from None
+
+
+def _leaves(cls: type[Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted name and type of every option below a dataclass."""
+    hints = typing.get_type_hints(cls)
+    found: list[tuple[str, Any]] = []
+    for each in dataclasses.fields(cls):
+        kind = hints[each.name]
+        if dataclasses.is_dataclass(kind):
+            found += _leaves(typing.cast("type[Any]", kind), f"{prefix}{each.name}.")
+        else:
+            found.append((prefix + each.name, kind))
+    return found
+
+
+def option_names(kind: type[Config]) -> list[str]:
+    """Every option of the command line, as typed (``--a2c.lr``)."""
+    return ["--" + name.replace("_", "-") for name, _ in _leaves(kind)]

@@ -1,0 +1,195 @@
+"""Sections of the configuration that belong to no algorithm, a frozen dataclass each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from gala.config.fields import (
+    Fraction,
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+)
+
+
+def _as_tuple(value: Any) -> Any:
+    """One number where several may stand."""
+    return (value,) if isinstance(value, int) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtariConfig:
+    """Protocol of the Arcade Learning Environment; defaults are those of the GALA paper."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    frame_skip: Positive = 4
+    """Emulator frames per step; the action is repeated, the last two frames are maxed."""
+    frame_stack: Positive = 4
+    """Observations that are stacked."""
+    screen_size: Annotated[int, Field(ge=36)] = 84
+    """Height and width of an observation in pixels."""
+    grayscale: bool = True
+    """Grey observations (false: RGB)."""
+    noop_max: NonNegative = 30
+    """A game starts with up to this many no-op actions."""
+    sticky_actions: Fraction = 0.0
+    """Probability that the emulator repeats the last action instead (Machado et al. 2018: 0.25)."""
+    episodic_life: bool = True
+    """A lost life ends the episode for the learner; the game goes on, returns are of full games."""
+    fire_reset: bool = True
+    """Press FIRE after a reset in games that wait for it."""
+    full_action_space: bool = False
+    """All 18 actions instead of the game's own."""
+    max_frames: Positive = 108_000
+    """A game is truncated after this many emulator frames (108,000 = 30 minutes of play)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """The simulators of one agent."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    id: str = "CartPole-v1"
+    """Environment: ALE/Pong-v5, CartPole-v1, any Gymnasium id, gala/Identity-v0."""
+    num_envs: Positive = 16
+    """Simulators per agent."""
+    reward_clip: bool = False
+    """Learn from the sign of the reward; returns are always logged raw."""
+    autoreset: Literal["next-step", "same-step"] = "next-step"
+    """When a finished simulator starts its next episode (Gymnasium's autoreset modes)."""
+    max_episode_steps: Positive | None = None
+    """Truncate episodes after so many steps; null: the environment's own limit."""
+    workers: Literal["vector", "sync", "async"] = "vector"
+    """vector: the id's own vectorised implementation, else sync; async: one process each."""
+    atari: AtariConfig = field(default_factory=AtariConfig)
+    """Used for Atari games only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The policy and value network."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    kind: Literal["auto", "nature-cnn", "mlp"] = "auto"
+    """auto: nature-cnn for images, mlp (tanh) for vectors."""
+    filters: tuple[Positive, Positive, Positive] = (32, 64, 32)
+    """Filters of the three convolutions (8x8/4, 4x4/2, 3x3/1); the paper's are 32, 64, 32."""
+    hidden: tuple[Positive, ...] | None = None
+    """Units of the hidden layers; null: 512 after the convolutions, 64, 64 for an mlp."""
+    background: Annotated[int, Field(ge=0, le=255)] = 0
+    """Pixel that counts as 0; the paper's is 0. The colour of the field learns faster: Pong 87."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the network; parameters stay float32. auto: bfloat16 where it is native."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GossipConfig:
+    """How agents exchange parameters."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    max_staleness: NonNegative | None = None
+    """Updates without a mix before staleness_policy applies; 0: lock-step; null: never."""
+    staleness_policy: Literal["never", "skip", "wait"] = "wait"
+    """At max_staleness: wait for missing neighbours, skip them in this mix, or never do either."""
+    transport: Literal["auto", "shared-memory", "gloo", "memory"] = "auto"
+    """auto: memory within a process, shared-memory within a host, gloo between hosts."""
+    wire_format: Literal["float32", "bfloat16", "int8"] = "float32"
+    """How parameters are sent: exact, in half, or in a quarter of the bytes."""
+    timeout_s: PositiveFloat = 60.0
+    """Longest wait for a living neighbour before its weight stays with self for one mix."""
+    epsilon_target: PositiveFloat | None = None
+    """Hold |x_i - mean| / |mean| at or under this, with as few messages as it takes."""
+    trigger: Literal["none", "drift", "kl"] = "none"
+    """Publish only what moved since the last message: the parameters, or the policy."""
+    trigger_threshold: PositiveFloat = 0.01
+    """drift: relative to the norm of the parameters; kl: in nats, on own observations."""
+    trust_radius: Annotated[float, Field(gt=1.0)] | None = 10.0
+    """Refuse messages from beyond so many times the usual distance or update; null: believe all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultsConfig:
+    """What to break on purpose, to try a set-up on a bad day. Probabilities are per message."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    agents: Annotated[tuple[NonNegative, ...], BeforeValidator(_as_tuple)] | None = None
+    """Agents at fault, as 2 or [0, 2]; null: all."""
+    delay_ms: NonNegativeFloat = 0.0
+    """Time that a message is under way."""
+    drop: Fraction = 0.0
+    """Probability that a message is lost."""
+    duplicate: Fraction = 0.0
+    """Probability that a message arrives twice."""
+    reorder: Fraction = 0.0
+    """Probability that a message is overtaken by later ones."""
+    corrupt: Fraction = 0.0
+    """Probability that one bit of a message is flipped."""
+    freeze_s: NonNegativeFloat = 0.0
+    """The agent hangs for so long ..."""
+    freeze_every_s: NonNegativeFloat = 0.0
+    """... and so often (seconds from one freeze to the next; 0: never)."""
+    slowdown: Annotated[float, Field(ge=1.0)] = 1.0
+    """The agent needs so many times as long for an update: a straggler."""
+
+    def concern(self, rank: int) -> bool:
+        """Whether agent ``rank`` is at fault."""
+        return self.agents is None or rank in self.agents
+
+
+@dataclass(frozen=True, kw_only=True)
+class DivergenceConfig:
+    """How the epsilon-ball is measured."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    every_s: PositiveFloat = 5.0
+    """Seconds between two parameter sketches of each agent."""
+    sketch_size: Annotated[int, Field(ge=16, le=65536)] = 256
+    """Buckets of a sketch; the relative error of a distance is about 1/sqrt(2 x buckets)."""
+    per_layer: bool = False
+    """Also measure each tensor of the network by itself."""
+    alarm_ticks: Positive = 3
+    """Measurements in a row outside of the ball that make an alarm."""
+    alarm_limit: PositiveFloat | None = None
+    """Also sound the alarm when |x_i - mean| / |mean| of an agent is above this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogConfig:
+    """What is written and shown."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    every_s: PositiveFloat = 1.0
+    """Seconds between two records of each agent."""
+    console_s: PositiveFloat = 5.0
+    """Seconds between two plain progress lines (a terminal is refreshed more often)."""
+    tensorboard: bool = True
+    """Write TensorBoard event files into the run folder."""
+    wandb: Annotated[str, Field(min_length=1)] | None = None
+    """Project on Weights & Biases to send records to (needs the wandb extra); null: none."""
+    profile_updates: Positive = 50
+    """Updates of each agent that --profile looks at."""
+    profile_after_s: NonNegativeFloat = 10.0
+    """Seconds from the launch until --profile looks, at all agents at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """When parameters are saved."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    every_steps: Positive | None = None
+    """Steps of all agents between two checkpoints; null: total_steps / 20."""
+    keep: Positive = 3
+    """Newest checkpoints kept per agent."""

@@ -1,0 +1,120 @@
+"""Algorithm: a pure loss and a plan. One learner runs all of them.
+
+An algorithm says twice what it makes of a batch: :meth:`Algorithm.targets`, once for the whole of
+it and without gradients, and :meth:`Algorithm.loss`, for each minibatch. Both are pure functions
+on tensors, so that a device can record them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+from gala.experience.batch import Batch
+from gala.learning.settings import LearnerConfig
+from gala.networks.heads import ActionHead
+from gala.networks.outputs import Outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How often a batch is learned from.
+
+    Attributes:
+        epochs: passes over the batch.
+        minibatches: optimizer steps in each; must divide the observations of a batch.
+        stop_kl: end after the epoch in which the mean of ``policy/kl`` was above this; None: never.
+        current: give :meth:`Algorithm.targets` the current parameters' view of the batch; else the
+            view of the policy that acted, which is the same unless it is older.
+    """
+
+    epochs: int = 1
+    minibatches: int = 1
+    stop_kl: float | None = None
+    current: bool = False
+
+    @property
+    def once(self) -> bool:
+        """Whether there is one optimizer step for a batch."""
+        return self.epochs == self.minibatches == 1
+
+
+class View(NamedTuple):
+    """What some parameters say of all T x B observations of a batch, without gradients.
+
+    Attributes:
+        dist: Float[T, B, K], parameters of action distributions.
+        value: Float[T, B], V(obs[t]).
+        next_value: Float[T, B], V of the true successor of step t.
+        head: what turns distributions into probabilities.
+    """
+
+    dist: Tensor
+    value: Tensor
+    next_value: Tensor
+    head: ActionHead
+
+
+class Terms(NamedTuple):
+    """What a loss is made with besides columns and outputs.
+
+    Attributes:
+        weight: Float[N], 0 where a row is not valid, and 1 in sum over those that are.
+        coefficients: what :meth:`Algorithm.coefficients` gave, numbers or Float[].
+    """
+
+    weight: Tensor
+    coefficients: Any
+
+
+class Loss(NamedTuple):
+    """What :meth:`Algorithm.loss` gives.
+
+    Attributes:
+        total: Float[], to be minimised.
+        logged: by metric name, Float[] without gradients.
+    """
+
+    total: Tensor
+    logged: dict[str, Tensor]
+
+
+class Algorithm(Protocol):
+    """What a learner needs to know.
+
+    Attributes:
+        config: its section of the configuration.
+        plan: how often a batch is learned from.
+    """
+
+    @property
+    def config(self) -> LearnerConfig:
+        """See the class."""
+        ...
+
+    @property
+    def plan(self) -> Plan:
+        """See the class."""
+        ...
+
+    def coefficients(self, left: float) -> Any:
+        """A NamedTuple of scheduled numbers.
+
+        Args:
+            left: share of the run that is still to come, in [0, 1].
+        """
+        ...
+
+    def targets(self, batch: Batch, view: View) -> Any:
+        """A NamedTuple of columns, [T, B, ...], which the loss gets row by row as [N, ...].
+
+        A column named ``target`` is what values are regressed on: its explained variance is
+        logged.
+        """
+        ...
+
+    def loss(self, columns: Any, out: Outputs, terms: Terms) -> Loss:
+        """The loss of N rows of a batch, in whatever order."""
+        ...

@@ -1,0 +1,79 @@
+"""The configuration of a run, with a section for each algorithm that can be named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from gala.config import loading, tree
+from gala.config.tree import with_sections
+from gala.errors import UserError
+from gala.files.yaml import Document, load_yaml
+from gala.learning.table import entry_of, sections
+
+DEFAULT = tree.Config.algorithm
+
+
+def config_type(algorithm: str = DEFAULT) -> Any:
+    """The tree that holds the section of ``algorithm``, and those of the table.
+
+    Raises:
+        UserError: there is no such algorithm.
+    """
+    entry_of(algorithm)
+    return _config_type(algorithm if ":" in algorithm else DEFAULT)
+
+
+@cache
+def _config_type(algorithm: str) -> Any:
+    return with_sections(sections(algorithm))
+
+
+Config = config_type()
+
+
+def from_document(document: Document, overrides: Sequence[tuple[str, Any]] = ()) -> Any:
+    """The configuration of an experiment file with ``(dotted name, value)`` options laid over it.
+
+    Raises:
+        UserError: a name that there is not (with the nearest one), a value that breaks its field's
+            rule, or an option of another algorithm than the chosen one.
+    """
+    algorithm = algorithm_of(document, overrides)
+    try:
+        kind = config_type(algorithm)
+    except UserError as error:
+        if any(name == "algorithm" for name, _ in overrides):
+            raise UserError(error.rule, field="--algorithm", hint=error.hint) from None
+        raise document.error(error.rule, "algorithm", hint=error.hint) from None
+    config = loading.from_document(kind, document, overrides)
+    unused = kind.algorithm_sections() - {tree.section_of(algorithm)}
+    for name, _ in overrides:
+        section, _, field = name.partition(".")
+        if section in unused:
+            raise UserError(
+                f"is of {section}, and this run learns with {algorithm}",
+                field="--" + name.replace("_", "-"),
+                hint=f"--algorithm {section}, or --{tree.section_of(algorithm)}."
+                + field.replace("_", "-"),
+            )
+    return config
+
+
+def algorithm_of(document: Document, overrides: Sequence[tuple[str, Any]] = ()) -> str:
+    """Name of the algorithm that an experiment file and options choose."""
+    chosen = document.data.get("algorithm") if isinstance(document.data, dict) else None
+    for name, value in overrides:
+        chosen = value if name == "algorithm" else chosen
+    return DEFAULT if chosen is None else str(chosen)
+
+
+def load(path: str | Path) -> Any:
+    """Read an experiment file or the ``config.yaml`` of a run folder.
+
+    Raises:
+        UserError: the file is missing or malformed, or see :func:`from_document`.
+    """
+    return from_document(load_yaml(path))
