@@ -84,7 +84,7 @@ def test_a_box_clips_only_for_the_simulator() -> None:
 @pytest.mark.parametrize(
     "space",
     [
-        gymnasium.spaces.MultiBinary(3),
+        gymnasium.spaces.MultiBinary((3, 2)),  # environments give them one axis
         gymnasium.spaces.Box(0, 255, (2,), np.uint8),
         gymnasium.spaces.Dict({"a": DISCRETE}),
     ],
