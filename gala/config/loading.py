@@ -46,7 +46,12 @@ def from_document(
         key = tuple(part for part in first["loc"] if isinstance(part, int) or part.isidentifier())
         while key and not _names_field(kind, key):
             key = key[:-1]
-        message = first["msg"].removeprefix("Input ").replace("should be", "must be")
+        message = (
+            first["msg"]
+            .removeprefix("Input ")
+            .removeprefix("Value error, ")
+            .replace("should be", "must be")
+        )
         shown = f"{message}, got {first['input']!r}"
         dotted = ".".join(map(str, key))
         if any(dotted == name for name, _ in overrides):

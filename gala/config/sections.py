@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from gala.config.fields import (
     Fraction,
@@ -14,11 +14,23 @@ from gala.config.fields import (
     Positive,
     PositiveFloat,
 )
+from gala.errors import did_you_mean
 
 
 def _as_tuple(value: Any) -> Any:
     """One number where several may stand."""
     return (value,) if isinstance(value, int) else value
+
+
+NETWORKS = ("auto", "nature-cnn", "small-cnn", "mlp")
+
+
+def _network_kind(kind: str) -> str:
+    """A name of :data:`NETWORKS`, or something that may be MODULE:CALLABLE."""
+    if kind in NETWORKS or ":" in kind:
+        return kind
+    hint = did_you_mean(kind, [*NETWORKS, "MODULE:CALLABLE"])
+    raise ValueError(f"no network is called {kind!r} ({hint})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +79,8 @@ class EnvConfig:
     """Truncate episodes after so many steps; null: the environment's own limit."""
     workers: Literal["vector", "sync", "async"] = "vector"
     """vector: the id's own vectorised implementation, else sync; async: one process each."""
+    channels: Literal["auto", "first", "last", "none"] = "auto"
+    """Axis of a picture's channels where its shape does not tell; none: flatten it."""
     atari: AtariConfig = field(default_factory=AtariConfig)
     """Used for Atari games only."""
 
@@ -77,12 +91,14 @@ class NetworkConfig:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    kind: Literal["auto", "nature-cnn", "mlp"] = "auto"
-    """auto: nature-cnn for images, mlp (tanh) for vectors."""
-    filters: tuple[Positive, Positive, Positive] = (32, 64, 32)
-    """Filters of the three convolutions (8x8/4, 4x4/2, 3x3/1); the paper's are 32, 64, 32."""
+    kind: Annotated[str, AfterValidator(_network_kind)] = "auto"
+    """auto, nature-cnn, small-cnn, mlp, or an own trunk as MODULE:CALLABLE. auto: small-cnn for
+    pictures below 36x36, nature-cnn for larger ones, mlp (tanh) for vectors."""
+    filters: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
+    """Filters of each convolution; nature-cnn has three (8x8/4, 4x4/2, 3x3/1; null: the paper's 32,
+    64, 32), small-cnn as many as are given (3x3/1 each; null: 16)."""
     hidden: tuple[Positive, ...] | None = None
-    """Units of the hidden layers; null: 512 after the convolutions, 64, 64 for an mlp."""
+    """Units of the hidden layers; null: 512 for nature-cnn, 128 for small-cnn, 64, 64 for mlp."""
     background: Annotated[int, Field(ge=0, le=255)] = 0
     """Pixel that counts as 0; the paper's is 0. The colour of the field learns faster: Pong 87."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

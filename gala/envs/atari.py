@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 from ale_py import roms
 from ale_py.vector_env import AtariVectorEnv
+from numpy.typing import NDArray
 
 from gala.config.sections import EnvConfig
 from gala.envs.autoreset import MODES, Autoreset
@@ -58,6 +59,8 @@ class AtariEnv:
     """
 
     restorable = False
+    masks = False
+    action_mask: NDArray[np.bool_] | None = None
 
     def __init__(self, game: str, config: EnvConfig, *, seed: int, threads: int) -> None:
         protocol = config.atari
@@ -92,6 +95,11 @@ class AtariEnv:
         self._shape = _channels_first(space.shape)
         self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(
             0, 255, self._shape, np.uint8
+        )
+        stack, height, width = self._shape
+        self.opening: tuple[tuple[str, str], ...] = (
+            ("observes", f"{stack} channels of {height}x{width} bytes, 0..255 -> 0..1"),
+            ("acts", f"one of {self._actions}"),
         )
         self.frames_per_step = protocol.frame_skip
         self._autoreset = Autoreset(MODES[config.autoreset], config.num_envs)

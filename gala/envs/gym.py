@@ -13,12 +13,15 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import error as gym_error
-from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from numpy.typing import NDArray
 
 from gala.config.sections import EnvConfig
+from gala.envs.actions import plan_actions
 from gala.envs.autoreset import MODES, Autoreset
+from gala.envs.masks import Masks
+from gala.envs.spaces import plan_observations
 from gala.envs.step import Array, State, Step, restore_rng, rng_state, simulator_seeds
 from gala.errors import UserError, did_you_mean
 
@@ -60,7 +63,7 @@ def make_gym_env(config: EnvConfig, *, seed: int) -> GymEnv:
                 field="env.autoreset",
                 hint="use env.workers sync or async",
             )
-        return GymEnv(env, mode, seed=seed)
+        return GymEnv(env, mode, seed=seed, channels=config.channels)
     except UserError:
         env.close()  # processes of async workers, else, would stay
         raise
@@ -127,19 +130,34 @@ class GymEnv:
         env: the vector environment.
         mode: its autoreset mode.
         seed: of the first reset.
+        channels: ``env.channels``.
     """
 
     frames_per_step = 1
 
     def __init__(
-        self, env: gymnasium.vector.VectorEnv[Any, Any, Any], mode: AutoresetMode, *, seed: int
+        self,
+        env: gymnasium.vector.VectorEnv[Any, Any, Any],
+        mode: AutoresetMode,
+        *,
+        seed: int,
+        channels: str = "auto",
     ) -> None:
         self._env = env
         self._autoreset = Autoreset(mode, env.num_envs)
         self.num_envs = env.num_envs
-        self.action_space = _supported_actions(env.single_action_space)
-        self._one_hot, self._first, self._channels_last = 0, 0, False
-        self.observation_space = self._observations(env.single_observation_space)
+        self._actions = plan_actions(env.single_action_space)
+        self._masks = Masks(env.single_observation_space, self._actions.logits)
+        plan = plan_observations(
+            env.single_observation_space, channels=channels, masked=self._masks.in_observations
+        )
+        self.action_space, self.observation_space = self._actions.space, plan.space
+        self.opening: tuple[tuple[str, str], ...] = (
+            ("observes", plan.text),
+            ("acts", self._actions.text),
+        )
+        self.action_mask: NDArray[np.bool_] | None = None
+        self._convert, self._convert_row = plan.converter(), plan.converter()
         self._seed: Any = seed  # of one generator, or a list of one per simulator
         if isinstance(env, gymnasium.vector.SyncVectorEnv | AsyncVectorEnv):
             self._seed = simulator_seeds(seed, env.num_envs)
@@ -151,14 +169,16 @@ class GymEnv:
     def reset(self) -> Array:
         """See :class:`~gala.envs.step.VectorEnv`."""
         self._answered = False
-        obs, _ = self._env.reset(seed=self._seed)
+        obs, info = self._env.reset(seed=self._seed)
         self._answered = True
         self._seed = None
         self._autoreset = Autoreset(self._autoreset.mode, self.num_envs)
+        self.action_mask = self._masks.of_reset(obs, info)
         return self._convert(obs)
 
     def send(self, actions: Array) -> None:
         """See :class:`~gala.envs.step.VectorEnv`."""
+        actions = self._actions.to_env(actions)
         if isinstance(self._env, AsyncVectorEnv):
             self._answered = False
             self._env.step_async(actions)
@@ -174,11 +194,17 @@ class GymEnv:
             assert self._pending is not None, "recv without send"
             obs, reward, terminated, truncated, info = self._env.step(self._pending)
             self._pending = None
-        step = self._autoreset.translate(obs, np.asarray(reward), terminated, truncated, info)
-        step.obs = self._convert(step.obs)
-        if step.final_obs is not None:
-            step.final_obs = self._convert(step.final_obs)
+        seen = self._convert(obs)
+        if "final_obs" in info:
+            info = info | {"final_obs": self._finals(info["final_obs"])}
+        step = self._autoreset.translate(seen, np.asarray(reward), terminated, truncated, info)
+        self.action_mask = step.action_mask = self._masks.of_step(obs, info)
         return step
+
+    @property
+    def masks(self) -> bool:
+        """See :class:`~gala.envs.step.VectorEnv`."""
+        return self._masks.come
 
     def step(self, actions: Array) -> Step:
         """See :class:`~gala.envs.step.VectorEnv`."""
@@ -226,39 +252,16 @@ class GymEnv:
         finally:
             _kill(self._env)
 
-    def _observations(self, space: gymnasium.Space[Any]) -> gymnasium.Space[Any]:
-        """The observation space after :meth:`_convert`."""
-        if isinstance(space, spaces.Discrete):
-            self._one_hot, self._first = int(space.n), int(space.start)
-            return spaces.Box(0.0, 1.0, (int(space.n),), np.float32)
-        if isinstance(space, spaces.Box):
-            if space.dtype != np.uint8 or len(space.shape) != 3:
-                return spaces.Box(-np.inf, np.inf, space.shape, np.float32)
-            self._channels_last = space.shape[2] <= 4 < space.shape[0]
-            if not self._channels_last:
-                return space
-            height, width, channels = space.shape
-            return spaces.Box(0, 255, (channels, height, width), np.uint8)
-        raise UserError(
-            f"observation space {space} is not supported",
-            field="env.id",
-            hint="supported: Box, Discrete",
-        )
-
-    def _convert(self, obs: Array) -> Array:
-        if self._one_hot:
-            return np.asarray(np.eye(self._one_hot, dtype=np.float32)[obs - self._first])
-        if self.observation_space.dtype == np.uint8:
-            return np.moveaxis(obs, -1, 1) if self._channels_last else obs
-        return obs.astype(np.float32, copy=False)
+    def _finals(self, given: Any) -> list[Array | None]:
+        """The final observations of the rows that have one, as the network sees them."""
+        rows = (None if each is None else self._convert_row(_as_batch(each)) for each in given)
+        return [None if row is None else row[0].copy() for row in rows]
 
 
-def _supported_actions(space: gymnasium.Space[Any]) -> gymnasium.Space[Any]:
-    floats = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
-    if floats or isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        return space
-    raise UserError(
-        f"action space {space} is not supported",
-        field="env.id",
-        hint="supported: Discrete, MultiDiscrete, Box of floats",
-    )
+def _as_batch(obs: Any) -> Any:
+    """An observation of one simulator as one of B = 1."""
+    if isinstance(obs, dict):
+        return {key: _as_batch(each) for key, each in obs.items()}
+    if isinstance(obs, tuple):
+        return tuple(_as_batch(each) for each in obs)
+    return np.asarray(obs)[None]

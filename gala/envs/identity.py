@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
 
 from gala.config.sections import EnvConfig
 from gala.envs.autoreset import MODES, Autoreset
@@ -25,6 +26,12 @@ class IdentityEnv:
 
     restorable = True
     frames_per_step = 1
+    masks = False
+    action_mask: NDArray[np.bool_] | None = None
+    opening: tuple[tuple[str, str], ...] = (
+        ("observes", f"one of {CHOICES}, one-hot"),
+        ("acts", f"one of {CHOICES}"),
+    )
 
     def __init__(self, config: EnvConfig, *, seed: int) -> None:
         self.num_envs = config.num_envs

@@ -43,6 +43,8 @@ class Step:
         final_obs: [B, ...], the successor of each step where ``obs`` already shows the next
             episode (same-step autoreset); equal to ``obs`` elsewhere; None when no row differs.
         episodes: games that ended; Atari's next-step rows report a game in the row after its last.
+        action_mask: Bool[B, K], True where an action is allowed after ``obs``, for the K logits of
+            the action head; None: all are. See :attr:`VectorEnv.masks`.
     """
 
     obs: Array
@@ -52,6 +54,7 @@ class Step:
     valid: NDArray[np.bool_]
     final_obs: Array | None
     episodes: list[Episode]
+    action_mask: NDArray[np.bool_] | None = None
 
 
 class VectorEnv(Protocol):
@@ -59,8 +62,12 @@ class VectorEnv(Protocol):
 
     Attributes:
         num_envs: B.
-        observation_space: of one simulator.
-        action_space: of one simulator.
+        observation_space: of one simulator, as the network sees it.
+        action_space: of one simulator, as the policy acts; :meth:`send` takes its actions.
+        masks: whether the simulators say which actions are allowed; known from the first reset on.
+        action_mask: Bool[B, K] that belongs to the observations that were returned last, see
+            :class:`Step`.
+        opening: name and text of what was decided about the spaces, for the opening block.
         frames_per_step: emulator frames per step.
         restorable: whether :meth:`state_dict` restores the simulators exactly.
     """
@@ -68,8 +75,15 @@ class VectorEnv(Protocol):
     num_envs: int
     observation_space: gymnasium.Space[Any]
     action_space: gymnasium.Space[Any]
+    action_mask: NDArray[np.bool_] | None
+    opening: tuple[tuple[str, str], ...]
     frames_per_step: int
     restorable: bool
+
+    @property
+    def masks(self) -> bool:
+        """See the class."""
+        ...
 
     def reset(self) -> Array:
         """Begin new episodes; the first call uses the constructor's seed. Returns [B, ...]."""

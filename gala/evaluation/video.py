@@ -147,7 +147,7 @@ class DrawnEnv:
             )
         except (gym_error.Error, TypeError) as error:
             raise UserError(f"{config.id} has no picture: {error}", field="--video") from None
-        self.env = GymEnv(self._vector, mode, seed=seed)
+        self.env = GymEnv(self._vector, mode, seed=seed, channels=config.channels)
         self.fps = float(self._vector.metadata.get("render_fps", 30))
         try:
             self.first = self.env.reset()

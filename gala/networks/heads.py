@@ -21,6 +21,9 @@ from gala.errors import UserError
 
 Array = NDArray[Any]
 
+FORBIDDEN = -1e8
+"""Logit of a forbidden action: no probability, and still a number for entropy and KL."""
+
 
 class ActionHead(Protocol):
     """What every head offers. ``dist`` is Float[B, size]; actions are tensors with B rows."""
@@ -47,6 +50,14 @@ class ActionHead(Protocol):
 
     def kl(self, dist: Tensor, other: Tensor) -> Tensor:
         """``KL(dist || other)`` in nats, Float[B]."""
+        ...
+
+    def masked(self, dist: Tensor, mask: Tensor) -> Tensor:
+        """``dist`` without the actions that ``mask``, Bool[B, size], forbids by False.
+
+        They get neither probability nor gradient. Where a choice has nothing that is allowed, all
+        of it is. Only heads of choices have masks.
+        """
         ...
 
     def to_env(self, actions: Tensor) -> Array:
@@ -93,6 +104,10 @@ class CategoricalHead:
         """Float[B], nats."""
         log_p, log_q = F.log_softmax(dist, -1), F.log_softmax(other, -1)
         return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+    def masked(self, dist: Tensor, mask: Tensor) -> Tensor:
+        """Float[B, n]."""
+        return dist.masked_fill(~mask & mask.any(-1, keepdim=True), FORBIDDEN)
 
     def to_env(self, actions: Tensor) -> Array:
         """Int64[B], shifted by the space's start."""
@@ -141,6 +156,12 @@ class MultiCategoricalHead:
         parts = zip(self._parts, *logits, strict=True)
         return torch.stack([part.kl(p, q) for part, p, q in parts]).sum(0)
 
+    def masked(self, dist: Tensor, mask: Tensor) -> Tensor:
+        """Float[B, size], choice by choice."""
+        both = (torch.split(each, self._choices, -1) for each in (dist, mask))
+        parts = zip(self._parts, *both, strict=True)
+        return torch.cat([part.masked(each, allowed) for part, each, allowed in parts], -1)
+
     def to_env(self, actions: Tensor) -> Array:
         """Int64[B, k], shifted by the space's start."""
         return actions.cpu().numpy() + self._start
@@ -148,6 +169,49 @@ class MultiCategoricalHead:
     def buffer(self, *shape: int) -> Tensor:
         """Int64[shape, k]."""
         return torch.zeros((*shape, len(self._choices)), dtype=torch.int64)
+
+
+class BernoulliHead:
+    """MultiBinary(k): ``dist`` holds the logits of k independent bits."""
+
+    free_log_std = 0
+
+    def __init__(self, bits: int) -> None:
+        self.size = bits
+
+    def sample(self, dist: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw Int64[B, k]."""
+        uniform = torch.empty(dist.shape, dtype=torch.float32, device=dist.device)
+        uniform.uniform_(generator=generator)
+        return (uniform < dist.float().sigmoid()).long()
+
+    def mode(self, dist: Tensor) -> Tensor:
+        """Int64[B, k]."""
+        return (dist > 0).long()
+
+    def log_prob(self, dist: Tensor, actions: Tensor) -> Tensor:
+        """Float[B], the sum over the k bits."""
+        return F.logsigmoid(torch.where(actions > 0, dist, -dist)).sum(-1)
+
+    def entropy(self, dist: Tensor) -> Tensor:
+        """Float[B], nats, the sum over the k bits."""
+        return (F.softplus(dist) - dist * dist.sigmoid()).sum(-1)
+
+    def kl(self, dist: Tensor, other: Tensor) -> Tensor:
+        """Float[B], nats, the sum over the k bits."""
+        return (dist.sigmoid() * (dist - other) - F.softplus(dist) + F.softplus(other)).sum(-1)
+
+    def masked(self, dist: Tensor, mask: Tensor) -> Tensor:
+        """There are no masks for bits."""
+        raise AssertionError("masks are for choices")
+
+    def to_env(self, actions: Tensor) -> Array:
+        """Int64[B, k] of 0 and 1."""
+        return actions.cpu().numpy()
+
+    def buffer(self, *shape: int) -> Tensor:
+        """Int64[shape, k]."""
+        return torch.zeros((*shape, self.size), dtype=torch.int64)
 
 
 class GaussianHead:
@@ -188,6 +252,10 @@ class GaussianHead:
         gap = (mean - other_mean).square() + (2 * log_std).exp()
         return (other_log_std - log_std + 0.5 * gap * (-2 * other_log_std).exp() - 0.5).sum(-1)
 
+    def masked(self, dist: Tensor, mask: Tensor) -> Tensor:
+        """There are no masks for quantities."""
+        raise AssertionError("masks are for choices")
+
     def to_env(self, actions: Tensor) -> Array:
         """Float32[B, ...], clipped to the box."""
         shaped = actions.cpu().numpy().reshape(-1, *self._shape)
@@ -199,19 +267,21 @@ class GaussianHead:
 
 
 def build_head(space: gymnasium.Space[Any]) -> ActionHead:
-    """The head for an action space.
+    """The head for an action space, as :attr:`gala.envs.VectorEnv.action_space` gives it.
 
     Raises:
-        UserError: the space is not Discrete, MultiDiscrete or a float Box.
+        UserError: the space is not Discrete, MultiDiscrete or MultiBinary of one axis, or Box.
     """
     if isinstance(space, gymnasium.spaces.Discrete):
         return CategoricalHead(int(space.n), int(space.start))
     if isinstance(space, gymnasium.spaces.MultiDiscrete) and space.nvec.ndim == 1:
         return MultiCategoricalHead([int(n) for n in space.nvec], np.asarray(space.start))
+    if isinstance(space, gymnasium.spaces.MultiBinary) and len(space.shape) == 1:
+        return BernoulliHead(math.prod(space.shape))
     if isinstance(space, gymnasium.spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return GaussianHead(space.low, space.high)
     raise UserError(
         f"action space {space} is not supported",
         field="env.id",
-        hint="supported: Discrete, MultiDiscrete, Box of floats",
+        hint="supported: Discrete, MultiDiscrete, MultiBinary, Box of floats",
     )
