@@ -98,8 +98,10 @@ def _collector(
 ) -> Collector:
     config, device = setting.config, setting.device
 
-    def act(obs: Tensor, rows: slice | None = None) -> tuple[Tensor, Tensor]:
-        return model.act(obs.to(device), rows)
+    def act(
+        obs: Tensor, rows: slice | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return model.act(obs.to(device), rows, mask)
 
     return Collector(
         envs,

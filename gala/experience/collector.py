@@ -32,10 +32,13 @@ RECENT_EPISODES = 100
 class Act(Protocol):
     """Float[B, K] action distribution and Float[B] value of observations.
 
-    ``rows`` are theirs among the T x B of the batch, None for those that are only valued.
+    ``rows`` are theirs among the T x B of the batch, None for those that are only valued;
+    ``mask``, Bool[B, K], says which actions are allowed, None: all.
     """
 
-    def __call__(self, obs: Tensor, rows: slice | None = None) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, obs: Tensor, rows: slice | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See the class."""
         ...
 
@@ -102,6 +105,7 @@ class Collector:
         self.return_sum = 0.0
         # a copy: what an environment shows may be its own buffer
         first = torch.cat([torch.from_numpy(env.reset()) for env in envs])
+        self._masks = self._first_masks(n_step) if any(env.masks for env in envs) else None
         self._allocate(first, n_step, stream)
         self._rows = [
             [stream.captured(partial(self._act_in, t, where), generator) for where in columns]
@@ -129,10 +133,21 @@ class Collector:
             value=self._values[:-1],
             next_value=torch.zeros(shape, device=device),
             version=np.zeros(len(first), np.int64),
+            mask=None if self._masks is None else self._masks[:-1],
         )
         self._batch.obs[-1].copy_(first)
         self._final_obs = torch.zeros_like(self._batch.obs[0])
         self._final_value = torch.zeros_like(self._values[0])
+
+    def _first_masks(self, n_step: int) -> Tensor:
+        """Bool[T + 1, B, K], of which the last row belongs to the first observations."""
+        envs = sum(env.num_envs for env, _ in self._envs)
+        shape = (n_step + 1, envs, self._head.size)
+        masks = torch.ones(shape, dtype=torch.bool, device=self._stream.device)
+        for env, where in self._envs:
+            if env.action_mask is not None:
+                masks[-1, where] = torch.from_numpy(env.action_mask).to(masks.device)
+        return masks
 
     @property
     def restorable(self) -> bool:
@@ -172,9 +187,12 @@ class Collector:
         batch = self._batch
         if t == 0:
             batch.obs[0, where].copy_(batch.obs[-1, where])
+            if self._masks is not None:
+                self._masks[0, where].copy_(self._masks[-1, where])
         begin = t * batch.obs.shape[1]
         rows = slice(begin + where.start, begin + where.stop)
-        dist, value = self._act(batch.obs[t, where], rows)
+        mask = None if self._masks is None else self._masks[t, where]
+        dist, value = self._act(batch.obs[t, where], rows, mask)
         batch.action[t, where].copy_(self._head.sample(dist, self._generator))
         batch.dist[t, where].copy_(dist)
         self._values[t, where].copy_(value)
@@ -193,6 +211,10 @@ class Collector:
         env, where = self._envs[part]
         signals, step = self._signals, env.recv()
         self._stream.upload(torch.from_numpy(step.obs), self._batch.obs[t + 1, where])
+        if self._masks is not None:
+            shape = (env.num_envs, self._head.size)
+            given = np.ones(shape, np.bool_) if step.action_mask is None else step.action_mask
+            self._stream.upload(torch.from_numpy(given), self._masks[t + 1, where])
         reward, terminated = torch.from_numpy(step.reward), torch.from_numpy(step.terminated)
         truncated = torch.from_numpy(step.truncated)
         signals.reward[t, where].copy_(reward.sign() if self._reward_clip else reward)
@@ -224,6 +246,8 @@ class Collector:
         if self.restorable:
             obs = self._batch.obs[-1].to("cpu", copy=True)
             state |= {"envs": [env.state_dict() for env, _ in self._envs], "obs": obs}
+            if self._masks is not None:
+                state["mask"] = self._masks[-1].to("cpu", copy=True)
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -239,6 +263,8 @@ class Collector:
             for (env, _), each in zip(self._envs, state["envs"], strict=True):
                 env.load_state_dict(each)
             self._batch.obs[-1].copy_(state["obs"])
+            if self._masks is not None:
+                self._masks[-1].copy_(state["mask"])
 
     def close(self) -> None:
         """Release the environments, all of them even if one fails."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
-from gala.config.tree import EnvConfig
+from gala.config.sections import EnvConfig
 from gala.envs import VectorEnv, make_vector_env
 from gala.errors import UserError
 

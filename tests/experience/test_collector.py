@@ -16,6 +16,7 @@ class Scripted:
     """Plays back prepared steps; observations are single numbers, so that V(s) = 10 s is known."""
 
     num_envs, frames_per_step, restorable = B, 1, True
+    masks, action_mask = False, None
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)
     action_space = gymnasium.spaces.Discrete(2)
 

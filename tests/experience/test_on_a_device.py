@@ -31,6 +31,7 @@ class Noise:
     """Pictures that depend on all actions so far, in a buffer that is used again and again."""
 
     frames_per_step, restorable = 1, False
+    masks, action_mask = False, None
     observation_space = gymnasium.spaces.Box(0, 255, PIXELS, np.uint8)
     action_space = gymnasium.spaces.Discrete(6)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 
-from gala.config.tree import NetworkConfig
+from gala.config.sections import NetworkConfig
 from gala.errors import UserError
 from gala.networks import Network, build_network
 from gala.networks.build import describe
