@@ -80,7 +80,7 @@ class ActorLearner:
 
     def run(self) -> None:
         """Train until the steps of the run are done, or until asked to stop."""
-        recorder, vector = self.recorder, self.model.flat.data
+        recorder, vector = self.recorder, self.model.flat.weights
         recorder.start()
         self.source.learned(self.model.revision)
         self.learner.schedule(self.progress.share(self.step))

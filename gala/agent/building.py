@@ -20,6 +20,7 @@ from gala.divergence.policy import PolicyDivergence
 from gala.divergence.tracker import UpdateNorms
 from gala.envs import VectorEnv
 from gala.experience import Collector
+from gala.experience.reward_scale import RewardScale
 from gala.launch.signals import StopRequest
 from gala.learning.algorithm import Algorithm
 from gala.learning.learner import Learner
@@ -66,7 +67,7 @@ def build_agent(
         lambda: source.recent().to(setting.device), model.at, network.head.kl
     )
     exact = config.coupling == "allreduce" or config.gossip.max_staleness == 0
-    norms = UpdateNorms(model.flat.data, exact=exact, stream=stream)
+    norms = UpdateNorms(model.flat.weights, exact=exact, stream=stream)
     coupling = _coupling(setting, model, behaviour, norms, stop)
     progress = Progress(setting, coupling, stop)
     return ActorLearner(
@@ -90,7 +91,8 @@ def _model(setting: Setting, network: Network, *, keep: bool) -> Model:
     network = network.to(setting.device)
     dtype = choose_precision(setting.config.network.precision, network, setting.device)
     observations = setting.steps_per_update if keep else 0
-    return Model(network, FlatParameters(network), dtype, observations=observations)
+    flat = FlatParameters(network, buffers=network.statistics)
+    return Model(network, flat, dtype, observations=observations)
 
 
 def _collector(
@@ -110,9 +112,18 @@ def _collector(
         n_step=config.learning.n_step,
         gamma=config.learning.gamma,
         reward_clip=config.env.reward_clip,
+        reward_scale=_reward_scale(setting, model),
         generator=torch.Generator(device).manual_seed(setting.seed(0)),
         stream=stream,
     )
+
+
+def _reward_scale(setting: Setting, model: Model) -> RewardScale | None:
+    moments, learning = model.module.returns, setting.config.learning
+    if moments is None:
+        return None
+    envs = setting.config.env.num_envs
+    return RewardScale(moments, envs=envs, steps=learning.n_step, gamma=learning.gamma)
 
 
 def _coupling(

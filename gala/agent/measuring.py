@@ -49,7 +49,7 @@ class DivergenceMeter:
             run.path,
             rank=launch.rank,
             agents=launch.agents,
-            parameters=flat.data.numel(),
+            parameters=flat.learned,
             every_s=config.every_s,
             sketch_size=config.sketch_size,
             topology=coupling.topology,
@@ -81,7 +81,7 @@ class DivergenceMeter:
             Kind and text of what the person at the terminal should see.
         """
         ticked = self._tracker.observe(
-            self._flat.data,
+            self._flat.weights,
             update=update,
             step=step,
             update_norm=self._norms.supremum,
@@ -134,10 +134,14 @@ class DivergenceMeter:
         if not found:
             return
         if leads and self._coupling.current:
+            weights = [vector[: self._flat.learned] for vector in found.values()]
             # the ball of this tick is known at the next one
             self._exact, self._exact_next = (
                 self._exact_next,
-                (self._tracker.last_tick, exact_total(found.values())),
+                (
+                    self._tracker.last_tick,
+                    exact_total(weights),
+                ),
             )
         neighbours = self._setting.topology.in_neighbours(self._setting.launch.rank)
         self._kl = self._behaviour.from_others(own, {j: found[j] for j in neighbours if j in found})

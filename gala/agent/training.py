@@ -180,7 +180,13 @@ def make_learner(config: Config, launch: Launch, threads: int) -> tuple[list[Vec
     with ExitStack() as stack:
         for env in envs:
             stack.callback(env.close)
-        policy = build_network(*spaces, config.network, seed=config.seed)
+        policy = build_network(
+            *spaces,
+            config.network,
+            seed=config.seed,
+            normalize_observation=config.env.normalize_observation,
+            normalize_reward=config.env.normalize_reward,
+        )
         stack.pop_all()  # all is well: they stay open
     return envs, policy
 

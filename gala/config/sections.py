@@ -73,6 +73,10 @@ class EnvConfig:
     """Simulators per agent."""
     reward_clip: bool = False
     """Learn from the sign of the reward; returns are always logged raw."""
+    normalize_observation: bool = False
+    """See vectors with mean 0 and deviation 1, by moments that are mixed as parameters are."""
+    normalize_reward: bool = False
+    """Learn from rewards over the deviation of discounted returns, mixed likewise."""
     autoreset: Literal["next-step", "same-step"] = "next-step"
     """When a finished simulator starts its next episode (Gymnasium's autoreset modes)."""
     max_episode_steps: Positive | None = None

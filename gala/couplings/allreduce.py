@@ -17,15 +17,23 @@ class AllReduce(Coupling):
 
     Every agent waits for the slowest. The wish to stop rides on the same collective, as one more
     element, so that all stop at the same update.
+
+
+    Args:
+        launch: rank of the agent, and how it finds the others.
+        parameters: P.
+        statistics: Float[S], what is averaged as it is after each update; None: nothing.
     """
 
     lock_step = True
 
-    def __init__(self, launch: Launch, parameters: int) -> None:
+    def __init__(self, launch: Launch, parameters: int, statistics: Tensor | None = None) -> None:
         super().__init__()
+        self._statistics = statistics if statistics is not None and len(statistics) else None
         self._agents = launch.agents
         self._update = 0
         self._asked = False
+        self._parameters = parameters
         self._buffer = torch.zeros(parameters + 1)
         if launch.rendezvous is not None:
             dist.init_process_group(
@@ -40,10 +48,10 @@ class AllReduce(Coupling):
         """Replace the gradient by its mean over the agents. Waits for all of them."""
         if self._agents == 1:
             return
-        self._buffer[:-1].copy_(gradient)
+        self._buffer[:-1].copy_(gradient[: self._parameters])
         self._buffer[-1] = float(self._asked)
         dist.all_reduce(self._buffer)
-        gradient.copy_(self._buffer[:-1]).div_(self._agents)
+        gradient[: self._parameters].copy_(self._buffer[:-1]).div_(self._agents)
         if self._buffer[-1] > 0:
             self._stop = min(self._stop, self._update + 1)
 
@@ -56,9 +64,14 @@ class AllReduce(Coupling):
         return float(mean) / self._agents
 
     def exchange(self, update: int, step: int) -> bool:
-        """Parameters are equal already."""
+        """Parameters are equal already; statistics are averaged."""
         self._update = update
-        return False
+        if self._statistics is None or self._agents == 1:
+            return False
+        mean = self._statistics.cpu()
+        dist.all_reduce(mean)
+        self._statistics.copy_(mean.div_(self._agents))
+        return True
 
     def ask_to_stop(self, update: int) -> None:
         """Say so at the next reduction; alone, stop now."""

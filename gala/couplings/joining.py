@@ -81,13 +81,13 @@ def _gossip(tie: Tie) -> Gossip:
         moved=tie.moved,
         aborted=tie.aborted,
     )
-    pace = pace_of(tie.gossip, topology, launch.rank, tie.flat.data, tie.behaviour)
+    pace = pace_of(tie.gossip, topology, launch.rank, tie.flat, tie.behaviour)
     return Gossip(node, on_first=lambda: launch.announce("running"), pace=pace)
 
 
 def _allreduce(tie: Tie) -> AllReduce:
     supervisor.tell("mortal")  # the others wait for this agent: without it they never go on
-    return AllReduce(tie.launch, tie.flat.data.numel())
+    return AllReduce(tie.launch, tie.flat.learned, tie.flat.statistics)
 
 
 COUPLINGS: dict[str, Callable[[Tie], Coupling]] = {

@@ -12,6 +12,7 @@ from gala.config.sections import GossipConfig
 from gala.divergence.controller import SMOOTHING, EpsilonController, farthest, spread
 from gala.divergence.policy import PolicyDivergence
 from gala.divergence.trigger import Trigger, drift
+from gala.parameters.flat import FlatParameters
 from gala.topology import Topology
 
 
@@ -100,7 +101,7 @@ class EpsilonPace:
         own = self._vector.detach().cpu()
         squares = heard = 0.0
         for j, vector in received.items():
-            squares += weights[j] * float(torch.dist(vector.to(own), own)) ** 2
+            squares += weights[j] * float(torch.dist(vector[: len(own)].to(own), own)) ** 2
             heard += weights[j]
             self._note(j, updates[j])
         # whoever fell silent holds nobody back for ever
@@ -130,17 +131,20 @@ def pace_of(
     gossip: GossipConfig,
     topology: Topology,
     rank: int,
-    vector: Tensor,
+    flat: FlatParameters,
     behaviour: PolicyDivergence,
 ) -> Pace | None:
-    """What decides when to publish; None: after every update, to all."""
+    """What decides when to publish; None: after every update, to all.
+
+    Distances are those of the parameters, without the statistics behind them.
+    """
     if gossip.epsilon_target is not None:
         controller = EpsilonController(
             gossip.epsilon_target, spread=spread(topology), most=farthest(topology)
         )
-        return EpsilonPace(vector, controller, len(topology.out_neighbours(rank)))
+        return EpsilonPace(flat.weights, controller, len(topology.out_neighbours(rank)))
     if gossip.trigger == "drift":
-        return Trigger(vector, drift, gossip.trigger_threshold)
+        return Trigger(flat.weights, drift, gossip.trigger_threshold)
     if gossip.trigger == "kl":
-        return Trigger(vector, behaviour.between, gossip.trigger_threshold)
+        return Trigger(flat.data, behaviour.between, gossip.trigger_threshold)
     return None

@@ -154,8 +154,15 @@ class Player:
     def _act(self, mode: str, observation_space: Any, action_space: Any) -> Act:
         config = self.trained.config
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = build_network(observation_space, action_space, config.network, seed=0).to(device)
-        flat = FlatParameters(network)
+        network = build_network(
+            observation_space,
+            action_space,
+            config.network,
+            seed=0,
+            normalize_observation=config.env.normalize_observation,
+            normalize_reward=config.env.normalize_reward,
+        ).to(device)
+        flat = FlatParameters(network, buffers=network.statistics)
         if flat.layout_hash != layout_hash(self.trained.layout):
             raise UserError(
                 "describes another network than the checkpoints hold",

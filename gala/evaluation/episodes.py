@@ -17,8 +17,10 @@ from gala.networks import Network
 
 Observations = NDArray[Any]
 Actions = NDArray[Any]
-Act = Callable[[Observations], Actions]
-"""Observations [B, ...] to actions [B, ...] as the simulators take them."""
+Masks = NDArray[np.bool_] | None
+Act = Callable[[Observations, Masks], Actions]
+"""Observations [B, ...] and Bool[B, K], the actions that are allowed (None: all), to actions
+[B, ...] as the environments take them."""
 
 MAX_SIMULATORS = 16
 MAX_STEPS = 1_000_000
@@ -105,7 +107,7 @@ def play(
     waiting = np.array(quota) > 0
     obs = env.reset()
     while left:
-        step = env.step(act(obs))
+        step = env.step(act(obs, env.action_mask))
         obs = step.obs
         since_end += 1
         before = left
@@ -143,8 +145,10 @@ def actor(policy: Network, *, greedy: bool, seed: int, device: torch.device) -> 
     generator = torch.Generator(device).manual_seed(seed)
 
     @torch.no_grad()
-    def act(obs: Observations) -> Actions:
+    def act(obs: Observations, mask: Masks = None) -> Actions:
         dist, _ = policy(torch.from_numpy(obs).to(device))
+        if mask is not None:
+            dist = policy.head.masked(dist, torch.from_numpy(mask).to(device))
         if greedy:
             return policy.head.to_env(policy.head.mode(dist))
         return policy.head.to_env(policy.head.sample(dist, generator))

@@ -104,7 +104,7 @@ def emulator_steps(config: EnvConfig, act: Act, seed: int) -> Steps:
         obs = played.reset()
         yield _picture(shown.reset()), 0.0
         while True:
-            actions = act(obs)
+            actions = act(obs, played.action_mask)
             step, view = played.step(actions), shown.step(actions)
             assert step.reward[0] == view.reward[0], "the two emulators play different games"
             if step.valid[0]:  # else it already shows the next game
@@ -177,7 +177,7 @@ def gymnasium_steps(drawn: DrawnEnv, act: Act) -> Steps:
         obs = drawn.first
         yield drawn.picture(), 0.0
         while True:
-            step = drawn.env.step(act(obs))
+            step = drawn.env.step(act(obs, drawn.env.action_mask))
             yield drawn.picture(), float(step.reward[0])
             if step.episodes:
                 return

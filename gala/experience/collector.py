@@ -24,6 +24,7 @@ from torch import Tensor
 from gala.device.streams import Direct, Stream
 from gala.envs import VectorEnv
 from gala.experience.batch import Batch
+from gala.experience.reward_scale import RewardScale
 from gala.networks.heads import ActionHead
 
 RECENT_EPISODES = 100
@@ -77,6 +78,7 @@ class Collector:
         n_step: T.
         gamma: discount per step.
         reward_clip: learn from the sign of the reward.
+        reward_scale: scales rewards; None: they are learned from as they are.
         generator: random numbers of this agent's actions.
         stream: where ``act`` computes.
     """
@@ -91,6 +93,7 @@ class Collector:
         gamma: float,
         reward_clip: bool,
         generator: torch.Generator,
+        reward_scale: RewardScale | None = None,
         stream: Stream | None = None,
     ) -> None:
         self._stream = stream = stream or Direct()
@@ -98,7 +101,7 @@ class Collector:
         ends = list(itertools.accumulate((env.num_envs for env in envs), initial=0))
         columns = [slice(*pair) for pair in itertools.pairwise(ends)]
         self._envs = list(zip(envs, columns, strict=True))
-        self._gamma, self._reward_clip = gamma, reward_clip
+        self._gamma, self._reward_clip, self._scale = gamma, reward_clip, reward_scale
         self.steps = self.episodes = 0
         self.returns: deque[float] = deque(maxlen=RECENT_EPISODES)
         self.lengths: deque[int] = deque(maxlen=RECENT_EPISODES)
@@ -169,6 +172,9 @@ class Collector:
         for part, value_last in enumerate(self._value_last):
             self._receive(len(self._rows) - 1, part)
             value_last()  # while the next part still plays
+        if self._scale is not None:
+            signals = self._signals
+            self._scale.apply(signals.reward, signals.cut, signals.valid)
         self._stream.upload(self._signals.memory, self._known.memory)
         self._finish()
         self.steps += batch.steps * batch.envs
@@ -177,6 +183,8 @@ class Collector:
     def learned(self, revision: int) -> None:
         """See :class:`~gala.experience.source.Source`."""
         self._batch.version.fill(revision)
+        if self._scale is not None:
+            self._scale.learned()
 
     def recent(self) -> Tensor:
         """Observations of the newest batch, [T * B, ...]; reused by the next one."""
@@ -245,6 +253,8 @@ class Collector:
         }
         if self.restorable:
             obs = self._batch.obs[-1].to("cpu", copy=True)
+            if self._scale is not None:
+                state["running_return"] = self._scale.running.clone()
             state |= {"envs": [env.state_dict() for env, _ in self._envs], "obs": obs}
             if self._masks is not None:
                 state["mask"] = self._masks[-1].to("cpu", copy=True)
@@ -263,6 +273,8 @@ class Collector:
             for (env, _), each in zip(self._envs, state["envs"], strict=True):
                 env.load_state_dict(each)
             self._batch.obs[-1].copy_(state["obs"])
+            if self._scale is not None:
+                self._scale.running.copy_(state["running_return"])
             if self._masks is not None:
                 self._masks[-1].copy_(state["mask"])
 

@@ -118,6 +118,7 @@ class Learner:
         }
         self._part = stream.captured(self._gradient_of_part)
         self._descend = stream.captured(self._step)
+        self._count = stream.captured(model.count)
         self._columns: tuple[Tensor, ...] = ()
         self._rows = torch.zeros(0, dtype=torch.int64, device=stream.device)
         self._names: list[str] = []
@@ -132,13 +133,18 @@ class Learner:
         return self.optimizer.lr
 
     def update(self, batch: Batch, coupling: Reduction | None = None) -> Losses:
-        """Learn from ``batch`` as the plan says.
+        """Learn from ``batch`` as the plan says; then its observations count in the statistics.
 
         Args:
             batch: on a device, always the same one.
             coupling: is shown each gradient before it is clipped.
         """
-        coupling = coupling or Alone()
+        losses = self._learn(batch, coupling or Alone())
+        if self._model.counts:  # not before: acting and learning see the same normalised inputs
+            self._count(batch)
+        return losses
+
+    def _learn(self, batch: Batch, coupling: Reduction) -> Losses:
         lag, fresh = batch.lag(self._model.revision), self._model.acted(batch)
         if self.algorithm.plan.once:
             logged, target, valid = self._once[fresh](batch)

@@ -16,6 +16,7 @@ from gala.networks.heads import ActionHead, build_head
 from gala.networks.network import Network
 from gala.networks.own import own_trunk
 from gala.networks.trunks import MLP, NatureCNN, SmallCNN, StateTable
+from gala.parameters.statistics import Moments
 
 SMALL = 36
 """Pixels of a side that nature-cnn needs."""
@@ -28,6 +29,8 @@ def build_network(
     config: NetworkConfig,
     *,
     seed: int,
+    normalize_observation: bool = False,
+    normalize_reward: bool = False,
 ) -> Network:
     """The network for the two spaces; the same ``seed`` gives bit-identical parameters.
 
@@ -37,10 +40,29 @@ def build_network(
         action_space: as the policy acts.
         config: the user's choices.
         seed: of the parameters.
+        normalize_observation: let it keep moments of what it sees, and see it normalised.
+        normalize_reward: let it keep moments of returns, for whoever scales rewards.
 
     Raises:
         UserError: a space or ``config.kind`` that does not fit.
     """
+    network = _network(observation_space, action_space, config, seed)
+    if normalize_observation:
+        shape, floats = observation_space.shape, observation_space.dtype == np.float32
+        if shape is None or len(shape) == 3 or not floats:
+            rule = "pictures and numbers of states have one scale already"
+            raise UserError(rule, field="env.normalize_observation", hint="false")
+        network.observed = Moments(shape)
+    network.returns = Moments(()) if normalize_reward else None
+    return network
+
+
+def _network(
+    observation_space: gymnasium.Space[Any],
+    action_space: gymnasium.Space[Any],
+    config: NetworkConfig,
+    seed: int,
+) -> Network:
     if observation_space.shape is None:
         raise UserError(f"observation space {observation_space} is not supported", field="env.id")
     generator = torch.Generator().manual_seed(seed)

@@ -183,6 +183,17 @@ class Model:
             for mine, changed in zip(self._acting, self._cnn.layers(), strict=True):
                 mine.follow(changed)
 
+    @torch.no_grad()
+    def count(self, batch: Observed) -> None:
+        """Let the observations of a batch count in the statistics; may be recorded."""
+        if self._network.observed is not None:
+            self._network.observed.update(batch.obs[:-1].flatten(0, 1))
+
+    @property
+    def counts(self) -> bool:
+        """Whether observations are counted."""
+        return self._network.observed is not None
+
     def zero_grad(self) -> None:
         """Set all gradients to zero in place."""
         self.flat.zero_grad()
@@ -204,7 +215,7 @@ def _with_trunk(network: Network, trunk: nn.Module) -> Network:
     """A network with another trunk and the same (shared) heads."""
     twin = Network.__new__(Network)
     nn.Module.__init__(twin)
-    twin.head = network.head
+    twin.head, twin.observed, twin.returns = network.head, None, network.returns
     twin.actor, twin.critic = trunk, None
     twin.logits, twin.value, twin.log_std = network.logits, network.value, network.log_std
     return twin

@@ -8,12 +8,18 @@ from torch import Tensor, nn
 from gala.networks.heads import ActionHead
 from gala.networks.trunks import orthogonal_
 from gala.parameters.flat import unflatten
+from gala.parameters.statistics import Moments
 
 
 class Network(nn.Module):
     """pi(a|s) and V(s) with a shared trunk (an mlp keeps two: actor and critic do not interfere).
 
     Calling it returns ``(dist, value)``: Float[B, head.size] for ``head``, and Float[B].
+
+    Attributes:
+        head: turns ``dist`` into actions and probabilities.
+        observed: moments of observations, by which they are normalised; None: they are not.
+        returns: moments of discounted returns, by which rewards are scaled; None: they are not.
     """
 
     head: ActionHead
@@ -28,6 +34,8 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.head = head
+        self.observed: Moments | None = None
+        self.returns: Moments | None = None
         self.actor = actor
         self.critic = critic
         self.logits = nn.Linear(features, head.size - head.free_log_std)
@@ -36,8 +44,15 @@ class Network(nn.Module):
         orthogonal_(self.logits, 0.01, generator)
         orthogonal_(self.value, 1.0, generator)
 
+    @property
+    def statistics(self) -> bool:
+        """Whether there are moments that belong into the flat vector."""
+        return self.observed is not None or self.returns is not None
+
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """``dist`` Float[B, head.size] and value Float[B] of observations with B rows."""
+        if self.observed is not None:
+            obs = self.observed(obs)
         if self.critic is not None and obs.dtype != self.logits.weight.dtype:
             obs = obs.to(self.logits.weight.dtype)  # vectors in float64 or integers
         features = self.actor(obs)

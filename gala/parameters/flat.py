@@ -31,6 +31,7 @@ class FlatParameters:
 
     Attributes:
         vector: Float[P] leaf parameter; give it to an optimizer as its only parameter.
+        learned: number of leading elements that are parameters; buffers follow.
         layout: ``[name, shape]`` of each tensor in order.
         layout_hash: 16 hex digits of names, shapes and dtype: equal layouts can be averaged.
     """
@@ -42,6 +43,7 @@ class FlatParameters:
         if buffers:
             named += [(n, b) for n, b in module.named_buffers() if b.is_floating_point()]
         assert named, "a module without parameters cannot be trained"
+        self.learned = sum(p.numel() for p in module.parameters())
         self.layout: list[tuple[str, tuple[int, ...]]] = [(n, tuple(p.shape)) for n, p in named]
         flat = torch.cat([p.detach().reshape(-1).to(dtype) for _, p in named])
         self.vector = nn.Parameter(flat)
@@ -59,6 +61,16 @@ class FlatParameters:
     def data(self) -> Tensor:
         """Float[P], detached: what is published and mixed."""
         return self.vector.data
+
+    @property
+    def weights(self) -> Tensor:
+        """The parameters alone, a view of :attr:`data`: what divergence is measured on."""
+        return self.vector.data[: self.learned]
+
+    @property
+    def statistics(self) -> Tensor:
+        """The buffers alone, a view of :attr:`data`."""
+        return self.vector.data[self.learned :]
 
     @property
     def grad(self) -> Tensor:

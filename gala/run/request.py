@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gala.config.options import parse_options
-from gala.config.tree import Config
+from gala.config.tree import Config, section_of
 from gala.errors import UserError
 from gala.files import shipped
 from gala.files.yaml import load_yaml, parse_yaml
@@ -93,6 +93,7 @@ def read_request(
         )
     topology = load_topology(config.topology, agents)
     _require_steerable(config, topology)
+    _require_learnable(config)
     folder = resume if resume is not None else launch.get("run_dir")
     return Request(
         config=config,
@@ -119,6 +120,30 @@ def _tree_of(arguments: Sequence[str]) -> Any:
         return config_type(algorithm)
     except UserError:  # said with its file and line when the whole is read
         return config_type()
+
+
+def _require_learnable(config: Config) -> None:
+    """Refuse what contradicts itself in what is learned from.
+
+    Raises:
+        UserError: naming the option to change.
+    """
+    env, learning = config.env, config.learning
+    statistics = env.normalize_observation or env.normalize_reward
+    if env.reward_clip and env.normalize_reward:
+        rule = "scales rewards, of which --env.reward-clip leaves the sign"
+        raise UserError(rule, field="--env.normalize-reward", hint="take one")
+    if statistics and config.coupling == "gossip" and config.gossip.wire_format != "float32":
+        rule = "rounds the moments of --env.normalize-observation and --env.normalize-reward"
+        raise UserError(rule, field="--gossip.wire-format", hint="float32")
+    rows, parts = learning.n_step * env.num_envs, getattr(learning, "minibatches", 1)
+    if rows % parts:
+        near = min((n for n in range(1, rows + 1) if rows % n == 0), key=lambda n: abs(n - parts))
+        raise UserError(
+            f"must divide n_step x num_envs = {rows}, got {parts}",
+            field=f"--{section_of(config.algorithm)}.minibatches",
+            hint=str(near),
+        )
 
 
 def _require_steerable(config: Config, topology: Topology) -> None:

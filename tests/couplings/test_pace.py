@@ -12,6 +12,7 @@ from gala.divergence.controller import EpsilonController, spread
 from gala.divergence.policy import PolicyDivergence
 from gala.divergence.trigger import Trigger, drift
 from gala.errors import UserError
+from gala.parameters.flat import FlatParameters
 from gala.run.request import read_request
 from gala.topology import load_topology
 
@@ -19,7 +20,13 @@ NOBODY = PolicyDivergence(lambda: None, lambda vector, obs: obs, lambda p, q: p)
 
 
 def pace(**options: object) -> object:
-    return pace_of(GossipConfig(**options), load_topology("ring", 4), 1, torch.ones(3), NOBODY)
+    return pace_of(
+        GossipConfig(**options),
+        load_topology("ring", 4),
+        1,
+        FlatParameters(torch.nn.Linear(1, 2)),
+        NOBODY,
+    )
 
 
 def test_each_option_has_its_pace() -> None:

@@ -27,6 +27,8 @@ from gala.networks import build_network
 class ScriptedEnv:
     """Simulator i plays episodes of the lengths ``script[i]``, again and again; return = length."""
 
+    action_mask = None
+
     frames_per_step = 1
     restorable = False
     observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(0, 1, (1,))
@@ -59,7 +61,7 @@ class ScriptedEnv:
     send = recv = state_dict = load_state_dict = close = None  # type: ignore[assignment]
 
 
-def still(obs: np.ndarray) -> np.ndarray:
+def still(obs: np.ndarray, mask: object = None) -> np.ndarray:
     return np.zeros(len(obs), np.int64)
 
 

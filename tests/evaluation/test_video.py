@@ -31,7 +31,7 @@ SHORT_PONG = EnvConfig(
 
 def random_actions(n: int, seed: int = 0) -> Any:
     generator = np.random.default_rng(seed)
-    return lambda obs: generator.integers(0, n, size=len(obs))
+    return lambda obs, mask=None: generator.integers(0, n, size=len(obs))
 
 
 def read(path: Path) -> tuple[list[np.ndarray], float]:
@@ -57,7 +57,7 @@ def test_what_is_shown_is_what_the_policy_plays(monkeypatch: pytest.MonkeyPatch)
     seen: list[np.ndarray] = []
     choose = random_actions(6, seed=8)
 
-    def act(obs: np.ndarray) -> np.ndarray:
+    def act(obs: np.ndarray, mask: object = None) -> np.ndarray:
         seen.append(obs.copy())
         return choose(obs)
 
@@ -156,7 +156,7 @@ def test_without_the_extra_the_error_names_it(
 
 
 def test_a_failing_policy_leaves_no_file(tmp_path: Path, painter: str) -> None:
-    def fail(obs: np.ndarray) -> np.ndarray:
+    def fail(obs: np.ndarray, mask: object = None) -> np.ndarray:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

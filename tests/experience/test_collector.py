@@ -80,7 +80,9 @@ def step(
 def collector(steps: list[Step], **options: object) -> tuple[Collector, Scripted]:
     env = Scripted(steps)
 
-    def act(x: torch.Tensor, place: slice | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def act(
+        x: torch.Tensor, place: slice | None = None, mask: object = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         env.places.append(place)
         return torch.zeros(B, 2), 10 * x[:, 0]
 
@@ -215,7 +217,9 @@ def halves(
     log: list[str] = []
     envs = [Half("A", first, log), Half("B", second, log)]
 
-    def act(x: torch.Tensor, place: slice | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def act(
+        x: torch.Tensor, place: slice | None = None, mask: object = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         log.append("value" if place is None else f"act {place.start}-{place.stop}")
         return torch.zeros(len(x), 2), 10 * x[:, 0]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,6 +119,7 @@ def _agent(
         mixer=mixer_of(topology, vector, weigh=among_present),
         partial=True,
     )
-    pace = pace_of(GossipConfig(epsilon_target=target), topology, rank, vector, NOBODY)
+    flat: Any = SimpleNamespace(weights=vector, data=vector)
+    pace = pace_of(GossipConfig(epsilon_target=target), topology, rank, flat, NOBODY)
     assert isinstance(pace, EpsilonPace)
     return Gossip(node, pace=pace)
