@@ -1,0 +1,133 @@
+"""Own parts by name: ``MODULE:NAME`` is what the user's module of that name holds.
+
+The current folder is on the path, in every command and on every rank, so that ``mine:make`` means
+``make`` in ``mine.py`` beside the experiment. Whatever the user's code raises becomes one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gala.errors import UserError, did_you_mean
+
+LONGEST = 200
+"""Characters of an exception's text that are shown."""
+
+
+def import_object(spec: str, *, field: str) -> Any:
+    """What ``spec`` names.
+
+    Args:
+        spec: ``MODULE:NAME``; the module may be dotted.
+        field: option or field that holds ``spec``, for messages.
+
+    Raises:
+        UserError: ``spec`` is no such name, there is no such module, the module raises when it is
+            imported, or it holds nothing of that name.
+    """
+    module_name, name = split(spec, field=field)
+    with users_code(spec, field=field):
+        folder = os.getcwd()
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+        importlib.invalidate_caches()  # the file may be younger than the folder's listing
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            missing = error.name or ""
+            if module_name != missing and not module_name.startswith(f"{missing}."):
+                raise  # the module is there, and imports one that is not
+            beside = [path.stem for path in Path(folder).glob("*.py")]
+            raise UserError(
+                f"there is no module {missing!r} in the current folder or among those installed",
+                field=field,
+                hint=did_you_mean(missing, beside) if beside else f"{missing}.py in {folder}",
+            ) from None
+        if not hasattr(module, name):
+            public = [each for each in vars(module) if not each.startswith("_")]
+            raise UserError(
+                f"module {module_name} has no {name!r}",
+                file=_shown(getattr(module, "__file__", None)),
+                field=field,
+                hint=did_you_mean(name, public) if public else "it is empty",
+            )
+        return getattr(module, name)
+
+
+def split(spec: str, *, field: str) -> tuple[str, str]:
+    """Module and name of ``MODULE:NAME``.
+
+    Raises:
+        UserError: it is no such name.
+    """
+    module, _, name = spec.partition(":")
+    named = name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+    if named and not module.endswith(".py"):
+        return module, name
+    near = module.removesuffix(".py").strip("./").replace("/", ".")
+    if not all(part.isidentifier() for part in near.split(".")):
+        near = "mine"
+    hint = f"for example {near}:{name if name.isidentifier() else 'make'}"
+    raise UserError(f"expected MODULE:NAME, got {spec!r}", field=field, hint=hint)
+
+
+@contextlib.contextmanager
+def users_code(spec: str, *, field: str) -> Iterator[None]:
+    """Run code of the user's module: what it raises is one line, what it prints goes to stderr.
+
+    Args:
+        spec: ``MODULE:NAME`` that is imported or called.
+        field: option or field that holds ``spec``, for messages.
+
+    Raises:
+        UserError: for any exception, with file and line where the module's folder is on the stack.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # a command's standard output is its result
+            yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        file, line = _culprit(error, spec.partition(":")[0])
+        text = " ".join(str(error).split())
+        text = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+        rule = f"{spec} raised {type(error).__name__}" + (f": {text}" if text else "")
+        raise UserError(rule, file=_shown(file), line=line, field=field) from error
+
+
+def _culprit(error: BaseException, module: str) -> tuple[str | None, int | None]:
+    """File and line, in the folder of ``module``, of the innermost frame of ``error``."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return error.filename, error.lineno
+    origin = _origin(module)
+    if origin is None:
+        return None, None
+    frames = traceback.extract_tb(error.__traceback__)
+    here = [frame for frame in frames if Path(frame.filename).parent == Path(origin).parent]
+    return (here[-1].filename, here[-1].lineno) if here else (origin, None)
+
+
+def _origin(module: str) -> str | None:
+    loaded = getattr(sys.modules.get(module), "__file__", None)
+    if loaded is not None:
+        return str(loaded)
+    try:  # a module that raised is no longer among the loaded ones
+        found = importlib.util.find_spec(module)
+    except Exception:  # a package on the way to it raised
+        found = importlib.util.find_spec(module.partition(".")[0])
+    return None if found is None else found.origin
+
+
+def _shown(file: str | None) -> str | None:
+    """``file`` as seen from the current folder, where it lies below that."""
+    if file is None or not Path(file).is_relative_to(Path.cwd()):
+        return file
+    return str(Path(file).relative_to(Path.cwd()))
