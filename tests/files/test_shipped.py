@@ -67,7 +67,7 @@ def test_names_of_an_installed_package() -> None:
 
 def test_in_a_checkout_the_files_are_those_at_its_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    root = Path(shipped.__file__).resolve().parents[1]
+    root = Path(shipped.__file__).resolve().parents[2]
     if not (root / "setup.cfg").exists():
         pytest.skip("gala is installed, this is not a checkout")
     assert shipped.folder("topologies").samefile(root / "topologies")
@@ -77,7 +77,8 @@ def test_in_a_checkout_the_files_are_those_at_its_root(monkeypatch: pytest.Monke
 def test_without_links_a_checkout_works_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "checkout" / "gala").mkdir(parents=True)
-    monkeypatch.setattr(shipped, "__file__", str(tmp_path / "checkout" / "gala" / "presets.py"))
+    monkeypatch.setattr(
+        shipped, "__file__", str(tmp_path / "checkout" / "gala" / "files" / "shipped.py")
+    )
     assert shipped.folder("topologies") == tmp_path / "checkout" / "topologies"
     assert shipped.names("topologies") == []
