@@ -14,7 +14,8 @@ from gala.divergence.bound import NoBound
 from gala.simulation import plot as plotting
 from gala.simulation.prediction import Prediction, check_size, simulate
 from gala.simulation.scenario import Scenario
-from gala.topology import load_topology, spectrum
+from gala.topology import load_topology
+from gala.topology.analysis import spectrum
 from gala.topology.limits import count
 
 

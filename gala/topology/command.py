@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from gala.errors import UserError
-from gala.topology import compare as comparing
-from gala.topology import ergodicity, spectrum
-from gala.topology import plot as plotting
-from gala.topology.export import write
+from gala.topology.analysis import compare as comparing
+from gala.topology.analysis import ergodicity, spectrum
+from gala.topology.analysis import plot as plotting
+from gala.topology.formats.writing import write
 from gala.topology.limits import count
 from gala.topology.loading import file_of, load_topology
 from gala.topology.topology import Topology
@@ -34,8 +34,9 @@ def show(
     Args:
         file: a topology file or the name of a family.
         agents: N; None takes the number of the file.
-        json: print one JSON object (:func:`gala.topology.spectrum.report`, and ``stationary`` and
-            ``any_order``, see :class:`gala.topology.ergodicity.Drift`) and nothing else.
+        json: print one JSON object (:func:`gala.topology.analysis.spectrum.report`, and
+            ``stationary`` and ``any_order`` of :class:`gala.topology.analysis.ergodicity.Drift`)
+            and nothing else.
         plot: also draw it into this file.
         console: where to print.
 
@@ -145,7 +146,7 @@ def suggest(
     Args:
         agents: N.
         degree: messages that an agent may receive per update.
-        json: print what :func:`gala.topology.compare.suggest` returns and nothing else.
+        json: print what :func:`gala.topology.analysis.compare.suggest` returns and nothing else.
         console: where to print.
 
     Raises:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gala.topology import compare
-from gala.topology.building import FAMILIES
+from gala.topology.analysis import compare
+from gala.topology.families.table import FAMILIES
 
 PAGE = Path(__file__).parents[2] / "docs" / "topologies.md"
 START, END = "<!-- table -->\n", "<!-- end -->"

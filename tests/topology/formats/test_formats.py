@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gala.errors import UserError
 from gala.topology import Topology, load_topology
-from gala.topology.export import to_networkx, write
+from gala.topology.formats.writing import to_networkx, write
 from gala.topology.mixing import Mixing
 from gala.topology.weights import Weights, weigh
 
