@@ -20,6 +20,7 @@ from gala.topology.formats.matrices import read_csv, read_npy
 from gala.topology.formats.node_link import json_as_yaml, read_node_link
 from gala.topology.formats.yaml_format import describe
 from gala.topology.limits import max_mib
+from gala.topology.own_function import call_topology
 from gala.topology.topology import Topology
 
 GRAPHS: dict[str, Callable[[str, Path], RawGraph]] = {
@@ -48,6 +49,8 @@ def load_topology(spec: str | Path, agents: int | None = None) -> Topology:
         UserError: there is no such file or family, or the file breaks a rule; the message names
             file, line, field, rule and a fix.
     """
+    if ":" in str(spec) and file_of(spec) is None:
+        return call_topology(str(spec), agents)
     return build(read(spec), agents)
 
 
