@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import json as encoder
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
-from gala.errors import UserError
+from gala.config.arguments import Parser, positive
+from gala.errors import EXIT_OK, UserError
 from gala.files.pictures import new_figure, save_figure
 from gala.report import gantt
 from gala.report.streams import Span, Stream
 from gala.report.tables import Table, cell, terminal
 from gala.telemetry.phases import PHASES
 from gala.telemetry.reader import Record, RunReader, Tail
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``gala profile``; returns its exit code."""
+    parser = Parser(
+        prog="gala profile", description="Show what each agent did when, after --profile."
+    )
+    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("-o", "--output", type=Path, help="picture of all agents (png, pdf, svg)")
+    parser.add_argument("--seconds", type=positive, help="length of what it shows (12 updates)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    profile(**vars(parser.parse_args(arguments)))
+    return EXIT_OK
 
 
 def profile(
