@@ -37,7 +37,7 @@ def start(tmp_path: Path, agent: str, *, standby: bool = False) -> subprocess.Po
     """A supervisor of an agent that runs ``agent``."""
     program = PRELUDE + textwrap.dedent(agent)
     code = (
-        "import sys; from gala import supervisor; "
+        "import sys; from gala.launch import supervisor; "
         f"command = [sys.executable, '-c', {program!r}]; "
         f"sys.exit(supervisor.Supervisor(command, rank=7, standby={standby}).run())"
     )
