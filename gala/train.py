@@ -1,4 +1,4 @@
-"""``python -m gala.train``: one agent of a training run, alone or as a worker of torchrun.
+"""Agents of a training run: one of them, all of them (``gala train``), one of a group.
 
 torchrun --standalone --nproc-per-node=4 -m gala.train experiments/pong.yaml
 
@@ -8,19 +8,27 @@ is torchrun's own way: one crash ends all). What a supervisor does not need is i
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from gala.config.arguments import Parser, at_least_one, whole
 from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
-from gala.launch.environment import ALARM_VARIABLE, keep_freed_memory, share_cores
-from gala.launch.supervisor import STANDBY_VARIABLE, stand_by, supervise, supervises
+from gala.launch.environment import (
+    ALARM_VARIABLE,
+    STORE_VARIABLE,
+    check_store_address,
+    keep_freed_memory,
+    share_cores,
+)
+from gala.launch.supervisor import STANDBY_VARIABLE, StoreServer, stand_by, supervise, supervises
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one agent, or supervise it; returns the exit code."""
+    """``python -m gala.train``: run one agent, or supervise it; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if supervises(arguments, os.environ):
         return supervise(arguments)
@@ -58,6 +66,79 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def start(arguments: Sequence[str]) -> int:
+    """``gala train``: run one agent in this process, or all of a host under torchrun."""
+    rest, agents = take_agents(arguments)
+    if "--help" in rest or "-h" in rest or agents == 1:
+        return main(rest)
+    from gala.launch.torchrun import torchrun
+    from gala.run.request import read_request
+
+    request = read_request(rest, agents=agents)  # a mistake is one line here, a page of torchrun's
+    return torchrun(rest, agents // request.agents_per_process)
+
+
+def take_agents(arguments: Sequence[str]) -> tuple[list[str], int]:
+    """Split ``--agents N`` off a command line.
+
+    Raises:
+        UserError: N is missing, or no number of agents.
+    """
+    rest, agents = list(arguments), 1
+    for index, token in enumerate(rest):
+        flag, has_value, text = token.partition("=")
+        if flag != "--agents":
+            continue
+        if not has_value:
+            if index + 1 >= len(rest):
+                raise UserError("needs a value", field="--agents")
+            text = rest.pop(index + 1)
+        del rest[index]
+        try:
+            return rest, at_least_one(text)
+        except argparse.ArgumentTypeError as error:
+            raise UserError(str(error), field="--agents") from None
+    return rest, agents
+
+
+def launch(arguments: Sequence[str]) -> int:
+    """``gala launch``: supervise one agent of a group without torchrun."""
+    parser = Parser(
+        prog="gala launch",
+        description="Run one agent with a life of its own; all other options are gala train's.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--rank", type=whole, required=True, help="index of this agent, from 0")
+    parser.add_argument("--size", type=at_least_one, required=True, help="agents of the group")
+    parser.add_argument(
+        "--store",
+        required=True,
+        help="where agents meet: tcp://host:port (served by rank 0) or file:///shared/file",
+    )
+    options, rest = parser.parse_known_args(arguments)
+    if options.rank >= options.size:
+        raise UserError(f"must be below --size {options.size}, got {options.rank}", field="--rank")
+    from gala.run.request import read_request
+
+    check_store_address(options.store)
+    read_request(rest, agents=options.size)  # a mistake is said before anything is started
+    os.environ |= {
+        "RANK": str(options.rank),
+        "WORLD_SIZE": str(options.size),
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": "1",
+        STORE_VARIABLE: options.store,
+    }
+    server = None
+    if options.rank == 0 and options.store.startswith("tcp:"):
+        server = StoreServer(options.store)
+    try:
+        return supervise(rest)
+    finally:
+        if server is not None:
+            server.close()
 
 
 def _complain(error: UserError) -> int:

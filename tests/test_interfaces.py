@@ -41,28 +41,23 @@ def test_gala_topology_draws_a_picture(tmp_path: Path, capsys: pytest.CaptureFix
         assert word in shown
 
 
+HEAD = "version: 1\nname: mine\n"
 FILES = {
-    "family": "version: 1\nname: mine\nagents: any\nfamily: ring\n",
-    "directed": "version: 1\nname: mine\nagents: any\nfamily: {kind: ring, directed: true}\n",
-    "edges": "version: 1\nname: mine\nagents: 3\nedges: [[0, 1], [1, 2], [2, 0]]\n",
-    "weights": (
-        "version: 1\nname: mine\nagents: 2\nweights: explicit\n"
-        "edges:\n  - {source: 0, target: 1, weight: 0.5}\n  - {source: 1, target: 0, weight: 0.5}\n"
-    ),
+    f"{HEAD}agents: any\nfamily: ring\n": 5,
+    f"{HEAD}agents: any\nfamily: ring\nweights: metropolis\n": 5,
+    f"{HEAD}agents: any\nfamily: {{kind: ring, directed: true}}\nweights: lazy\n": 5,
+    f"{HEAD}agents: 3\nedges: [[0, 1], [1, 2], [2, 0]]\nweights: uniform\n": 3,
+    f"{HEAD}agents: 2\nweights: explicit\nedges:\n  - {{source: 0, target: 1, weight: 0.5}}\n"
+    "  - {source: 1, target: 0, weight: 0.5}\n": 2,
 }
 
 
-@pytest.mark.parametrize("kind", FILES)
-@pytest.mark.parametrize("weights", ["uniform", "metropolis", "lazy"])
-def test_topology_files_of_version_one(tmp_path: Path, kind: str, weights: str) -> None:
-    if kind != "family" and weights == "metropolis":
-        weights = "uniform"  # metropolis weights are for graphs that are heard both ways
+@pytest.mark.parametrize("text", FILES)
+def test_topology_files_of_version_one(tmp_path: Path, text: str) -> None:
     path = tmp_path / "graph.yaml"
-    text = FILES[kind]
-    path.write_text(text if "weights" in text else text + f"weights: {weights}\n")
-    agents = {"edges": 3, "weights": 2}.get(kind, 5)
-    topology = load_topology(path, agents)
-    assert topology.name == "mine" and topology.agents == agents
+    path.write_text(text)
+    topology = load_topology(path, FILES[text])
+    assert topology.name == "mine" and topology.agents == FILES[text]
     np.testing.assert_allclose(topology.matrix(0).sum(1), 1.0)
 
 

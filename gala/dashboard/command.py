@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from gala.config.arguments import Parser, whole
 from gala.dashboard.run_index import require_runs
 from gala.dashboard.security import check_host
 from gala.errors import EXIT_OK, UserError
 
 HIGHEST_PORT = 2**16 - 1
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``gala dashboard``; returns its exit code."""
+    parser = Parser(prog="gala dashboard", description="Show runs in the browser, live.")
+    add = parser.add_argument
+    add("folder", type=Path, nargs="?", default=Path("runs"),
+        help="run folder, or a folder of some (%(default)s)")  # fmt: skip
+    add("--port", type=whole, default=7777, help="0 takes any that is free (%(default)s)")
+    add("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    add("--token", help="what visitors must know; needed where others can reach the address")
+    return serve(**vars(parser.parse_args(arguments)))
 
 
 def serve(folder: Path, *, host: str, port: int, token: str | None) -> int:

@@ -39,8 +39,9 @@ principle do worse than any constant age: with tau > 0 the number is a model (As
 Proposition 2), not a proof, and says so in ``reason``. With a discount g on old messages, ``P - D``
 becomes ``g^tau (P - D)``, and D takes the rest.
 
-For many agents products are not formed: :mod:`gala.topology.windows` bounds the sum from above by
-the norms of a few of them, found by Lanczos iteration. That needs P to be doubly stochastic.
+For many agents products are not formed: :mod:`gala.topology.analysis.windows` bounds the sum
+from above by the norms of a few of them, found by Lanczos iteration. That needs P to be doubly
+stochastic.
 """
 
 from __future__ import annotations
@@ -50,10 +51,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from gala.topology import Topology, spectrum, windows
+from gala.topology import Topology
+from gala.topology.analysis import spectrum, windows
+from gala.topology.analysis.series import sum_of_norms
 from gala.topology.graph import edge_array, reached
 from gala.topology.mixing import Mixing
-from gala.topology.series import sum_of_norms
 
 MAX_DELAY = 256
 """Updates; a model with older messages says nothing of use."""

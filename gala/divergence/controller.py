@@ -29,7 +29,8 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from gala.topology import Topology, spectrum
+from gala.topology import Topology
+from gala.topology.analysis import spectrum
 
 DENSE = 256
 """Agents up to which the expected spread is computed."""

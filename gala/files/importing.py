@@ -55,7 +55,7 @@ def import_object(spec: str, *, field: str) -> Any:
             public = [each for each in vars(module) if not each.startswith("_")]
             raise UserError(
                 f"module {module_name} has no {name!r}",
-                file=_shown(getattr(module, "__file__", None)),
+                file=shown(getattr(module, "__file__", None)),
                 field=field,
                 hint=did_you_mean(name, public) if public else "it is empty",
             )
@@ -100,7 +100,7 @@ def users_code(spec: str, *, field: str) -> Iterator[None]:
         text = " ".join(str(error).split())
         text = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
         rule = f"{spec} raised {type(error).__name__}" + (f": {text}" if text else "")
-        raise UserError(rule, file=_shown(file), line=line, field=field) from error
+        raise UserError(rule, file=shown(file), line=line, field=field) from error
 
 
 def _culprit(error: BaseException, module: str) -> tuple[str | None, int | None]:
@@ -126,8 +126,8 @@ def _origin(module: str) -> str | None:
     return None if found is None else found.origin
 
 
-def _shown(file: str | None) -> str | None:
-    """``file`` as seen from the current folder, where it lies below that."""
+def shown(file: str | None) -> str | None:
+    """The path ``file`` as seen from the current folder, where it lies below that."""
     if file is None or not Path(file).is_relative_to(Path.cwd()):
         return file
     return str(Path(file).relative_to(Path.cwd()))

@@ -172,7 +172,7 @@ def gossip(
     Args:
         model: parameters on any device; mixed in float32.
         optimizer: any; its state stays local.
-        topology: a topology file or the name of a family.
+        topology: a topology file, the name of a family, or ``MODULE:CALLABLE``.
         every: optimizer steps between two exchanges.
         max_staleness: exchanges without a mix before waiting; 0 lock-step; None never waits.
         transport: "auto", "shared-memory" or "gloo"; auto chooses by neighbour.

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gala.errors import UserError
+from gala.config.arguments import Parser, number
+from gala.errors import EXIT_OK, UserError
 from gala.files.atomic import open_atomic, write_atomic
 from gala.files.pictures import new_figure, save_figure
 from gala.report.curves import learning_curve
@@ -68,6 +69,20 @@ class Report:
             "sets": [asdict(each) for each in self.sets],
             "methods": [asdict(each) for each in self.methods],
         }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``gala report``; returns its exit code."""
+    parser = Parser(prog="gala report", description="Sum up and draw finished runs.")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="run", help="run folder")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="file, or folder of pictures; without it tables are shown"
+    )
+    parser.add_argument("--format", dest="form", help="md, pdf, png or html (as the output says)")
+    parser.add_argument("--threshold", type=number, help="return to reach (475 in CartPole)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    report(**vars(parser.parse_args(arguments)))
+    return EXIT_OK
 
 
 def report(

@@ -23,7 +23,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from gala.errors import UserError
+from gala.config.arguments import Parser
+from gala.errors import EXIT_OK, UserError
 from gala.files.atomic import open_atomic
 from gala.telemetry.reader import Record, Tail, damage
 from gala.telemetry.selection import choose_format, select_runs, tails
@@ -67,6 +68,20 @@ class Written:
     path: Path
     rows: int
     columns: int
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``gala export``; returns its exit code."""
+    parser = Parser(prog="gala export", description="Write the records of runs as tables.")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="run", help="run folder")
+    parser.add_argument("--format", help="csv or parquet (as the output says, else csv)")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="folder, or file of the metrics (./export)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args(arguments)
+    tell(export(given.runs, form=given.format, output=given.output), json=given.json)
+    return EXIT_OK
 
 
 def export(

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from gala.files.pictures import new_figure
 from gala.report.figures import COLOURS, DARK, GREY
+from gala.report.streams import Span, Stream
 from gala.telemetry.phases import PHASES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from gala.report.profile import Span, Stream
 
 COLOUR_OF = dict(zip(("collect", "learn", "gossip", "wait", "log", "other"), COLOURS, strict=False))
 """The colours that the figures of a report give to the phases."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as encoder
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,77 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gala.config.arguments import Parser, at_least_one, not_negative, positive, probability, whole
 from gala.divergence.bound import NoBound
+from gala.errors import EXIT_OK, UserError
 from gala.simulation import plot as plotting
 from gala.simulation.prediction import Prediction, check_size, simulate
 from gala.simulation.scenario import Scenario
-from gala.topology import load_topology, spectrum
+from gala.topology import load_topology
+from gala.topology.analysis import spectrum
 from gala.topology.limits import count
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``gala simulate``; returns its exit code."""
+    given = _parser().parse_args(arguments)
+    if given.dimension < 2:
+        raise UserError("must be at least 2", field="--dimension")
+    scenario = Scenario(
+        updates=given.updates,
+        update_s=given.update_ms / 1e3,
+        speed=given.speed,
+        update_jitter=given.update_jitter,
+        latency_s=given.latency_ms / 1e3,
+        jitter_s=given.jitter_ms / 1e3,
+        loss=given.loss,
+        churn=given.churn,
+        restart_s=given.restart_s,
+        parameters=given.params,
+        bandwidth_mbit=given.bandwidth_mbit,
+        max_staleness=given.max_staleness,
+        policy=given.staleness_policy,
+        dimension=given.dimension,
+        correlation=given.correlation,
+        seed=given.seed,
+    )
+    run(
+        given.topology, given.agents, scenario, effects=given.effects, plot=given.plot,
+        json=given.json,
+    )  # fmt: skip
+    return EXIT_OK
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="gala simulate", description="Predict a cluster under virtual time.")
+    add = parser.add_argument
+    add("--topology", default="exponential", help="file, name or MODULE:CALLABLE (%(default)s)")
+    add("--agents", type=at_least_one, required=True, help="number of agents")
+    add("--updates", type=at_least_one, default=1000, help="per agent (%(default)s)")
+    add("--update-ms", type=positive, default=100.0, help="mean time of one (%(default)g)")
+    add("--speed", default="constant", metavar="KIND",
+        help="constant, lognormal:S, uniform:A:B, straggler:K:FACTOR: "
+        "how the time of an update differs between agents (%(default)s)")  # fmt: skip
+    add("--update-jitter", type=not_negative, default=0.0, metavar="S",
+        help="and from update to update: deviation of its logarithm (%(default)g)")  # fmt: skip
+    add("--latency-ms", type=not_negative, default=0.0, help="of a message (%(default)g)")
+    add("--jitter-ms", type=not_negative, default=0.0, help="up to so much more (%(default)g)")
+    add("--loss", type=probability, default=0.0, help="share of messages lost (%(default)g)")
+    add("--churn", type=probability, default=0.0,
+        help="probability per update that an agent dies (%(default)g)")  # fmt: skip
+    add("--restart-s", type=not_negative, default=2.0,
+        help="until a joiner takes its place (%(default)g)")  # fmt: skip
+    add("--params", type=at_least_one, default=866_439, help="of the network (%(default)s)")
+    add("--bandwidth-mbit", type=positive, help="of an agent's link, Mbit/s (endless)")
+    add("--max-staleness", type=whole, help="updates without a mix before waiting (never)")
+    add("--staleness-policy", choices=("wait", "skip"), default="wait", help="(%(default)s)")
+    add("--dimension", type=at_least_one, default=8, help="of the stand-ins (%(default)s)")
+    add("--correlation", type=probability, default=0.0, help="of updates (%(default)g)")
+    add("--seed", type=whole, default=1, help="(%(default)s)")
+    add("--effects", action="store_true", help="also without each trouble, one at a time")
+    add("--plot", type=Path, help="also draw it into this picture")
+    add("--json", action="store_true", help="print one JSON object")
+    return parser
 
 
 def run(

@@ -8,7 +8,7 @@ import numpy as np
 
 from gala.files import pictures
 from gala.simulation.prediction import Prediction
-from gala.topology import plot
+from gala.topology.analysis import plot
 from gala.topology.limits import count
 
 ORANGE = "#d1603d"

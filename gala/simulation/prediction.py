@@ -15,7 +15,8 @@ from gala.simulation.links import Links, Wiring
 from gala.simulation.lock_step import LockStep
 from gala.simulation.scenario import Durations, Scenario, Steps, draw_factors
 from gala.simulation.tally import Tally
-from gala.topology import Topology, advice, spectrum
+from gala.topology import Topology
+from gala.topology.analysis import advice, spectrum
 from gala.topology.limits import MAX_AGENTS, count
 
 LOOKS = 400

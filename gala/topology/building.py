@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError, validate_call
 
 from gala.errors import did_you_mean
-from gala.topology import complaints, families, finite_time, hierarchy, limits, random_families
+from gala.topology import complaints, limits
 from gala.topology.description import Description, EdgeList
+from gala.topology.families.table import FAMILIES
 from gala.topology.graph import (
     Edges,
     Graph,
@@ -24,26 +24,6 @@ from gala.topology.mixing import Mixing
 from gala.topology.schedules import Schedule, rounds_of
 from gala.topology.topology import Topology
 from gala.topology.weights import WeightError, Weights, fill, weigh
-
-FAMILIES: dict[str, Callable[..., Graph]] = {
-    "ring": families.ring,
-    "line": families.line,
-    "star": families.star,
-    "complete": families.complete,
-    "torus": families.torus,
-    "hypercube": families.hypercube,
-    "exponential": families.exponential,
-    "one-peer-exponential": families.one_peer_exponential,
-    "n-peer-exponential": finite_time.n_peer_exponential,
-    "bipartite-exponential": finite_time.bipartite_exponential,
-    "base": finite_time.base,
-    "random-peer": random_families.random_peer,
-    "random-regular": random_families.random_regular,
-    "small-world": random_families.small_world,
-    "erdos-renyi": random_families.erdos_renyi,
-    "hierarchical": hierarchy.hierarchical,
-}
-"""Every family by the name that files use."""
 
 
 def build(description: Description, agents: int | None) -> Topology:

@@ -12,14 +12,70 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gala.errors import UserError
-from gala.topology import compare as comparing
-from gala.topology import ergodicity, spectrum
-from gala.topology import plot as plotting
-from gala.topology.export import write
+from gala.config.arguments import Parser, at_least_one
+from gala.errors import EXIT_OK, UserError
+from gala.topology.analysis import compare as comparing
+from gala.topology.analysis import ergodicity, spectrum
+from gala.topology.analysis import plot as plotting
+from gala.topology.formats.writing import write
 from gala.topology.limits import count
 from gala.topology.loading import file_of, load_topology
 from gala.topology.topology import Topology
+
+NAMED = "the name of a shipped one or of a family, or MODULE:CALLABLE"
+SIZE = "size; a file of fixed size needs none"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``gala topology``; returns its exit code."""
+    verbs = {"convert": _parse_convert, "compare": _parse_compare, "suggest": _parse_suggest}
+    if arguments and arguments[0] in verbs:
+        verbs[arguments[0]](arguments[1:])
+        return EXIT_OK
+    parser = Parser(
+        prog="gala topology",
+        description="Show a graph: its numbers, a drawing, and advice.",
+        epilog="also: gala topology convert A B, compare FILE ..., suggest --agents N --degree D",
+    )
+    parser.add_argument("file", help=f"topology file, {NAMED}")
+    parser.add_argument("--agents", type=at_least_one, help=SIZE)
+    _add_output(parser, plot="draw it")
+    show(**vars(parser.parse_args(arguments)))
+    return EXIT_OK
+
+
+def _parse_convert(arguments: Sequence[str]) -> None:
+    parser = Parser(prog="gala topology convert", description="Rewrite a graph in another format.")
+    parser.add_argument("source", help=f"topology file in any format that gala reads, {NAMED}")
+    parser.add_argument(
+        "destination", metavar="target", type=Path, help="its suffix names the format"
+    )
+    parser.add_argument("--agents", type=at_least_one, help=SIZE)
+    convert(**vars(parser.parse_args(arguments)))
+
+
+def _parse_compare(arguments: Sequence[str]) -> None:
+    parser = Parser(prog="gala topology compare", description="Numbers to choose a graph by.")
+    parser.add_argument("files", nargs="+", help=f"topology files, {NAMED}")
+    sizes = (4, 8, 16, 32, 64)
+    parser.add_argument("--agents", type=at_least_one, nargs="+", default=sizes, help="sizes")
+    _add_output(parser, plot="draw them")
+    compare(**vars(parser.parse_args(arguments)))
+
+
+def _parse_suggest(arguments: Sequence[str]) -> None:
+    parser = Parser(prog="gala topology suggest", description="The best graph for a degree.")
+    parser.add_argument("--agents", type=at_least_one, required=True, help="number of agents")
+    parser.add_argument(
+        "--degree", type=at_least_one, required=True, help="messages per agent and update"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    suggest(**vars(parser.parse_args(arguments)))
+
+
+def _add_output(parser: Parser, *, plot: str) -> None:
+    parser.add_argument("--plot", type=Path, help=f"also {plot} into this picture")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def show(
@@ -34,8 +90,9 @@ def show(
     Args:
         file: a topology file or the name of a family.
         agents: N; None takes the number of the file.
-        json: print one JSON object (:func:`gala.topology.spectrum.report`, and ``stationary`` and
-            ``any_order``, see :class:`gala.topology.ergodicity.Drift`) and nothing else.
+        json: print one JSON object (:func:`gala.topology.analysis.spectrum.report`, and
+            ``stationary`` and ``any_order`` of :class:`gala.topology.analysis.ergodicity.Drift`)
+            and nothing else.
         plot: also draw it into this file.
         console: where to print.
 
@@ -145,7 +202,7 @@ def suggest(
     Args:
         agents: N.
         degree: messages that an agent may receive per update.
-        json: print what :func:`gala.topology.compare.suggest` returns and nothing else.
+        json: print what :func:`gala.topology.analysis.compare.suggest` returns and nothing else.
         console: where to print.
 
     Raises:

@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gala.topology.graph import Edges
-
-if TYPE_CHECKING:
-    from gala.topology.topology import Topology
+from gala.topology.graph import Edges, neighbour_lists
+from gala.topology.mixing import Mixing
 
 MAX_AGENTS = 32
 WIDTH = 76
 
 
-def draw(topology: Topology) -> str:
+def draw(edges: Edges, rounds: Sequence[Mixing]) -> str:
     """Who hears whom. An arrow points from the one that publishes to the one that averages.
 
     A path or circle is a chain of arrows, a circulant graph one sentence per round, anything else
     up to 32 agents a line per agent: whom it hears, and its row of the matrix (■ itself, □ heard).
+
+    Args:
+        edges: Int64[E, 2], (source, target) of every edge of any round, each once.
+        rounds: the mixing matrix of each round of one period.
     """
-    if topology.agents == 1:
+    agents = rounds[0].agents
+    if agents == 1:
         return "0"
-    if len(topology.rounds) == 1:
-        chain = _chain(topology.edges, topology.agents)
+    if len(rounds) == 1:
+        chain = _chain(edges, agents)
         if chain is not None:
             return chain
-    hops = [
-        _hops(topology.mixing(r).source, topology.mixing(r).target, topology.agents)
-        for r in range(len(topology.rounds))
-    ]
-    if all(hop is not None for hop in hops) and (len(hops) > 1 or topology.agents > 8):
-        return _circulant([hop or [] for hop in hops], topology.agents)
-    if topology.agents > MAX_AGENTS:
-        degree = len(topology.edges) / topology.agents
-        return f"{topology.agents} agents, {degree:.3g} in-neighbours each on average"
-    return _table(topology)
+    hops = [_hops(mixing.source, mixing.target, agents) for mixing in rounds]
+    if all(hop is not None for hop in hops) and (len(hops) > 1 or agents > 8):
+        return _circulant([hop or [] for hop in hops], agents)
+    if agents > MAX_AGENTS:
+        return f"{agents} agents, {len(edges) / agents:.3g} in-neighbours each on average"
+    return _table(neighbour_lists(edges[:, 1], edges[:, 0], agents))
 
 
 def _chain(edges: Edges, agents: int) -> str | None:
@@ -93,20 +92,17 @@ def _circulant(rounds: list[list[int]], agents: int) -> str:
     return "\n".join(lines)
 
 
-def _table(topology: Topology) -> str:
-    agents, width = topology.agents, len(str(topology.agents - 1))
+def _table(heard: list[list[int]]) -> str:
+    agents, width = len(heard), len(str(len(heard) - 1))
     lists = []
-    for rank in range(agents):
-        names = [str(j) for j in topology.in_neighbours(rank)]
+    for rank, sources in enumerate(heard):
+        names = [str(j) for j in sources]
         while len(" ".join(names)) > WIDTH - 2 * agents - 12:
             names = [*[n for n in names if n != "…"][:-1], "…"]
         lists.append(f"{rank:>{width}} ← {' '.join(names)}")
     longest = max(map(len, lists))
     return "\n".join(
         f"{text:<{longest}}   "
-        + " ".join(
-            "■" if j == rank else "□" if j in topology.in_neighbours(rank) else "·"
-            for j in range(agents)
-        )
+        + " ".join("■" if j == rank else "□" if j in heard[rank] else "·" for j in range(agents))
         for rank, text in enumerate(lists)
     )

@@ -1,4 +1,4 @@
-"""A topology from a path or from the bare name of a family."""
+"""A topology from a path, from the bare name of a family, or from a function of the user."""
 
 from __future__ import annotations
 
@@ -10,21 +10,18 @@ from pathlib import Path
 from gala.errors import UserError, did_you_mean
 from gala.files import shipped
 from gala.files.yaml import parse_yaml
-from gala.topology.building import FAMILIES, build
+from gala.topology.building import build
 from gala.topology.description import Description, Place
-from gala.topology.graphml import read_graphml
+from gala.topology.families.table import FAMILIES
+from gala.topology.formats.graphml import read_graphml
+from gala.topology.formats.graphs import RawGraph, describe_graph
+from gala.topology.formats.lists import read_adjacency_list, read_edge_list
+from gala.topology.formats.matrices import read_csv, read_npy
+from gala.topology.formats.node_link import json_as_yaml, read_node_link
+from gala.topology.formats.yaml_format import describe
 from gala.topology.limits import max_mib
-from gala.topology.matrix_formats import read_csv, read_npy
-from gala.topology.network_formats import (
-    RawGraph,
-    describe_graph,
-    json_as_yaml,
-    read_adjacency_list,
-    read_edge_list,
-    read_node_link,
-)
+from gala.topology.own_function import call_topology
 from gala.topology.topology import Topology
-from gala.topology.yaml_format import describe
 
 GRAPHS: dict[str, Callable[[str, Path], RawGraph]] = {
     ".json": read_node_link,
@@ -43,14 +40,17 @@ def load_topology(spec: str | Path, agents: int | None = None) -> Topology:
 
     Args:
         spec: a file (YAML; networkx's JSON, GraphML, edge list, adjacency list; a matrix as .npy or
-            .csv), a file that gala ships ("topologies/ring.yaml", "ring"), or the bare name of a
-            family ("hypercube").
+            .csv), a file that gala ships ("topologies/ring.yaml", "ring"), the bare name of a
+            family ("hypercube"), or an own function ("graphs:make", see
+            :mod:`gala.topology.own_function`).
         agents: N, from 1; a file for another number is refused. None: the number of the file.
 
     Raises:
         UserError: there is no such file or family, or the file breaks a rule; the message names
             file, line, field, rule and a fix.
     """
+    if ":" in str(spec) and file_of(spec) is None:
+        return call_topology(str(spec), agents)
     return build(read(spec), agents)
 
 
@@ -87,6 +87,8 @@ def _read_file(path: Path) -> Description:
     suffix, place = path.suffix.lower(), Place(file=path)
     if path.is_dir():
         raise place.error("is a folder, expected a topology file", hint="name a file in it")
+    if not path.is_file():  # a FIFO: nobody may ever write to it
+        raise place.error("is no regular file", hint="copy it into one")
     if suffix not in SUFFIXES:
         rule = f"{suffix or 'no suffix'} is no topology file"
         raise place.error(rule, hint=", ".join(SUFFIXES))
@@ -110,7 +112,7 @@ def _read_file(path: Path) -> Description:
     if suffix == ".json" and _is_version_1(text):
         _check_size(len(text), ".yaml", place)
         return describe(parse_yaml(json_as_yaml(text), path))
-    return describe_graph(GRAPHS[suffix](text, path), path)
+    return describe_graph(GRAPHS[suffix](text, path), path.stem)
 
 
 def _check_size(size: int, suffix: str, place: Place) -> None:

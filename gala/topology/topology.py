@@ -55,8 +55,8 @@ class Topology:
         assert self.rounds and all(mixing.agents == self.agents for mixing in self.rounds)
 
     @property
-    def period(self) -> int | None:
-        """Rounds after which the schedule repeats. (None is kept for schedules that never do.)"""
+    def period(self) -> int:
+        """Rounds after which the schedule repeats."""
         return len(self.rounds)
 
     def mixing(self, round: int) -> Mixing:
@@ -181,4 +181,4 @@ class Topology:
 
     def draw(self) -> str:
         """A text drawing of who hears whom, at most eight lines for eight agents."""
-        return drawing.draw(self)
+        return drawing.draw(self.edges, self.rounds)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json as encoder
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from gala.config.arguments import Parser, positive
 from gala.dashboard.run_index import require_runs
 from gala.dashboard.run_view import RunView
 from gala.errors import EXIT_OK, UserError
@@ -18,6 +20,18 @@ from gala.watch.snapshot import Snapshot, Watcher
 
 PLAIN_WIDTH = 160
 """Columns where there is no terminal."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``gala watch``; returns its exit code."""
+    parser = Parser(prog="gala watch", description="Show a run in the terminal, live.")
+    add = parser.add_argument
+    add("run", type=Path, help="run folder")
+    add("--once", action="store_true", help="draw one frame and leave")
+    add("--every", type=positive, default=1.0, help="seconds between frames (%(default)g)")
+    add("--json", action="store_true", help="print one frame as a JSON object")
+    given = parser.parse_args(arguments)
+    return watch(given.run, once=given.once, every=given.every, json=given.json)
 
 
 def watch(

@@ -17,6 +17,8 @@ TORCH_FREE_ROOMS = {"dashboard", "report", "watch", "topology", "errors", "files
 TORCH_FREE_ROOMS |= {"config", "train", "cli", "__main__"}
 TORCH_FREE_MODULES = {
     "gala",
+    "gala.bench.arguments",
+    "gala.evaluation.arguments",
     "gala.telemetry",
     "gala.telemetry.console",
     "gala.telemetry.phases",

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gala.divergence.bound import Contraction, NoBound, contraction
-from gala.topology import Topology, load_topology, spectrum
+from gala.topology import Topology, load_topology
+from gala.topology.analysis import spectrum
 from gala.topology.mixing import Mixing
 
 Floats = NDArray[np.float64]

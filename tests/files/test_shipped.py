@@ -77,7 +77,6 @@ def test_in_a_checkout_the_files_are_those_at_its_root(monkeypatch: pytest.Monke
 def test_without_links_a_checkout_works_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "checkout" / "gala" / "files").mkdir(parents=True)
     monkeypatch.setattr(
         shipped, "__file__", str(tmp_path / "checkout" / "gala" / "files" / "shipped.py")
     )

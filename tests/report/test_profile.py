@@ -15,7 +15,8 @@ from gala import cli
 from gala.errors import UserError
 from gala.report import gantt
 from gala.report.figures import COLOURS
-from gala.report.profile import Span, Stream, profile, read_lanes, title
+from gala.report.profile import profile, read_lanes, title
+from gala.report.streams import Span, Stream
 from gala.telemetry.phases import PHASES
 
 LENGTHS = {"collect": 0.010, "learn": 0.006, "gossip": 0.002, "log": 0.001, "other": 0.001}

@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from gala.errors import UserError
-from gala.topology import command, compare, load_topology, plot, spectrum
+from gala.topology import command, load_topology
+from gala.topology.analysis import compare, plot, spectrum
 
 
 def screen() -> tuple[Console, io.StringIO]:

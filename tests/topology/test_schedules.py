@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from gala.divergence.bound import Contraction, contraction
 from gala.errors import UserError
-from gala.topology import Topology, load_topology, spectrum
-from gala.topology.export import write
+from gala.topology import Topology, load_topology
+from gala.topology.analysis import spectrum
+from gala.topology.formats.writing import write
 from gala.topology.graph import (
     Graph,
     colour_edges,

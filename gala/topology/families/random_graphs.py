@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from gala.topology.families import Count
+from gala.topology.families.classic import Count
 from gala.topology.graph import Edges, Graph, colour_edges, edge_array
 from gala.topology.limits import MAX_EDGES, MAX_ROUNDS, Unfit, check, count
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gala.errors import UserError
 from gala.files.pictures import new_figure, save_figure
-from gala.topology import spectrum
+from gala.topology.analysis import spectrum
 from gala.topology.limits import count
 from gala.topology.mixing import Mixing
 from gala.topology.topology import Topology

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gala.errors import UserError
 from gala.topology import Topology, load_topology
-from gala.topology.export import to_networkx, write
+from gala.topology.formats.writing import to_networkx, write
 from gala.topology.mixing import Mixing
 from gala.topology.weights import Weights, weigh
 
@@ -220,6 +220,20 @@ def test_graph_attributes(tmp_path: Path) -> None:
     for path in sorted(tmp_path.iterdir()):
         topology = load_topology(path, 4)
         assert topology.name == "my path" and topology == load_topology("line", 4)
+
+
+def test_graphml_of_editors(tmp_path: Path) -> None:
+    """Defaults of attributes hold for edges that do not say; mixed directions are refused."""
+    path = tmp_path / "g.graphml"
+    head = '<graphml><key id="w" for="edge" attr.name="weight" attr.type="double"><default>0.25'
+    head += '</default></key><graph edgedefault="directed"><node id="b"/><node id="a"/>'
+    edges = '<edge source="a" target="b"/><edge source="b" target="a"%s><data key="w">0.5</data>'
+    path.write_text(head + edges % "" + "</edge></graph></graphml>")
+    topology = load_topology(path)
+    assert topology.row(0, 0) == (0.75, {1: 0.25}) and topology.row(1, 0) == (0.5, {0: 0.5})
+    path.write_text(head + edges % ' directed="false"' + "</edge></graph></graphml>")
+    with pytest.raises(UserError, match="directed=false edge found in directed graph"):
+        load_topology(path)
 
 
 def test_our_json_is_networkx_json(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gala.topology import Topology, lanczos, load_topology, spectrum
+from gala.topology import Topology, load_topology
+from gala.topology.analysis import lanczos, spectrum
 from gala.topology.building import build
 from gala.topology.description import Description, Place
 from gala.topology.mixing import Mixing

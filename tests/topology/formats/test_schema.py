@@ -7,16 +7,16 @@ from pathlib import Path
 
 import yaml
 
-from gala.topology.building import FAMILIES
-from gala.topology.schema import schema
-from gala.topology.yaml_format import TopologyFile
+from gala.topology.families.table import FAMILIES
+from gala.topology.formats.schema import schema
+from gala.topology.formats.yaml_format import TopologyFile
 
-FOLDER = Path(__file__).parents[2] / "topologies"
+FOLDER = Path(__file__).parents[3] / "topologies"
 
 
 def test_the_committed_schema_is_fresh() -> None:
     committed = json.loads((FOLDER / "schema.json").read_text())
-    assert committed == json.loads(json.dumps(schema())), "python -m gala.topology.schema"
+    assert committed == json.loads(json.dumps(schema())), "python -m gala.topology.formats.schema"
 
 
 def test_every_family_option_and_field_is_in_it() -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gala.topology.families import Count, powers
+from gala.topology.families.classic import Count, powers
 from gala.topology.graph import Graph, distinct, edge_array, shift
 from gala.topology.limits import MAX_EDGES, Unfit, check
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gala.topology import load_topology, windows
+from gala.topology import load_topology
+from gala.topology.analysis import windows
 from gala.topology.mixing import Mixing
 
 Floats = NDArray[np.float64]

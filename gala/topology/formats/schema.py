@@ -1,6 +1,6 @@
 """The JSON Schema of topology files, for editors: ``topologies/schema.json``.
 
-``python -m gala.topology.schema > topologies/schema.json`` writes it; a test keeps it fresh.
+``python -m gala.topology.formats.schema > topologies/schema.json`` writes it; a test keeps it so.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from gala.topology.building import FAMILIES
-from gala.topology.yaml_format import TopologyFile
+from gala.topology.families.table import FAMILIES
+from gala.topology.formats.yaml_format import TopologyFile
 
 
 def schema() -> dict[str, Any]:

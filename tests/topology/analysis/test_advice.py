@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gala.topology import Topology, load_topology, spectrum
+from gala.topology import Topology, load_topology
+from gala.topology.analysis import spectrum
 
 
 def notes(topology: Topology) -> str:

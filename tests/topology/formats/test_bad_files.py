@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -422,14 +423,39 @@ def test_bad_graphml(tmp_path: Path) -> None:
         "mine.graphml:1: a DOCTYPE is not allowed (remove it and its entities)"
     )
     path.write_text("<graphml/>")
-    assert "holds no <graph>" in refusal(path, 1)
-    path.write_text(
-        '<graphml><graph edgedefault="directed"><node id="a"/>\n'
-        '<edge source="a" target="b"/></graph></graphml>'
-    )
     assert refusal(path, 1) == (
-        "mine.graphml:2: edges.0: leads to 'b', which is no node (add the node; known: a)"
+        "mine.graphml: is no GraphML that networkx reads: file not successfully read as graphml "
+        "(write it with networkx.write_graphml)"
     )
+    path.write_text(
+        '<graphml><key id="w" for="edge" attr.name="weight" attr.type="double"/><graph>'
+        '<node id="0"/><node id="1"/><edge source="0" target="1"><data key="w">much</data></edge>'
+        "</graph></graphml>"
+    )
+    assert "could not convert string to float: 'much'" in refusal(path, 2)
+
+
+def test_entities_of_xml_are_not_expanded(tmp_path: Path) -> None:
+    """Ten entities of ten of the one before: gigabytes, if anybody asked for the last."""
+    path, kinds = tmp_path / "mine.graphml", "abcdefghij"
+    entities = '<!ENTITY a "x">' + "".join(
+        f'<!ENTITY {new} "{f"&{old};" * 10}">' for old, new in zip(kinds, kinds[1:], strict=False)
+    )
+    graph = '<graphml><graph><node id="0"/></graph></graphml>'
+    path.write_text(f'<?xml version="1.0"?>\n<!DOCTYPE g [{entities}]>\n' + graph)
+    assert refusal(path, 1).startswith("mine.graphml:2: a DOCTYPE is not allowed")
+    start = time.process_time()
+    path.write_text(
+        graph.replace('"/>', '"><data key="k">' + "x&amp;" * 400_000 + "</data></node>")
+    )
+    assert "no key k" in refusal(path, 1)
+    assert time.process_time() - start < 2
+
+
+def test_what_is_no_regular_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    os.mkfifo(path)
+    assert refusal(path, 4) == "mine.yaml: is no regular file (copy it into one)"
 
 
 def test_bad_lists(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gala.topology.families import Count, powers
+from gala.topology.families.classic import Count, powers
 from gala.topology.graph import Graph, edge_array
 from gala.topology.limits import MAX_EDGES, Unfit, check, count
 

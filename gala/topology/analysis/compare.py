@@ -10,7 +10,7 @@ from typing import Any
 
 from gala.errors import UserError
 from gala.files import pictures
-from gala.topology import plot, spectrum
+from gala.topology.analysis import plot, spectrum
 from gala.topology.building import build
 from gala.topology.description import Description, Place
 from gala.topology.limits import count

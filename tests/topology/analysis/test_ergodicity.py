@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gala.topology import load_topology
-from gala.topology.ergodicity import (
+from gala.topology.analysis.ergodicity import (
     dobrushin,
     dobrushin_rate,
     drift,

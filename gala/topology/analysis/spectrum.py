@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gala.topology import advice, lanczos
+from gala.topology.analysis import advice, lanczos
+from gala.topology.analysis.series import Rounds, sum_of_norms
 from gala.topology.graph import Edges, degrees, neighbour_lists, strongly_connected
 from gala.topology.mixing import Mixing
-from gala.topology.series import Rounds, sum_of_norms
 from gala.topology.topology import Topology
 
 DENSE = 512

@@ -37,6 +37,11 @@ def read_npy(path: Path) -> Description:
         stored: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError):  # numpy's words would tell how to unpickle it
         raise place.error("is not a .npy array of numbers", hint=EXAMPLE) from None
+    return describe_array(stored, path.stem, place)
+
+
+def describe_array(stored: NDArray[Any], name: str, place: Place) -> Description:
+    """A topology from an array, N x N or rounds x N x N. Raises as :func:`read_npy`."""
     if stored.dtype.kind not in "fiu":
         raise place.error(f"holds {stored.dtype}, expected numbers", hint=EXAMPLE)
     shape = " x ".join(map(str, stored.shape)) or "a number"
@@ -47,7 +52,7 @@ def read_npy(path: Path) -> Description:
         rule = f"is {shape}, the limit is {MAX_ROUNDS} rounds and {MAX_ENTRIES:,} entries"
         raise place.error(rule, hint="an edge list holds large sparse graphs")
     matrices = np.array(stored, dtype=np.float64)
-    return describe_matrices(matrices.reshape(-1, *matrices.shape[-2:]), path, Place(file=path), [])
+    return _describe(matrices.reshape(-1, *matrices.shape[-2:]), name, place, [])
 
 
 def read_csv(text: str, path: Path) -> Description:
@@ -96,11 +101,11 @@ def read_csv(text: str, path: Path) -> Description:
             return [n for block in lines for n in block][key[1]]
         return lines[0][0] if key == ("row",) else None
 
-    return describe_matrices(np.array(blocks), path, Place(file=path, line=line_of), lines)
+    return _describe(np.array(blocks), path.stem, Place(file=path, line=line_of), lines)
 
 
-def describe_matrices(
-    matrices: NDArray[np.float64], path: Path, place: Place, lines: list[list[int]]
+def _describe(
+    matrices: NDArray[np.float64], name: str, place: Place, lines: list[list[int]]
 ) -> Description:
     """What mixing matrices Float64[rounds, N, N] say."""
     rounds, agents = matrices.shape[:2]
@@ -139,7 +144,7 @@ def describe_matrices(
         rounds=rounds,
     )
     return Description(
-        name=path.stem,
+        name=name,
         place=place,
         agents=agents,
         agents_key=None,

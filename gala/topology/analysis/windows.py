@@ -1,8 +1,9 @@
 r"""Sums of norms of growing products for many agents, from the norms of a few long products.
 
-The exact series (:mod:`gala.topology.series`) follows dense matrices; here products are applied to
-vectors and never formed. With messages d mixes old the state after a mix is Z = (X, C_1, ..., C_d),
-the parameters and the copies under way, the oldest first, and round r makes it
+The exact series (:mod:`gala.topology.analysis.series`) follows dense matrices; here products are
+applied to vectors and never formed. With messages d mixes old the state after a mix is
+Z = (X, C_1, ..., C_d), the parameters and the copies under way, the oldest first, and round r
+makes it
 
     T_r (X, C_1, ..., C_d) = (D_r X + (P_r - D_r) C_1, C_2, ..., C_d, X)
 
@@ -35,9 +36,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gala.topology import lanczos
+from gala.topology.analysis import lanczos
+from gala.topology.analysis.series import Series
 from gala.topology.mixing import Mixing
-from gala.topology.series import Series
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +59,7 @@ TINY = 1e-13
 
 
 def sum_of_norms(rounds: Sequence[Mixing], *, delay: int, mix_every: int) -> Series | None:
-    """An upper bound on what :func:`gala.topology.series.sum_of_norms` adds up.
+    """An upper bound on what :func:`gala.topology.analysis.series.sum_of_norms` adds up.
 
     Args:
         rounds: of one period, all doubly stochastic.

@@ -1,0 +1,1 @@
+"""Families of graphs, which take their size from the launch."""

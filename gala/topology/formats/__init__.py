@@ -1,0 +1,1 @@
+"""Topology files: each format is read into a description, and written."""
