@@ -37,7 +37,7 @@ def start(tmp_path: Path, agent: str, *, standby: bool = False) -> subprocess.Po
     """A supervisor of an agent that runs ``agent``."""
     program = PRELUDE + textwrap.dedent(agent)
     code = (
-        "import sys; from gala import supervisor; "
+        "import sys; from gala.launch import supervisor; "
         f"command = [sys.executable, '-c', {program!r}]; "
         f"sys.exit(supervisor.Supervisor(command, rank=7, standby={standby}).run())"
     )
@@ -75,6 +75,23 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_ends_that_are_final(tmp_path: Path, code: int) -> None:
     assert end(start(tmp_path, f"sys.exit({code})")) == (code, "")
     assert len(lives(tmp_path)) == 1
+
+
+def test_input_that_was_good_may_be_good_again(tmp_path: Path) -> None:
+    agent = """
+        if life != 1:
+            tell("training")
+        sys.exit([1, 2, 0][life])
+    """
+    assert end(start(tmp_path, agent))[0] == 0
+    assert [(life, death) for life, _, death in lives(tmp_path)] == [
+        ("0", "-"), ("1", "exit code 1"), ("2", "exit code 2"),
+    ]  # fmt: skip
+
+
+def test_bad_input_that_is_met_while_training_is_final(tmp_path: Path) -> None:
+    assert end(start(tmp_path, "tell('training'); sys.exit(2 - (life == 0))"))[0] == 2
+    assert len(lives(tmp_path)) == 2
 
 
 def test_a_crash_begins_another_life_that_knows_why(tmp_path: Path) -> None:
