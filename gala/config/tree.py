@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from gala.errors import UserError, did_you_mean
-from gala.files.yaml import Document, load_yaml, parse_yaml
+from gala.files.yaml import Document, dump_yaml, load_yaml, parse_yaml
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -30,12 +29,15 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
+FreeForm = dict[str, JsonValue]
+"""A mapping with names of the user's; its options are ``--section.field.NAME value``."""
+
 Coupling = Literal["gossip", "allreduce", "none"]
 
 
 def _as_tuple(value: Any) -> Any:
-    """One number where several may stand."""
-    return (value,) if isinstance(value, int) else value
+    """One where several may stand."""
+    return (value,) if isinstance(value, int | str) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +72,16 @@ class AtariConfig:
 class EnvConfig:
     """The simulators of one agent."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
     id: str = "CartPole-v1"
-    """Environment: ALE/Pong-v5, CartPole-v1, any Gymnasium id, gala/Identity-v0."""
+    """ALE/Pong-v5, CartPole-v1, any Gymnasium id, gala/Identity-v0; own ones: MODULE:Id-v0."""
+    kwargs: FreeForm = field(default_factory=dict)
+    """Arguments of the constructor: {size: 5}, or --env.kwargs.size 5."""
+    options: FreeForm = field(default_factory=dict)
+    """Options of every reset: {level: 1}, or --env.options.level 1."""
+    wrappers: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """MODULE:CALLABLE, each called with the environment, the first one first."""
     num_envs: Positive = 16
     """Simulators per agent."""
     reward_clip: bool = False
@@ -83,7 +91,7 @@ class EnvConfig:
     max_episode_steps: Positive | None = None
     """Truncate episodes after so many steps; null: the environment's own limit."""
     workers: Literal["vector", "sync", "async"] = "vector"
-    """vector: the id's own vectorised implementation, else sync; async: one process each."""
+    """vector: the id's own vectorised form, else sync (so with wrappers); async: processes."""
     atari: AtariConfig = field(default_factory=AtariConfig)
     """Used for Atari games only."""
 
@@ -296,8 +304,7 @@ class Config:
 
     def to_yaml(self) -> str:
         """The tree as an experiment file."""
-        text: str = yaml.safe_dump(self.to_dict(), sort_keys=False)
-        return text
+        return dump_yaml(self.to_dict())
 
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
@@ -352,7 +359,8 @@ def parse_options(
 
     Options are ``--section.field value`` or ``--section.field=value``; values are read as YAML, so
     ``1e6``, ``null``, ``true`` and ``[32, 64, 32]`` mean the same as in a file. ``--section.field``
-    and ``--section.no-field`` switch a boolean.
+    and ``--section.no-field`` switch a boolean. A field that is a mapping takes any name below its
+    own: ``--env.kwargs.size 5``.
 
     Args:
         arguments: the command line without the program.
@@ -364,6 +372,7 @@ def parse_options(
     positional: list[str] = []
     options: list[tuple[str, Any]] = []
     known = dict(_leaves(Config)) | dict(also)
+    mappings = tuple(f"{name}." for name, kind in known.items() if kind == FreeForm)
     rest = list(arguments)
     while rest:
         token = rest.pop(0)
@@ -377,12 +386,12 @@ def parse_options(
             if leaf.startswith("no_") and known.get(head + dot + leaf[3:]) is bool:
                 options.append((head + dot + leaf[3:], False))
                 continue
-        if name not in known:
+        if name not in known and not name.startswith(mappings):
             names = ["--" + each.replace("_", "-") for each in known]
             hint = did_you_mean(f"--{flag}", names)
             raise UserError("unknown option", field=f"--{flag}", hint=hint)
         if not has_value:
-            if known[name] is bool and (not rest or rest[0].lower() not in ("true", "false")):
+            if known.get(name) is bool and (not rest or rest[0].lower() not in ("true", "false")):
                 options.append((name, True))
                 continue
             if not rest:
@@ -396,8 +405,22 @@ def print_help(program: str) -> None:
     """Print every option with its default and meaning."""
     import tyro
 
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def mapping(info: Any) -> Any:  # an empty one, else, is not shown
+        if typing.get_origin(info.type) is not dict:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="MAPPING",
+            instance_from_str=lambda words: words[0],
+            is_instance=lambda value: isinstance(value, dict),
+            str_from_instance=lambda value: [str(value)],
+        )
+
     try:
-        tyro.cli(Config, prog=program, args=["--help"], description=_USAGE)
+        tyro.cli(Config, prog=program, args=["--help"], description=_USAGE, registry=registry)
     except SystemExit:
         return
 
