@@ -11,6 +11,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gala.config.fields import FreeForm
 from gala.config.tree import Config
 from gala.errors import UserError, did_you_mean
 from gala.files.yaml import parse_yaml
@@ -27,7 +28,8 @@ def parse_options(
 
     Options are ``--section.field value`` or ``--section.field=value``; values are read as YAML, so
     ``1e6``, ``null``, ``true`` and ``[32, 64, 32]`` mean the same as in a file. ``--section.field``
-    and ``--section.no-field`` switch a boolean.
+    and ``--section.no-field`` switch a boolean. A field that is a mapping takes any name below its
+    own: ``--env.kwargs.size 5``.
 
     Args:
         kind: the tree of the configuration.
@@ -42,6 +44,7 @@ def parse_options(
     positional: list[str] = []
     options: list[tuple[str, Any]] = []
     known = dict(_leaves(kind)) | dict(also)
+    mappings = tuple(f"{name}." for name, each in known.items() if each == FreeForm)
     rest = list(arguments)
     while rest:
         token = rest.pop(0)
@@ -55,7 +58,7 @@ def parse_options(
             if leaf.startswith("no_") and known.get(head + dot + leaf[3:]) is bool:
                 options.append((head + dot + leaf[3:], False))
                 continue
-        if name not in known and strict:
+        if name not in known and strict and not name.startswith(mappings):
             names = ["--" + each.replace("_", "-") for each in known]
             hint = did_you_mean(f"--{flag}", names)
             raise UserError("unknown option", field=f"--{flag}", hint=hint)
@@ -74,8 +77,22 @@ def print_help(kind: type[Config], program: str) -> None:
     """Print every option with its default and meaning."""
     import tyro
 
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def mapping(info: Any) -> Any:  # an empty one, else, is not shown
+        if typing.get_origin(info.type) is not dict:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="MAPPING",
+            instance_from_str=lambda words: words[0],
+            is_instance=lambda value: isinstance(value, dict),
+            str_from_instance=lambda value: [str(value)],
+        )
+
     try:
-        tyro.cli(kind, prog=program, args=["--help"], description=_USAGE)
+        tyro.cli(kind, prog=program, args=["--help"], description=_USAGE, registry=registry)
     except SystemExit:
         return
 

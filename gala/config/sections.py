@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from gala.config.fields import (
     Fraction,
+    FreeForm,
     NonNegative,
     NonNegativeFloat,
     Positive,
@@ -18,8 +19,8 @@ from gala.errors import did_you_mean
 
 
 def _as_tuple(value: Any) -> Any:
-    """One number where several may stand."""
-    return (value,) if isinstance(value, int) else value
+    """One where several may stand."""
+    return (value,) if isinstance(value, int | str) else value
 
 
 NETWORKS = ("auto", "nature-cnn", "small-cnn", "mlp")
@@ -63,12 +64,18 @@ class AtariConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
-    """The simulators of one agent."""
+    """The environments of one agent."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
     id: str = "CartPole-v1"
-    """Environment: ALE/Pong-v5, CartPole-v1, any Gymnasium id, gala/Identity-v0."""
+    """ALE/Pong-v5, CartPole-v1, any Gymnasium id, gala/Identity-v0; own ones: MODULE:Id-v0."""
+    kwargs: FreeForm = field(default_factory=dict)
+    """Arguments of the constructor: {size: 5}, or --env.kwargs.size 5."""
+    options: FreeForm = field(default_factory=dict)
+    """Options of every reset: {level: 1}, or --env.options.level 1."""
+    wrappers: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """MODULE:CALLABLE, each called with the environment, the first one first."""
     num_envs: Positive = 16
     """Simulators per agent."""
     reward_clip: bool = False
@@ -82,7 +89,7 @@ class EnvConfig:
     max_episode_steps: Positive | None = None
     """Truncate episodes after so many steps; null: the environment's own limit."""
     workers: Literal["vector", "sync", "async"] = "vector"
-    """vector: the id's own vectorised implementation, else sync; async: one process each."""
+    """vector: the id's own vectorised form, else sync (so with wrappers); async: processes."""
     channels: Literal["auto", "first", "last", "none"] = "auto"
     """Axis of a picture's channels where its shape does not tell; none: flatten it."""
     atari: AtariConfig = field(default_factory=AtariConfig)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cache
 from typing import Any, Literal
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter
 
 from gala.config.fields import NonNegative, Positive
@@ -24,6 +23,7 @@ from gala.config.sections import (
     LogConfig,
     NetworkConfig,
 )
+from gala.files.yaml import dump_yaml
 
 Coupling = Literal["gossip", "allreduce", "none"]
 
@@ -80,8 +80,7 @@ class Config:
 
     def to_yaml(self) -> str:
         """The tree as an experiment file."""
-        text: str = yaml.safe_dump(self.to_dict(), sort_keys=False)
-        return text
+        return dump_yaml(self.to_dict())
 
     @classmethod
     def algorithm_sections(cls) -> set[str]:

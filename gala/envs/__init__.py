@@ -25,12 +25,18 @@ def make_vector_env(config: EnvConfig, *, seed: int, threads: int = 1) -> Vector
     """
     if config.id == IDENTITY:
         from gala.envs.identity import IdentityEnv
+        from gala.envs.making import refuse_own_arguments
 
+        refuse_own_arguments(config, "its episodes end after env.max_episode_steps")
         return IdentityEnv(config, seed=seed)
     from gala.envs.atari import AtariEnv, game_of
 
     game = game_of(config.id)
     if game is not None:
+        from gala.envs.making import refuse_own_arguments
+
+        plain = f"ale_py:ALE/{game.title().replace('_', '')}-v5"
+        refuse_own_arguments(config, f"its choices are env.atari; {plain} is made by Gymnasium")
         return AtariEnv(game, config, seed=seed, threads=threads)
     from gala.envs.gym import make_gym_env
 

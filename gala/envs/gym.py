@@ -2,60 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
-import multiprocessing
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
-from gymnasium import error as gym_error
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from numpy.typing import NDArray
 
 from gala.config.sections import EnvConfig
 from gala.envs.actions import plan_actions
 from gala.envs.autoreset import MODES, Autoreset
+from gala.envs.boundary import environment_code, mismatch, raise_mistakes
+from gala.envs.making import make_vector
 from gala.envs.masks import Masks
 from gala.envs.spaces import plan_observations
 from gala.envs.step import Array, State, Step, restore_rng, rng_state, simulator_seeds
-from gala.errors import UserError, did_you_mean
-
-EXTRAS = {"box2d": "gala[box2d]", "pygame": "gymnasium[classic-control]"}
-"""What to install, by the package that an environment misses; else Gymnasium's extra of it."""
+from gala.errors import UserError
 
 
 def make_gym_env(config: EnvConfig, *, seed: int) -> GymEnv:
-    """Simulators of a Gymnasium id; ``module:Id-v0`` imports the module that registers the id.
+    """Simulators of a Gymnasium id, after their first reset.
 
     Raises:
-        UserError: unknown id (with the nearest one), missing extra, unsupported spaces, or a
-            vectorised implementation without the wanted autoreset mode.
+        UserError: whatever :func:`gala.envs.making.make_vector` raises, unsupported spaces, a first
+            reset that fails, or a vectorised implementation without the wanted autoreset mode.
     """
-    spec = _spec(config.id)
     mode = MODES[config.autoreset]
-    settings: dict[str, Any] = {}
-    if config.max_episode_steps is not None:
-        settings["max_episode_steps"] = config.max_episode_steps
-    # The vectorised implementations that Gymnasium ships reset in the next step and no other way.
-    own_vector = config.workers == "vector" and spec.vector_entry_point is not None
-    if own_vector and mode is AutoresetMode.NEXT_STEP:
-        settings["vectorization_mode"] = "vector_entry_point"
-    else:
-        settings["vectorization_mode"] = "async" if config.workers == "async" else "sync"
-        # Without a copy the observations are the environment's own buffer, which Step allows.
-        settings["vector_kwargs"] = {"autoreset_mode": mode, "copy": False}
-    try:
-        with _no_processes_left_by_failure():
-            env = gymnasium.make_vec(spec.id, config.num_envs, **settings)
-    except (ImportError, gym_error.DependencyNotInstalled) as missing:
-        raise _needs_package(spec.id, missing) from None
-    except gym_error.Error as problem:
-        raise UserError(f"{config.id} cannot be made: {problem}", field="env.id") from None
+    env = make_vector(config)
     try:
         if env.metadata.get("autoreset_mode") is not mode:
             raise UserError(
@@ -63,22 +38,13 @@ def make_gym_env(config: EnvConfig, *, seed: int) -> GymEnv:
                 field="env.autoreset",
                 hint="use env.workers sync or async",
             )
-        return GymEnv(env, mode, seed=seed, channels=config.channels)
+        return GymEnv(env, mode, seed=seed, name=config.id, channels=config.channels)
     except UserError:
         env.close()  # processes of async workers, else, would stay
         raise
-
-
-@contextmanager
-def _no_processes_left_by_failure() -> Iterator[None]:
-    """Kill what a vector began before it failed; see :func:`_kill` for why."""
-    before = set(multiprocessing.active_children())
-    try:
-        yield
     except BaseException:
-        for process in set(multiprocessing.active_children()) - before:
-            process.kill()
-            process.join()
+        if isinstance(env, AsyncVectorEnv):
+            _kill(env)
         raise
 
 
@@ -99,38 +65,19 @@ def _kill(env: AsyncVectorEnv) -> None:
     env.closed = True
 
 
-def _spec(env_id: str) -> EnvSpec:
-    module, _, name = env_id.rpartition(":")
-    try:
-        if module:
-            importlib.import_module(module)
-        return gymnasium.spec(name)
-    except ImportError as problem:
-        rule = f"module {module!r} cannot be imported: {problem}"
-        raise UserError(rule, field="env.id") from None
-    except gym_error.Error:
-        hint = did_you_mean(name, [*gymnasium.registry, "gala/Identity-v0"])
-        raise UserError(f"no environment is called {name!r}", field="env.id", hint=hint) from None
-
-
-def _needs_package(env_id: str, missing: Exception) -> UserError:
-    said = str(missing)
-    extra = re.search(r"gymnasium\[([\w-]+)\]", said)
-    install = next((what for name, what in EXTRAS.items() if name in said.lower()), None)
-    if install is None and extra:
-        install = extra[0]
-    hint = f"pip install '{install}'" if install else said
-    return UserError(f"{env_id} needs a package that is not installed", field="env.id", hint=hint)
-
-
 class GymEnv:
     """A Gymnasium vector environment; see :class:`~gala.envs.step.VectorEnv`.
 
     Args:
         env: the vector environment.
         mode: its autoreset mode.
-        seed: of the first reset.
+        seed: of the first reset, which takes place here: what is wrong is said before anything is
+            begun.
+        name: of the environment, for messages.
         channels: ``env.channels``.
+
+    Raises:
+        UserError: unsupported spaces, or a first reset that fails.
     """
 
     frames_per_step = 1
@@ -141,9 +88,10 @@ class GymEnv:
         mode: AutoresetMode,
         *,
         seed: int,
+        name: str,
         channels: str = "auto",
     ) -> None:
-        self._env = env
+        self._env, self._name = env, name
         self._autoreset = Autoreset(mode, env.num_envs)
         self.num_envs = env.num_envs
         self._actions = plan_actions(env.single_action_space)
@@ -158,27 +106,43 @@ class GymEnv:
         )
         self.action_mask: NDArray[np.bool_] | None = None
         self._convert, self._convert_row = plan.converter(), plan.converter()
-        self._seed: Any = seed  # of one generator, or a list of one per simulator
-        if isinstance(env, gymnasium.vector.SyncVectorEnv | AsyncVectorEnv):
-            self._seed = simulator_seeds(seed, env.num_envs)
+        # Environments that are made one by one each have a boundary, their vector needs none.
+        self._one_by_one = isinstance(env, gymnasium.vector.SyncVectorEnv | AsyncVectorEnv)
         self._pending: Array | None = None
         self._answered = True  # by all processes, whatever they were asked
         # CartPole's own vector form keeps its whole state in four attributes.
         self.restorable = type(env.unwrapped).__name__ == "CartPoleVectorEnv"
+        # of one generator, or of one per simulator
+        first: Any = simulator_seeds(seed, env.num_envs) if self._one_by_one else seed
+        with nullcontext() if self._one_by_one else environment_code(name):
+            self._first_obs: Array | None = self._begin(first)
 
     def reset(self) -> Array:
         """See :class:`~gala.envs.step.VectorEnv`."""
-        self._answered = False
-        obs, info = self._env.reset(seed=self._seed)
-        self._answered = True
-        self._seed = None
-        self._autoreset = Autoreset(self._autoreset.mode, self.num_envs)
-        self.action_mask = self._masks.of_reset(obs, info)
+        obs = self._begin(None) if self._first_obs is None else self._first_obs
+        self._first_obs = None
         return self._convert(obs)
+
+    def _begin(self, seed: Any) -> Array:
+        self._answered = False
+        obs: Array
+        obs, info = self._env.reset(seed=seed)
+        self._answered = True
+        self._autoreset = Autoreset(self._autoreset.mode, self.num_envs)
+        self._check(obs, info)
+        self.action_mask = self._masks.of_reset(obs, info)
+        return obs
+
+    def _check(self, obs: Any, info: dict[str, Any]) -> None:
+        raise_mistakes(info)
+        rule = None if self._one_by_one else mismatch(self._env.observation_space, obs)
+        if rule:
+            raise UserError(f"{self._name}: {rule}", field="env.id")
 
     def send(self, actions: Array) -> None:
         """See :class:`~gala.envs.step.VectorEnv`."""
         actions = self._actions.to_env(actions)
+        self._first_obs = None
         if isinstance(self._env, AsyncVectorEnv):
             self._answered = False
             self._env.step_async(actions)
@@ -194,6 +158,7 @@ class GymEnv:
             assert self._pending is not None, "recv without send"
             obs, reward, terminated, truncated, info = self._env.step(self._pending)
             self._pending = None
+        self._check(obs, info)
         seen = self._convert(obs)
         if "final_obs" in info:
             info = info | {"final_obs": self._finals(info["final_obs"])}
@@ -233,6 +198,7 @@ class GymEnv:
         if saved != self.num_envs:
             rule = f"the checkpoint holds {saved} simulators, got {self.num_envs}"
             raise UserError(rule, field="env.num_envs")
+        self._first_obs = None
         env.state = state["state"].numpy().copy()
         env.steps = np.array(state["steps"], env.steps.dtype)
         env.prev_done = np.array(state["prev_done"], np.bool_)

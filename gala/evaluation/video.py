@@ -14,7 +14,6 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import error as gym_error
 from gymnasium.vector import AutoresetMode
@@ -24,6 +23,7 @@ from gala.config.sections import EnvConfig
 from gala.envs import make_vector_env
 from gala.envs.atari import game_of
 from gala.envs.gym import GymEnv
+from gala.envs.making import make_vector
 from gala.errors import UserError
 from gala.evaluation.clip import Clip
 from gala.evaluation.episodes import Act, evaluation_env
@@ -137,19 +137,21 @@ class DrawnEnv:
     """
 
     def __init__(self, config: EnvConfig, *, seed: int) -> None:
-        options: dict[str, Any] = {"render_mode": "rgb_array", "vectorization_mode": "sync"}
-        if config.max_episode_steps is not None:
-            options["max_episode_steps"] = config.max_episode_steps
-        mode = AutoresetMode.NEXT_STEP
+        one = dataclasses.replace(config, num_envs=1, workers="sync")
         try:
-            self._vector = gymnasium.make_vec(
-                config.id, 1, vector_kwargs={"autoreset_mode": mode}, **options
-            )
-        except (gym_error.Error, TypeError) as error:
-            raise UserError(f"{config.id} has no picture: {error}", field="--video") from None
-        self.env = GymEnv(self._vector, mode, seed=seed, channels=config.channels)
+            self._vector = make_vector(one, render_mode="rgb_array")
+        except UserError as error:
+            rule = f"{config.id} has no picture: {error.rule}"
+            raise UserError(rule, field="--video", hint=error.hint) from None
         self.fps = float(self._vector.metadata.get("render_fps", 30))
         try:
+            self.env = GymEnv(
+                self._vector,
+                AutoresetMode.NEXT_STEP,
+                seed=seed,
+                name=config.id,
+                channels=config.channels,
+            )
             self.first = self.env.reset()
             self.picture()
         except gym_error.DependencyNotInstalled as error:
@@ -168,7 +170,7 @@ class DrawnEnv:
 
     def close(self) -> None:
         """Release the environment."""
-        self.env.close()
+        self._vector.close()
 
 
 def gymnasium_steps(drawn: DrawnEnv, act: Act) -> Steps:

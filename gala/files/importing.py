@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from gala.errors import UserError, did_you_mean
@@ -34,13 +35,37 @@ def import_object(spec: str, *, field: str) -> Any:
             imported, or it holds nothing of that name.
     """
     module_name, name = split(spec, field=field)
+    module = import_module(module_name, spec, field=field)
+    with users_code(spec, field=field):  # a module may compute its names
+        if not hasattr(module, name):
+            public = [each for each in vars(module) if not each.startswith("_")]
+            raise UserError(
+                f"module {module_name} has no {name!r}",
+                file=shown(getattr(module, "__file__", None)),
+                field=field,
+                hint=did_you_mean(name, public) if public else "it is empty",
+            )
+        return getattr(module, name)
+
+
+def import_module(module_name: str, spec: str, *, field: str) -> ModuleType:
+    """The module, with the current folder on the path.
+
+    Args:
+        module_name: of the module, may be dotted.
+        spec: the name that it is the first part of, ``MODULE:NAME``.
+        field: option or field that holds ``spec``, for messages.
+
+    Raises:
+        UserError: there is no such module, or it raises when it is imported.
+    """
     with users_code(spec, field=field):
         folder = os.getcwd()
         if folder not in sys.path:
             sys.path.insert(0, folder)
         importlib.invalidate_caches()  # the file may be younger than the folder's listing
         try:
-            module = importlib.import_module(module_name)
+            return importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             missing = error.name or ""
             if module_name != missing and not module_name.startswith(f"{missing}."):
@@ -51,15 +76,6 @@ def import_object(spec: str, *, field: str) -> Any:
                 field=field,
                 hint=did_you_mean(missing, beside) if beside else f"{missing}.py in {folder}",
             ) from None
-        if not hasattr(module, name):
-            public = [each for each in vars(module) if not each.startswith("_")]
-            raise UserError(
-                f"module {module_name} has no {name!r}",
-                file=shown(getattr(module, "__file__", None)),
-                field=field,
-                hint=did_you_mean(name, public) if public else "it is empty",
-            )
-        return getattr(module, name)
 
 
 def split(spec: str, *, field: str) -> tuple[str, str]:

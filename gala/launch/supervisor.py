@@ -11,6 +11,9 @@ seconds and nobody else anything. What the exit code of an agent means:
 other  a crash: started again after a pause that doubles, unless it happens too often
 ====== ===========================================================================================
 
+Input that was good enough to train with and is bad in the next life is a crash, too: a simulator's
+server or file may come back.
+
 The agent may write lines into the pipe ``GALA_SUPERVISOR_FD``: ``training`` once it learns,
 ``done`` when it has (whatever happens on its way out), ``remove PATH`` for a file to remove if it
 cannot do so itself, ``mortal`` when a crash must end the launch (synchronous coupling, where the
@@ -41,7 +44,8 @@ DEATH_VARIABLE = "GALA_LAST_DEATH"
 STANDBY_VARIABLE = "GALA_STANDBY"
 """Set for an agent in waiting: it loads its libraries, then calls :func:`stand_by`."""
 
-FINAL = frozenset({0, 2, 3})
+BAD_INPUT = 2
+FINAL = frozenset({0, BAD_INPUT, 3})
 AGAIN = 75
 
 SETTLED_S = 5.0
@@ -253,11 +257,13 @@ class Supervisor:
                     os.rmdir(os.path.dirname(path))
 
     def _lives(self) -> int:
-        record, life, death = Record(), 0, ""
+        record, life, death, trained = Record(), 0, "", False
         while True:
             agent = self._begin(life, death)
             code = self._watch(agent, life)
-            if code in FINAL:
+            was_good = trained and agent.training_since is None
+            trained = trained or agent.training_since is not None
+            if code in FINAL and not (code == BAD_INPUT and was_good and self._asked is None):
                 return code
             if agent.done or (self._asked is not None and code == -self._asked):
                 return 0

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -63,6 +64,32 @@ def test_switches_and_null() -> None:
     assert read("a2c: {max_grad_norm: 1}", "--a2c.max-grad-norm", "null").a2c.max_grad_norm is None
 
 
+def test_mappings_take_any_name() -> None:
+    config = read(
+        "env: {kwargs: {size: 3, colour: red}, wrappers: [a:b]}",
+        "--env.kwargs.size", "5", "--env.kwargs.max-speed=2.5", "--env.options.level.name", "deep",
+    )  # fmt: skip
+    assert config.env.kwargs == {"size": 5, "colour": "red", "max_speed": 2.5}
+    assert config.env.options == {"level": {"name": "deep"}} and config.env.wrappers == ("a:b",)
+    assert read("env: {kwargs: {a: 1}}", "--env.kwargs", '{"b": [2]}').env.kwargs == {"b": [2]}
+    assert read("{}", "--env.wrappers", "a:b").env.wrappers == ("a:b",)
+
+
+@given(
+    st.dictionaries(
+        st.text(min_size=1),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        ),
+        max_size=3,
+    )
+)
+def test_arguments_read_back_equal(kwargs: dict[str, Any]) -> None:
+    config = Config(env=EnvConfig(kwargs=kwargs))
+    assert from_document(parse_yaml(config.to_yaml(), "back.yaml")) == config
+
+
 def test_positional_arguments_are_kept_apart() -> None:
     assert parse_options(Config, ["pong", "--seed", "3"]) == (["pong"], [("seed", 3)])
     assert parse_options(Config, ["--run-dir", "x"], {"run_dir": str}) == ([], [("run_dir", "x")])
@@ -82,6 +109,8 @@ def test_positional_arguments_are_kept_apart() -> None:
         ("a2c: {gamma: 1.5}", "a2c.gamma: must be less than or equal to 1, got 1.5"),
         ("a2c: {lr: .nan}", "a2c.lr"),
         ("a2c: {lr: .inf}", "a2c.lr"),
+        ("env:\n  kwargs: 5", "run.yaml:2: env.kwargs: must be a valid dictionary, got 5"),
+        ("env: {kwargs: {day: 2020-01-01}}", "env.kwargs: input was not a valid JSON value"),
         ("env: {num_envs: 0}", "env.num_envs: must be greater than 0, got 0"),
     ],
 )
@@ -99,6 +128,9 @@ def test_mistakes_in_a_file(text: str, message: str) -> None:
         (["--a2c.lr", "-1"], "--a2c.lr: must be greater than 0, got -1"),
         (["--a2c.lr", "fast"], "--a2c.lr: must be a valid number"),
         (["--a2c.lr", "["], "--a2c.lr: cannot read the value '['"),
+        (["--env.kwargs.size"], "--env.kwargs.size: needs a value"),
+        (["--env.kwarg.size", "1"], "unknown option (did you mean '--env.kwargs'?)"),
+        (["--env.wrappers", "5"], "--env.wrappers"),
         (["--no-seed"], "--no-seed: unknown option"),
     ],
 )
@@ -160,5 +192,11 @@ def test_the_paper_experiment_is_the_papers() -> None:
 def test_help_names_every_section(capsys: pytest.CaptureFixture[str]) -> None:
     print_help(Config, "gala train")
     shown = capsys.readouterr().out
-    for word in ("--a2c.lr", "--env.atari.sticky-actions", "--gossip.max-staleness", "--seed"):
+    for word in (
+        "--a2c.lr",
+        "--env.kwargs",
+        "--env.atari.sticky-actions",
+        "--gossip.max-staleness",
+        "--seed",
+    ):
         assert word in shown

@@ -84,8 +84,8 @@ class Painter(gymnasium.Env[np.ndarray, int]):
     observation_space = gymnasium.spaces.Box(0, 1, (2,))
     action_space = gymnasium.spaces.Discrete(2)
 
-    def __init__(self, render_mode: str | None = None) -> None:
-        self.render_mode = render_mode
+    def __init__(self, render_mode: str | None = None, pay: int = 1) -> None:
+        self.render_mode, self.pay = render_mode, pay
         self.t = 0
 
     def reset(
@@ -97,7 +97,7 @@ class Painter(gymnasium.Env[np.ndarray, int]):
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self.t += 1
-        return np.zeros(2, np.float32), float(self.t), self.t == 5, False, {}
+        return np.zeros(2, np.float32), float(self.t * self.pay), self.t == 5, False, {}
 
     def render(self) -> np.ndarray:
         return np.full((65, 49, 3), 40 * self.t, np.uint8)
@@ -123,6 +123,19 @@ def test_a_gymnasium_episode(tmp_path: Path, painter: str) -> None:
 def test_a_time_limit_of_the_run_holds(tmp_path: Path, painter: str) -> None:
     config = EnvConfig(id=painter, max_episode_steps=2)
     assert record(config, random_actions(2), tmp_path / "short.mp4", seed=0) == 1 + 2
+
+
+def test_arguments_and_wrappers_of_the_run_hold(tmp_path: Path, painter: str) -> None:
+    seen = []
+
+    def act(obs: np.ndarray) -> np.ndarray:
+        seen.append(obs.shape)
+        return np.zeros(1, np.int64)
+
+    wrappers = ("gymnasium.wrappers:TimeAwareObservation",)
+    config = EnvConfig(id=painter, max_episode_steps=2, kwargs={"pay": 10}, wrappers=wrappers)
+    assert record(config, act, tmp_path / "own.mp4", seed=0) == 10 + 20
+    assert set(seen) == {(1, 3)}
 
 
 def test_a_long_game_is_cut(tmp_path: Path, painter: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,23 @@ def test_ends_that_are_final(tmp_path: Path, code: int) -> None:
     assert len(lives(tmp_path)) == 1
 
 
+def test_input_that_was_good_may_be_good_again(tmp_path: Path) -> None:
+    agent = """
+        if life != 1:
+            tell("training")
+        sys.exit([1, 2, 0][life])
+    """
+    assert end(start(tmp_path, agent))[0] == 0
+    assert [(life, death) for life, _, death in lives(tmp_path)] == [
+        ("0", "-"), ("1", "exit code 1"), ("2", "exit code 2"),
+    ]  # fmt: skip
+
+
+def test_bad_input_that_is_met_while_training_is_final(tmp_path: Path) -> None:
+    assert end(start(tmp_path, "tell('training'); sys.exit(2 - (life == 0))"))[0] == 2
+    assert len(lives(tmp_path)) == 2
+
+
 def test_a_crash_begins_another_life_that_knows_why(tmp_path: Path) -> None:
     body = "if life == 0: os.kill(os.getpid(), signal.SIGSEGV)"
     code, errors = end(start(tmp_path, body))

@@ -1,0 +1,223 @@
+"""The boundary around one environment of the user's: what may come out of it, and how it is told.
+
+What it raises while it is made or in its first reset, and what has another shape than announced, is
+a mistake that starting again would not mend: a :class:`~gala.errors.UserError`. What it raises
+later is a crash, after which the agent comes back.
+
+A vector may run in processes, whose exceptions Gymnasium prints and wraps. A mistake is therefore
+not raised where it is seen: it travels in the info, and :func:`raise_mistakes` raises it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import error as gym_error
+from gymnasium import spaces
+
+from gala.errors import UserError
+from gala.files.importing import users_code
+
+MASK = "action_mask"
+"""The one key of an info that is read; the others are dropped before the vector collects them."""
+MISTAKE = "gala_mistake"
+"""Key of an info under which a mistake travels to the agent."""
+EXTRAS = {"box2d": "gala[box2d]", "pygame": "gymnasium[classic-control]"}
+"""What to install, by the package that an environment misses; else Gymnasium's extra of it."""
+
+Info = dict[str, Any]
+Space = gymnasium.Space[Any]
+
+
+@contextlib.contextmanager
+def environment_code(env_id: str) -> Iterator[None]:
+    """Make or begin the environment: whatever it raises is one line.
+
+    Args:
+        env_id: ``Id-v0`` or ``MODULE:Id-v0``.
+
+    Raises:
+        UserError: with file and line where they are the user's.
+    """
+    with users_code(env_id, field="env.id"):
+        try:
+            yield
+        except (ImportError, gym_error.DependencyNotInstalled) as missing:
+            if ":" in env_id and not isinstance(missing, gym_error.DependencyNotInstalled):
+                raise  # of the user's own module: where it is imported is worth more
+            raise _needs_package(env_id, missing) from None
+        except gym_error.Error as problem:
+            raise UserError(f"{env_id} cannot be made: {problem}", field="env.id") from None
+
+
+def raise_mistakes(info: Mapping[str, Any]) -> None:
+    """Raise what an environment of a vector with this info has done wrong.
+
+    Raises:
+        UserError: the first one.
+    """
+    for mistake in info.get(MISTAKE, ()):
+        if mistake is not None:
+            raise mistake
+
+
+class Boundary(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """One environment, outermost: every reset gets the options, infos nobody reads are dropped.
+
+    Args:
+        env: with all its wrappers.
+        env_id: its name, for messages.
+        options: for each reset, those of autoreset included.
+    """
+
+    def __init__(
+        self, env: gymnasium.Env[Any, Any], env_id: str, options: Mapping[str, Any]
+    ) -> None:
+        super().__init__(env)
+        self._id, self._options = env_id, dict(options)
+        self._space = env.observation_space  # else asked of all wrappers in each step
+        self._begun = False
+        self._mask: Any = None  # of the first reset
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, Info]:
+        """See :class:`gymnasium.Env`."""
+        if self._options:  # a copy: an environment may take its options out
+            options = copy.deepcopy(self._options) | (options or {})
+        if self._begun:
+            obs, info = self.env.reset(seed=seed, options=options)
+        else:
+            try:
+                with environment_code(self._id):
+                    obs, info = self.env.reset(seed=seed, options=options)
+            except UserError as mistake:
+                return self._space.sample(), {MISTAKE: mistake}
+            self._begun = True
+            self._mask = _mask(info)
+        rule = mismatch(self._space, obs) or self._mask_rule(info)
+        if rule:
+            return self._space.sample(), self._mistake(rule)
+        return obs, self._read(info)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, Info]:
+        """See :class:`gymnasium.Env`."""
+        reward: Any
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        rule = mismatch(self._space, obs) or self._mask_rule(info)
+        if type(reward) is not float:
+            paid = np.asarray(reward)
+            if paid.size == 1 and paid.dtype.kind in "biuf":
+                reward = float(paid.item())
+            else:
+                rule = f"its reward must be a number, got {reward!r}"
+        if rule:
+            return self._space.sample(), 0.0, False, False, self._mistake(rule)
+        return obs, reward, terminated, truncated, self._read(info)
+
+    def _read(self, info: Any) -> Info:
+        """What is read of an info; masks only where the first reset had one."""
+        mask = None if self._mask is None else _mask(info)
+        return {} if mask is None else {MASK: mask}
+
+    def _mask_rule(self, info: Any) -> str | None:
+        if not isinstance(self._mask, np.ndarray):
+            return None
+        mask, shape = _mask(info), self._mask.shape
+        if mask is None or np.shape(mask) == shape:
+            return None
+        return f"its {MASK} is of shape {np.shape(mask)}, the first was of shape {shape}"
+
+    def _mistake(self, rule: str) -> Info:
+        return {MISTAKE: UserError(f"{self._id}: {rule}", field="env.id")}
+
+
+class Unmade(gymnasium.Env[Any, Any]):
+    """Stands in a process for an environment that could not be made there, and says why.
+
+    Args:
+        observation_space: announced by the one that was made elsewhere.
+        action_space: likewise.
+        mistake: why.
+    """
+
+    def __init__(self, observation_space: Space, action_space: Space, mistake: UserError) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+        self._said = mistake
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, Info]:
+        """Say why."""
+        return self.observation_space.sample(), {MISTAKE: self._said}
+
+
+def mismatch(space: Space, value: Any, name: str = "") -> str | None:
+    """Why ``value`` cannot be an observation of ``space``; None if it can.
+
+    Shapes, kinds of numbers and parts are compared, not bounds.
+
+    Args:
+        space: as announced.
+        value: as given.
+        name: of the part of a larger observation.
+    """
+    whole = isinstance(value, np.ndarray) and value.ndim > 0
+    if whole and value.shape == space.shape and value.dtype == space.dtype:
+        return None  # most are, and this is asked in each step
+    what = f"its observation {name}".rstrip()
+    if isinstance(space, spaces.Dict):
+        if not isinstance(value, Mapping) or set(value) != set(space.spaces):
+            got = f"{sorted(value)}" if isinstance(value, Mapping) else type(value).__name__
+            return f"{what} is {got}, its space announces the parts {sorted(space.spaces)}"
+        parts = [mismatch(space[key], value[key], f"{name}[{key!r}]") for key in space.spaces]
+        return next(filter(None, parts), None)
+    if isinstance(space, spaces.Tuple):
+        if not isinstance(value, tuple | list) or len(value) != len(space.spaces):
+            got = f"of {len(value)}" if isinstance(value, tuple | list) else type(value).__name__
+            return f"{what} is {got}, its space announces a tuple of {len(space.spaces)}"
+        pairs = enumerate(zip(space.spaces, value, strict=True))
+        parts = [mismatch(each, part, f"{name}[{i}]") for i, (each, part) in pairs]
+        return next(filter(None, parts), None)
+    if space.shape is None or space.dtype is None:
+        return None
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        return f"{what} is no array, its space announces shape {space.shape}"
+    if array.shape != space.shape:
+        return f"{what} is of shape {array.shape}, its space announces {space.shape}"
+    if isinstance(space, spaces.Discrete):
+        if array.dtype.kind not in "iu" or not space.start <= array < space.start + space.n:
+            return f"{what} is {value!r}, its space announces {space}"
+    elif isinstance(value, np.ndarray) and not _fits(array.dtype, space.dtype):
+        return f"{what} is of {array.dtype}, its space announces {space.dtype}"
+    elif array.dtype.kind not in "biuf":
+        return f"{what} is {type(value).__name__}, its space announces {space.dtype}"
+    return None
+
+
+def _fits(given: np.dtype[Any], announced: np.dtype[Any]) -> bool:
+    """Whether Gymnasium can copy it; from signed to unsigned it can, in processes only."""
+    return given == announced or np.can_cast(given, announced, "same_kind")
+
+
+def _mask(info: Any) -> Any:
+    mask = info.get(MASK) if isinstance(info, dict) else None
+    return np.asarray(mask) if isinstance(mask, list) else mask
+
+
+def _needs_package(env_id: str, missing: Exception) -> UserError:
+    said = str(missing)
+    extra = re.search(r"gymnasium\[([\w-]+)\]", said)
+    install = next((what for name, what in EXTRAS.items() if name in said.lower()), None)
+    if install is None and extra:
+        install = extra[0]
+    hint = f"pip install '{install}'" if install else said
+    return UserError(f"{env_id} needs a package that is not installed", field="env.id", hint=hint)
