@@ -38,7 +38,7 @@ class Moments(nn.Module):
         super().__init__()
         self.register_buffer("first", torch.zeros(tuple(shape)))
         self.register_buffer("second", torch.ones(tuple(shape)))
-        self.register_buffer("count", torch.zeros(1))
+        self.register_buffer("count", torch.zeros(()))
 
     @torch.no_grad()
     def update(self, values: Tensor) -> None:
