@@ -10,14 +10,15 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tu
 
 from gala.config.sections import EnvConfig
 from gala.envs import VectorEnv, make_vector_env
+from gala.envs.masks import Masks
 from gala.errors import UserError
 
 
 class Masked(gymnasium.Env):
     """Games of 3 steps: at time t the action t is forbidden."""
 
-    def __init__(self, actions: Any, where: str, size: int, late: bool = False) -> None:
-        self.action_space, self._where, self._size, self._late = actions, where, size, late
+    def __init__(self, actions: Any, where: str, size: int) -> None:
+        self.action_space, self._where, self._size = actions, where, size
         seen: dict[str, gymnasium.Space] = {"observation": Box(-9, 9, (2,), np.float32)}
         if where == "field":
             seen["action_mask"] = MultiBinary(size)
@@ -28,8 +29,7 @@ class Masked(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:
         super().reset(seed=seed)
         self._time = 0
-        obs, info = self._see()
-        return obs, {} if self._late else info
+        return self._see()
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, Any]:
         self._time += 1
@@ -112,16 +112,21 @@ def test_a_field_of_that_name_is_observed_where_actions_are_no_choices() -> None
 
 
 @pytest.mark.usefixtures("registered")
-def test_masks_of_another_size_or_too_late_are_refused() -> None:
+def test_masks_of_another_size_and_masks_that_come_late_are_refused() -> None:
     with pytest.raises(UserError, match="action_mask has 5 entries, the actions have 4 values"):
         make(actions=Discrete(4), where="field", size=5)
-    env = make(actions=Discrete(4), where="info", size=5)
     with pytest.raises(UserError, match="action_mask has 5 entries, the actions have 4 values"):
-        env.reset()
-    env = make(actions=Discrete(5), where="info", size=5, late=True)
-    env.reset()
+        make(actions=Discrete(4), where="info", size=5).reset()
+    masks = Masks(Discrete(3), 5)
+    assert masks.of_reset(np.zeros(2), {}) is None
     with pytest.raises(UserError, match="did not come with the reset"):
-        env.step(np.zeros(2, np.int64))
+        masks.of_step(np.zeros(2), {"action_mask": np.ones((2, 5))})
+
+
+def test_simulators_without_a_mask_may_do_everything() -> None:
+    given = {"action_mask": np.zeros((3, 2), np.int8), "_action_mask": np.array([1, 0, 1], bool)}
+    mask = Masks(Discrete(3), 2).of_reset(np.zeros(3), given)
+    assert mask is not None and mask.tolist() == [[False] * 2, [True] * 2, [False] * 2]
 
 
 def test_taxi_masks() -> None:
