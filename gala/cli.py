@@ -28,6 +28,9 @@ COMMANDS: dict[str, Command] = {
         "gala.train:launch",
         "Run one agent of a group: gala launch --rank R --size N --store URL experiments/pong.yaml",
     ),
+    "algorithms": Command(
+        "gala.learning.command:main", "List what agents can learn with: gala algorithms"
+    ),
     "eval": Command(
         "gala.evaluation.arguments:main",
         "Play real episodes with a trained run: gala eval runs/NAME --episodes 30",
@@ -91,6 +94,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _usage() -> str:
     lines = ["gala: gossip-based actor-learner reinforcement learning", "", "commands:"]
-    lines += [f"  {name:10} {command.summary}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:11}{command.summary}" for name, command in COMMANDS.items()]
     lines += ["", "gala COMMAND --help tells the options of a command"]
     return "\n".join(lines)

@@ -71,22 +71,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def start(arguments: Sequence[str]) -> int:
     """``gala train``: run one agent in this process, or all of a host under torchrun."""
     rest, agents = take_agents(arguments)
-    if "--help" in rest or "-h" in rest or agents == 1:
+    if "--help" in rest or "-h" in rest:
         return main(rest)
     from gala.launch.torchrun import torchrun
-    from gala.run.request import read_request
+    from gala.run.request import configured_agents, read_request
+
+    agents = agents or configured_agents(rest)
+    if agents == 1:
+        return main(rest)
 
     request = read_request(rest, agents=agents)  # a mistake is one line here, a page of torchrun's
     return torchrun(rest, agents // request.agents_per_process)
 
 
-def take_agents(arguments: Sequence[str]) -> tuple[list[str], int]:
-    """Split ``--agents N`` off a command line.
+def take_agents(arguments: Sequence[str]) -> tuple[list[str], int | None]:
+    """Split ``--agents N`` off a command line; None where it does not say how many.
 
     Raises:
         UserError: N is missing, or no number of agents.
     """
-    rest, agents = list(arguments), 1
+    rest = list(arguments)
     for index, token in enumerate(rest):
         flag, has_value, text = token.partition("=")
         if flag != "--agents":
@@ -100,7 +104,7 @@ def take_agents(arguments: Sequence[str]) -> tuple[list[str], int]:
             return rest, at_least_one(text)
         except argparse.ArgumentTypeError as error:
             raise UserError(str(error), field="--agents") from None
-    return rest, agents
+    return rest, None
 
 
 def launch(arguments: Sequence[str]) -> int:

@@ -84,7 +84,7 @@ def test_mistakes(capsys: pytest.CaptureFixture[str], arguments: list[str], word
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (["pong"], (["pong"], 1)),
+        (["pong"], (["pong"], None)),
         (["pong", "--agents", "4", "--seed", "1"], (["pong", "--seed", "1"], 4)),
         (["--agents=3", "pong"], (["pong"], 3)),
     ],

@@ -40,13 +40,13 @@ PARTS = (
         "its simulators",
         "from gala.run.config import load; from gala.files.shipped import resolve;"
         f"config = load(resolve('experiments', {GAME!r}));"
-        "envs = gala.agent.training.make_vector_envs(config.env, seed=1, threads=1)",
+        "envs = gala.agent.equipment.make_vector_envs(config.env, seed=1, threads=1)",
     ),
     ("their first observations", "first = [env.reset() for env in envs]"),
     (
         "the network",
         "spaces = envs[0].observation_space, envs[0].action_space;"
-        "policy = gala.agent.training.build_network(*spaces, config.network, seed=1)",
+        "policy = gala.agent.equipment.build_network(*spaces, config.network, seed=1)",
     ),
 )
 """In this order: what one brings is not counted again for those after it."""

@@ -51,7 +51,9 @@ class Config:
     algorithm: str = "a2c"
     """Learning algorithm, see gala algorithms; or an own one, as MODULE:CLASS."""
     topology: str = "directed-ring"
-    """Topology file, or the name of a shipped one."""
+    """Topology file, the name of a shipped one or of a family, or an own MODULE:CALLABLE."""
+    agents: Positive | None = None
+    """Actor-learners; gala train --agents N starts them, and writes how many into config.yaml."""
     coupling: Coupling = "gossip"
     """gossip; allreduce: gradients averaged at each update (synchronous A2C); none: independent."""
     exit_on_alarm: bool = False

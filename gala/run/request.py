@@ -11,7 +11,7 @@ from gala.config.options import parse_options
 from gala.config.tree import Config, section_of
 from gala.errors import UserError
 from gala.files import shipped
-from gala.files.yaml import load_yaml, parse_yaml
+from gala.files.yaml import Document, load_yaml, parse_yaml
 from gala.run.config import algorithm_of, config_type, from_document
 from gala.run.folder import RunFolder
 from gala.topology import Topology, load_topology
@@ -105,16 +105,27 @@ def read_request(
     )
 
 
-def _tree_of(arguments: Sequence[str]) -> Any:
-    """The configuration's tree, for the algorithm that a command line or its files name."""
+def configured_agents(arguments: Sequence[str]) -> int:
+    """How many agents the experiment file, or the run to go on with, names; else 1."""
+    document, _ = _first_look(arguments)
+    named = document.data.get("agents") if isinstance(document.data, dict) else None
+    return named if isinstance(named, int) and named > 0 else 1  # else it is refused later
+
+
+def _first_look(arguments: Sequence[str]) -> tuple[Document, list[tuple[str, Any]]]:
+    """The file and the options of a command line, before it is known which sections there are."""
     positional, options = parse_options(config_type(), arguments, LAUNCH_OPTIONS, strict=False)
     given = dict(options)
     if len(positional) == 1:
-        document = load_yaml(shipped.resolve("experiments", positional[0]))
-    elif given.get("resume") is not None:
-        document = load_yaml(RunFolder(Path(str(given["resume"]))).config)
-    else:
-        document = parse_yaml("{}", "command line")
+        return load_yaml(shipped.resolve("experiments", positional[0])), options
+    if given.get("resume") is not None:
+        return load_yaml(RunFolder(Path(str(given["resume"]))).config), options
+    return parse_yaml("{}", "command line"), options
+
+
+def _tree_of(arguments: Sequence[str]) -> Any:
+    """The configuration's tree, for the algorithm that a command line or its files name."""
+    document, options = _first_look(arguments)
     algorithm = algorithm_of(document, options)
     try:
         return config_type(algorithm)
@@ -188,7 +199,7 @@ def _resumed(
     before = from_document(load_yaml(run.config))
     document = load_yaml(run.config if experiment is None else experiment)
     config: Config = from_document(document, options)
-    for name in ("env.id", "network", "algorithm"):
+    for name in ("env.id", "env.kwargs", "env.wrappers", "network", "algorithm"):
         old, new = _field(before, name), _field(config, name)
         if old != new:
             raise UserError(
