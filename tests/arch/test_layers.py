@@ -159,6 +159,47 @@ def test_rooms_do_not_import_in_circles(modules: list[Any]) -> None:
     assert list(nx.simple_cycles(graph)) == []
 
 
+def every_import(module: Any) -> list[str]:
+    """Dotted names of all that is imported, also inside functions and for type checkers alone."""
+    found = []
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def test_no_file_imports_in_a_circle(modules: list[Any]) -> None:
+    """Lazy imports and those for type checkers included: what needs them is one thing, or three."""
+    names = {module.name for module in modules}
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for module in modules:
+        for name in every_import(module):
+            while name not in names and name:
+                name = name.rpartition(".")[0]
+            if name not in ("", "gala", module.name):
+                graph.add_edge(module.name, name)
+    graph.remove_nodes_from([n for n in graph if n in ("gala.cli", "gala.__main__")])
+    circles = [sorted(part) for part in nx.strongly_connected_components(graph) if len(part) > 1]
+    assert graph.number_of_edges() > 200 and circles == []
+
+
+def test_rooms_import_one_another_in_one_direction(modules: list[Any]) -> None:
+    """The same by room: lazily or not."""
+    names = {module.name for module in modules}
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for module in modules:
+        for name in every_import(module):
+            while name not in names and name:
+                name = name.rpartition(".")[0]
+            room = (name.split(".") + [""])[1]
+            if room and module.room and room != module.room:
+                graph.add_edge(module.room, room)
+    circles = [sorted(part) for part in nx.strongly_connected_components(graph) if len(part) > 1]
+    assert circles == []
+
+
 def test_nothing_imports_experiments_or_tests(modules: list[Any]) -> None:
     wrong = [
         f"{module.place(node)} imports {name}"

@@ -55,6 +55,18 @@ def test_allreduce_keeps_parameters_equal_and_agents_share_the_steps(tmp_path: P
 
 
 @pytest.mark.slow
+def test_agents_whose_gradients_are_averaged_end_an_update_together(tmp_path: Path) -> None:
+    """Whoever stopped its epochs alone would leave the others waiting."""
+    run = run_with(
+        tmp_path, "--coupling", "allreduce", "--algorithm", "ppo", "--ppo.n-step", 20,
+        "--ppo.lr", "1e-2", "--ppo.stop-kl", "0.01", "--env.normalize-observation",
+    )  # fmt: skip
+    states = [newest_state(run, rank) for rank in range(3)]
+    assert all(torch.equal(state["params"], states[0]["params"]) for state in states)
+    assert len({state["update"] for state in states}) == 1
+
+
+@pytest.mark.slow
 def test_agents_without_coupling_drift_apart_from_the_same_start(tmp_path: Path) -> None:
     run = run_with(tmp_path, "--coupling", "none")
     states = [newest_state(run, rank) for rank in range(3)]

@@ -99,3 +99,29 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     assert resumed.returncode == 0, output
     for rank in range(AGENTS):
         assert equal(newest_state(run, rank), newest_state(whole, rank))
+
+
+PLANS = {
+    "ppo": ("--ppo.n-step", 20, "--ppo.epochs", 2, "--ppo.minibatches", 4, "--ppo.lr", "3e-3",
+            "--env.normalize-observation", "--env.normalize-reward"),
+    "vtrace": ("--vtrace.n-step", 5, "--vtrace.lr", "3e-3", "--vtrace.lr-schedule", "linear"),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", PLANS)
+def test_every_algorithm_resumes_to_the_same_bits(tmp_path: Path, algorithm: str) -> None:
+    """Optimizer, minibatches, statistics, schedules: all that a learner has is saved."""
+    options = (experiment(tmp_path, total_steps=STEPS), *LOCK_STEP, "--algorithm", algorithm,
+               *PLANS[algorithm])  # fmt: skip
+    gala("train", *options, "--run-dir", tmp_path / "whole")
+    run = tmp_path / "run"
+    process = start("train", *options, "--run-dir", run)
+    wait_until(lambda: updates_done(run, 0) > 2, process)
+    output, _ = interrupt(process, signal.SIGTERM)
+    assert process.returncode == 0, output
+    resumed = start("train", "--resume", run)
+    output = finish(resumed)
+    assert resumed.returncode == 0, output
+    for rank in range(AGENTS):
+        assert equal(newest_state(run, rank), newest_state(tmp_path / "whole", rank))

@@ -9,6 +9,8 @@ import torch
 from gala.agent.actor_learner import ActorLearner
 from gala.config.sections import EnvConfig, LogConfig, NetworkConfig
 from gala.learning.a2c_config import A2CConfig
+from gala.learning.ppo_config import PPOConfig
+from gala.learning.vtrace_config import VTraceConfig
 from gala.run.config import Config
 
 SOLVED = 18.5  # of 20; chance is 5
@@ -43,12 +45,20 @@ def test_identity_is_solved(train_here: Train, changes: dict[str, object]) -> No
     assert sum(returns) / len(returns) > SOLVED
 
 
+LEARNERS = {
+    "a2c": {},
+    "ppo": {"ppo": PPOConfig(n_step=16, gamma=0.9, lr=3e-3, minibatches=2)},
+    "vtrace": {"vtrace": VTraceConfig(n_step=5, gamma=0.9, lr=3e-3, optimizer="adam")},
+}
+
+
+@pytest.mark.parametrize("algorithm", LEARNERS)
 @pytest.mark.parametrize("autoreset", ["next-step", "same-step"])
 @pytest.mark.parametrize("limit", [None, 10])
 def test_identity_is_solved_in_every_autoreset_mode(
-    train_here: Train, autoreset: str, limit: int | None
+    train_here: Train, autoreset: str, limit: int | None, algorithm: str
 ) -> None:
-    config = identity()
+    config = Config(**{**vars(identity()), "algorithm": algorithm, **LEARNERS[algorithm]})
     env = EnvConfig(
         id="gala/Identity-v0",
         num_envs=8,

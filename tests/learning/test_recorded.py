@@ -18,6 +18,7 @@ from gala.experience import Batch
 from gala.learning.a2c import A2C
 from gala.learning.a2c_config import A2CConfig
 from gala.learning.learner import Alone, Learner
+from gala.learning.table import ALGORITHMS, make_algorithm
 from gala.networks import build_network
 from gala.networks.model import Model
 from gala.parameters.flat import FlatParameters
@@ -105,6 +106,55 @@ def test_recorded_updates_are_the_same_bit_for_bit(name: str, warm_up: int) -> N
     assert numbers == again
     assert stream.queue.recordings == 2, "gradient and step, once each"
     assert not torch.equal(found[0], found[-1])
+
+
+def learn_by(
+    algorithm: str, stream: Stream, older: bool, **changes: Any
+) -> tuple[list[Tensor], list[dict[str, float]]]:
+    """Parameters and statistics after each update, by any algorithm."""
+    network = build_network(VECTORS, SIX, NetworkConfig(hidden=(16,)), seed=1)
+    flat = FlatParameters(network)
+    model = Model(network, flat, torch.float32)
+    config = ALGORITHMS[algorithm].config(
+        lr_schedule="linear", entropy_schedule="linear", optimizer="adam", **changes
+    )
+    learner = Learner(make_algorithm(algorithm, config), model, lr=0.01, stream=stream)
+    batch = empty_rollout((VECTORS, SIX), model)
+    parameters, numbers = [], []
+    for k in range(UPDATES):
+        play(batch, seed=k)
+        batch.dist.normal_(generator=torch.Generator().manual_seed(k))
+        batch.version[:] = model.revision - (older and k % 2)
+        learner.schedule(k / UPDATES)
+        losses = learner.update(batch)
+        if isinstance(stream, LateLane):
+            stream.queue.drain()
+        parameters.append(flat.data.clone())
+        numbers.append(losses.numbers())
+    return parameters, numbers
+
+
+PLANS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ppo": ("ppo", {"epochs": 3, "minibatches": 2, "clip_schedule": "linear"}),
+    "ppo, value clipped, stopped": (
+        "ppo", {"epochs": 4, "minibatches": 2, "value_clip": True, "stop_kl": 1e-3},
+    ),
+    "ppo, whole batches": ("ppo", {"epochs": 2, "minibatches": 1}),
+    "vtrace": ("vtrace", {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("warm_up", [0, 2])
+def test_every_plan_is_recorded_bit_for_bit(name: str, older: bool, warm_up: int) -> None:
+    algorithm, changes = PLANS[name]
+    expected, numbers = learn_by(algorithm, Direct(), older, **changes)
+    found, again = learn_by(algorithm, LateLane(warm_up), older, **changes)
+    for k, (theirs, ours) in enumerate(zip(expected, found, strict=True)):
+        assert torch.equal(theirs, ours), f"update {k}"
+    for one, other in zip(numbers, again, strict=True):
+        assert other == pytest.approx(one, nan_ok=True)
 
 
 def test_a_baked_in_rate_would_have_been_seen(monkeypatch: pytest.MonkeyPatch) -> None:
