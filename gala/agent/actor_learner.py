@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from gala.agent.callbacks import Callbacks
 from gala.agent.measuring import DivergenceMeter
 from gala.agent.progress import Progress
 from gala.agent.recorder import Recorder
@@ -39,6 +40,7 @@ class Parts:
     meter: DivergenceMeter
     progress: Progress
     recorder: Recorder
+    callbacks: Callbacks
 
 
 class ActorLearner:
@@ -58,6 +60,7 @@ class ActorLearner:
         self.norms, self.meter = parts.norms, parts.meter
         self.progress, self.recorder = parts.progress, parts.recorder
         self.recorder.counts = self
+        self._callbacks = parts.callbacks
         self.update = 0
         faults = self.setting.config.faults
         at_fault = faults.concern(self.setting.launch.rank)
@@ -121,6 +124,7 @@ class ActorLearner:
             self.recorder.event("error", f"checkpoint not written: {error}")
         else:
             self.recorder.event("checkpoint", path.name)
+            self._callbacks.call("checkpoint", update=self.update, step=self.step, path=path)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything from which the run goes on, as plain data and tensors."""
@@ -196,12 +200,15 @@ class ActorLearner:
     def _record(self, losses: dict[str, float]) -> None:
         more: Metrics = {"charts/lr": self.learner.optimizer.lr, **losses}
         more |= self.coupling.metrics(self.recorder.updates) | self.meter.metrics()
-        self.recorder.record(self.source, more)
+        metrics = self.recorder.record(self.source, more)
+        self._callbacks.call("record", update=self.update, step=self.step, metrics=metrics)
 
     def _finish(self) -> None:
         if self.recorder.unrecorded:
             self._record({})
-        self.recorder.finish(self.progress.ending)
+        ending = self.progress.ending
+        self._callbacks.call("end", update=self.update, step=self.step, ending=ending)
+        self.recorder.finish(ending)
 
 
 class Straggler:

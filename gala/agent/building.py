@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gala.agent.actor_learner import ActorLearner, Parts
+from gala.agent.callbacks import Callbacks, load_callbacks
 from gala.agent.measuring import DivergenceMeter
 from gala.agent.progress import Progress
 from gala.agent.recorder import Recorder
@@ -70,6 +71,7 @@ def build_agent(
     norms = UpdateNorms(model.flat.weights, exact=exact, stream=stream)
     coupling = _coupling(setting, model, behaviour, norms, stop)
     progress = Progress(setting, coupling, stop)
+    recorder = Recorder(setting, progress.reader, console)
     return ActorLearner(
         Parts(
             setting=setting,
@@ -81,7 +83,14 @@ def build_agent(
             norms=norms,
             meter=DivergenceMeter(setting, model.flat, norms, coupling, behaviour),
             progress=progress,
-            recorder=Recorder(setting, progress.reader, console),
+            recorder=recorder,
+            callbacks=Callbacks(
+                load_callbacks(config.callbacks),
+                rank=setting.launch.rank,
+                run=setting.run.path,
+                flat=model.flat,
+                tell=recorder.tell,
+            ),
         )
     )
 

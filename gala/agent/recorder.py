@@ -114,8 +114,12 @@ class Recorder:
         """Whether there were updates since the last record."""
         return self.counts.update > self._last_update
 
-    def record(self, source: Source, more: Metrics) -> None:
-        """Write a record: progress and times, returns of ``source``, and what else there is."""
+    def record(self, source: Source, more: Metrics) -> Metrics:
+        """Write a record: progress and times, returns of ``source``, and what else there is.
+
+        Returns:
+            All of it, by name.
+        """
         metrics = self._progress(source) | more
         update, step = self.counts.update, self.counts.step
         self._writer.record(metrics, update=update, step=step)
@@ -129,6 +133,7 @@ class Recorder:
             self._aggregate.record(self._reader.latest)
         if self._console is not None:
             self._console.show()
+        return metrics
 
     def event(self, kind: str, message: str) -> None:
         """Write an event of this agent."""

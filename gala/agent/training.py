@@ -14,6 +14,7 @@ import torch
 
 from gala.agent.actor_learner import ActorLearner
 from gala.agent.building import build_agent
+from gala.agent.callbacks import load_callbacks
 from gala.agent.equipment import choose_device, make_learner, require_streams
 from gala.agent.opening import opening_block
 from gala.agent.plan import find_plan, make_plan, open_folder
@@ -27,6 +28,7 @@ from gala.gossip.mixing import require_mixable
 from gala.launch import supervisor
 from gala.launch.launch import Launch, from_environment
 from gala.launch.signals import StopRequest
+from gala.learning.table import make_algorithm
 from gala.networks import Network
 from gala.run import checkpoint
 from gala.run.request import Request
@@ -94,6 +96,8 @@ def _equip(request: Request, launch: Launch, stack: ExitStack) -> Equipped:
         UserError: something that was asked for is not there.
     """
     config = request.config
+    load_callbacks(config.callbacks)  # said before anything is begun
+    make_algorithm(config.algorithm, config.learning)
     require_mixable(request.topology)
     device = choose_device(config.device, launch)
     local_group = LocalGroup(launch.local_group, handover_on(device))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -15,3 +15,12 @@ NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 FreeForm = dict[str, JsonValue]
 """A mapping with names of the user's; its options are ``--section.field.NAME value``."""
+
+
+def as_tuple(value: Any) -> Any:
+    """One where several may stand."""
+    return (value,) if isinstance(value, int | str) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
+"""Several texts, or one."""

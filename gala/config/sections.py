@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
@@ -14,14 +14,10 @@ from gala.config.fields import (
     NonNegativeFloat,
     Positive,
     PositiveFloat,
+    Texts,
+    as_tuple,
 )
 from gala.errors import did_you_mean
-
-
-def _as_tuple(value: Any) -> Any:
-    """One where several may stand."""
-    return (value,) if isinstance(value, int | str) else value
-
 
 NETWORKS = ("auto", "nature-cnn", "small-cnn", "mlp")
 
@@ -74,7 +70,7 @@ class EnvConfig:
     """Arguments of the constructor: {size: 5}, or --env.kwargs.size 5."""
     options: FreeForm = field(default_factory=dict)
     """Options of every reset: {level: 1}, or --env.options.level 1."""
-    wrappers: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    wrappers: Texts = ()
     """MODULE:CALLABLE, each called with the environment, the first one first."""
     num_envs: Positive = 16
     """Simulators per agent."""
@@ -148,7 +144,7 @@ class FaultsConfig:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    agents: Annotated[tuple[NonNegative, ...], BeforeValidator(_as_tuple)] | None = None
+    agents: Annotated[tuple[NonNegative, ...], BeforeValidator(as_tuple)] | None = None
     """Agents at fault, as 2 or [0, 2]; null: all."""
     delay_ms: NonNegativeFloat = 0.0
     """Time that a message is under way."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
-from gala.config.fields import NonNegative, Positive
+from gala.config.fields import NonNegative, Positive, Texts
 from gala.config.sections import (
     CheckpointConfig,
     DivergenceConfig,
@@ -56,6 +56,8 @@ class Config:
     """Actor-learners; gala train --agents N starts them, and writes how many into config.yaml."""
     coupling: Coupling = "gossip"
     """gossip; allreduce: gradients averaged at each update (synchronous A2C); none: independent."""
+    callbacks: Texts = ()
+    """MODULE:CALLABLE each, called with an Event at records, checkpoints and the end."""
     exit_on_alarm: bool = False
     """Stop with a checkpoint and exit code 3 when the agents leave the epsilon-ball."""
     profile: bool = False
