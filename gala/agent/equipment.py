@@ -21,7 +21,7 @@ def make_learner(config: Config, launch: Launch, threads: int) -> tuple[list[Vec
     Raises:
         UserError: unknown environment, missing extra, spaces that no network fits.
     """
-    seed = agent_seed(config.seed, launch.rank, stream=1, life=launch.life) % 2**31
+    seed = agent_seed(config.seed, launch.rank, stream=1, incarnation=launch.incarnation) % 2**31
     envs = make_vector_envs(config.env, seed=seed, threads=threads)
     spaces = envs[0].observation_space, envs[0].action_space
     with ExitStack() as stack:

@@ -55,7 +55,7 @@ class DivergenceMeter:
             topology=coupling.topology,
             lock_step=coupling.lock_step,
             unbound=coupling.unbound,
-            incarnation=launch.life,
+            incarnation=launch.incarnation,
         )
         self._layers = (
             LayerTracker(
@@ -63,7 +63,7 @@ class DivergenceMeter:
                 rank=launch.rank,
                 agents=launch.agents,
                 layout=flat.layout,
-                incarnation=launch.life,
+                incarnation=launch.incarnation,
             )
             if config.per_layer
             else None

@@ -39,8 +39,8 @@ def make_plan(
         agents=launch.agents,
         topology=request.topology.to_json(),
         facts=facts,
-        # a life before this one, or torchrun's restart, may have got as far as the folder
-        resume=request.resume or launch.life > 0 or restarted_by_torchrun(),
+        # an earlier incarnation, or torchrun's restart, may have got as far as the folder
+        resume=request.resume or launch.incarnation > 0 or restarted_by_torchrun(),
     )
     meta = run.read_meta()
     plan = {"run_dir": str(run.path), "run_id": meta["run_id"], "meta": meta,
@@ -50,7 +50,7 @@ def make_plan(
 
 
 def find_plan(launch: Launch) -> dict[str, Any] | None:
-    """What rank 0 said; None for rank 0 itself if its life before did not get that far."""
+    """Plan of rank 0; None for rank 0 itself if its last incarnation did not get that far."""
     plan: dict[str, Any] | None = launch.shared("plan") if launch.leads else launch.share("plan")
     if plan is not None and plan.get("failed"):
         raise SystemExit(EXIT_BAD_INPUT)

@@ -68,8 +68,9 @@ class Recorder:
         self._setting, self._reader = setting, reader
         self.counts: Counts
         self._log = setting.config.log
-        rank, run, life = setting.launch.rank, setting.run, setting.launch.life
-        self._writer = MetricsWriter(run.metrics(rank), rank=rank, incarnation=life)
+        rank, run = setting.launch.rank, setting.run
+        incarnation = setting.launch.incarnation
+        self._writer = MetricsWriter(run.metrics(rank), rank=rank, incarnation=incarnation)
         self._console = console(reader) if console is not None else None
         self._tensorboard = (
             TensorBoardSink(run.path / "tensorboard" / f"rank_{rank:02d}")
@@ -83,13 +84,13 @@ class Recorder:
         self._profile: Profile | None = None
         self._last_update = self._last_step = 0
         self._last_time = time.perf_counter()
-        facts = {"pid": os.getpid(), "host": socket.gethostname(), "incarnation": life}
+        facts = {"pid": os.getpid(), "host": socket.gethostname(), "incarnation": incarnation}
         write_atomic(run.rank(rank) / "agent.json", json.dumps({**facts, "started": time.time()}))
 
     def start(self) -> None:
         """Note the start; call right before the first update."""
         counts = self.counts
-        if self._setting.config.profile and self._setting.launch.life == 0:
+        if self._setting.config.profile and self._setting.launch.incarnation == 0:
             self._profile = self._profiled()
         self._last_update, self._last_step = counts.update, counts.step
         self._last_time = time.perf_counter()

@@ -50,11 +50,11 @@ class Setting:
     def seed(self, stream: int) -> int:
         """A seed for one purpose of this agent: 0 actions, 1 environments, 2 faults, 3 batches."""
         launch = self.launch
-        return agent_seed(self.config.seed, launch.rank, stream, launch.life)
+        return agent_seed(self.config.seed, launch.rank, stream, launch.incarnation)
 
 
-def agent_seed(seed: int, rank: int, stream: int = 0, life: int = 0) -> int:
-    """A seed of its own for each agent, purpose and life, from the seed of the run."""
-    path = [seed, rank, stream] + [life] * (life > 0)
+def agent_seed(seed: int, rank: int, stream: int = 0, incarnation: int = 0) -> int:
+    """A seed of its own for each agent, purpose and incarnation, from the seed of the run."""
+    path = [seed, rank, stream] + [incarnation] * (incarnation > 0)
     words = np.random.SeedSequence(path).generate_state(1, np.uint64)
     return int(words[0] >> 1)

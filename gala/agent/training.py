@@ -22,7 +22,7 @@ from gala.agent.setting import Setting
 from gala.device.choose import handover_on
 from gala.envs import VectorEnv
 from gala.errors import EXIT_ALARM, EXIT_OK, UserError
-from gala.gossip.connecting import place_of_messages
+from gala.gossip.connecting import device_of_messages
 from gala.gossip.in_process import LocalGroup
 from gala.gossip.mixing import require_mixable
 from gala.launch import supervisor
@@ -65,8 +65,8 @@ def train(request: Request) -> int:
         UserError: the run cannot be made.
     """
     stop = StopRequest().install()
-    launch = from_environment(request.agents_per_process).born()
-    plans = launch.life == 0 and launch.leads
+    launch = from_environment(request.agents_per_process).register()
+    plans = launch.incarnation == 0 and launch.leads
     with ExitStack() as stack:  # closes the last one first, and all even if one fails
         try:
             equipped = _equip(request, launch, stack)
@@ -101,7 +101,7 @@ def _equip(request: Request, launch: Launch, stack: ExitStack) -> Equipped:
     require_mixable(request.topology)
     device = choose_device(config.device, launch)
     local_group = LocalGroup(launch.local_group, handover_on(device))
-    place = place_of_messages(local_group, launch.agents, config.faults, device)
+    place = device_of_messages(local_group, launch.agents, config.faults, device)
     require_streams(len(launch.local_group), device, place)
     threads = config.threads or launch.threads
     torch.set_num_threads(threads)
@@ -164,13 +164,13 @@ def begin(agent: ActorLearner, *, resume: bool) -> None:
     """
     launch = agent.setting.launch
     lock_step, running = agent.coupling.lock_step, launch.shared("running") is not None
-    if launch.life > 0 or (running and not lock_step):
+    if launch.incarnation > 0 or (running and not lock_step):
         found = agent.join() or "nothing to go on with"
-        if launch.life == 0:
+        if launch.incarnation == 0:
             agent.recorder.event("join", f"came late, goes on with {found}")
         else:
             death = os.environ.get(supervisor.DEATH_VARIABLE, "a launch before")
-            text = f"life {launch.life + 1} after {death}, goes on with {found}"
+            text = f"incarnation {launch.incarnation} after {death}, goes on with {found}"
             agent.recorder.event("alive", text)
     elif resume:
         agent.load_state_dict(_checkpoint(agent.setting, agent))

@@ -123,8 +123,8 @@ class Gossip(Coupling):
 
     def events(self) -> Iterator[tuple[str, str]]:
         """See :class:`Coupling`."""
-        while self.node.news:
-            yield self.node.news.popleft()
+        while self.node.events:
+            yield self.node.events.popleft()
 
     def vectors(self, *, everybody: bool) -> dict[int, Tensor]:
         """See :class:`Coupling`."""

@@ -48,7 +48,7 @@ class CudaQueue:
         target.fill_(number)
 
     def event(self) -> Event:
-        """One that sleeps while it waits: a thread that spins takes a core from the simulators."""
+        """One that sleeps while it waits: a thread that spins takes an environment's core."""
         event: Event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         return event
 

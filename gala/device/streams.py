@@ -118,10 +118,10 @@ class Direct:
 
 
 class Event(Protocol):
-    """A place in a queue."""
+    """Event: a position in a queue."""
 
     def record(self) -> None:
-        """It is where the queue ends now."""
+        """Move the event to where the queue ends now."""
         ...
 
     def synchronize(self) -> None:
@@ -181,7 +181,7 @@ class _Buffer:
 class Queued:
     """A device with a queue.
 
-    What goes up passes two buffers in turn: while the device reads one, the simulators' next
+    What goes up passes two buffers in turn: while the device reads one, the environments' next
     observations already go into the other.
 
     Args:
@@ -241,7 +241,7 @@ class Queued:
 
 
 class Handover(Protocol):
-    """How a tensor of one stream comes to another one of the same device."""
+    """Handover of tensors from one stream to another one of the same device."""
 
     def written(self, tensor: Tensor) -> Any:
         """The moment at which the work that wrote ``tensor``, on this thread's stream, is done."""

@@ -7,7 +7,7 @@
 
 Under torchrun every process is an agent; alone it is a loop as before. The model keeps its own
 tensors: after a step they are copied into one flat vector, published, mixed with what the
-neighbours published, and copied back only when a mix took place.
+neighbours published, and copied back only after a mix.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _opened = itertools.count()
 
 
 class Gossiping:
-    """What ``with gala.gossip(...)`` yields; made by :func:`gossip`.
+    """Node that ``with gala.gossip(...)`` yields; made by :func:`gossip`.
 
     Attributes:
         rank: index of this agent.

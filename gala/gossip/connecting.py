@@ -1,4 +1,4 @@
-"""From the place of an agent to the transport that reaches its neighbours."""
+"""Connections: the transport that reaches an agent's neighbours, chosen from the launch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gala.errors import UserError
 from gala.gossip.faulty import FaultyTransport
 from gala.gossip.in_process import InProcessTransport, LocalGroup
 from gala.gossip.message import Identity
-from gala.gossip.network import NetworkTransport, Place
+from gala.gossip.network import Endpoint, NetworkTransport
 from gala.gossip.routes import Routes
 from gala.gossip.shared_memory import SharedMemoryTransport
 from gala.gossip.transport import Transport
@@ -22,11 +22,11 @@ from gala.topology import Topology
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """What decides how an agent is connected.
+    """Facts that decide how an agent is connected.
 
     Attributes:
-        launch: place of the agent.
-        topology: who its neighbours are.
+        launch: rank and host of the agent, and how it finds the others.
+        topology: its neighbours.
         identity: what messages must agree on.
         payload_bytes: size of every payload.
         lock_step: whether messages are answered.
@@ -99,15 +99,15 @@ def _network(connection: Connection, *, nearby: bool) -> NetworkTransport:
         return [peer for peer in peers if peer not in connection.local_group.ranks]
 
     return NetworkTransport(
-        place=Place(
+        endpoint=Endpoint(
             rank=launch.rank,
             agents=launch.agents,
-            life=launch.life,
+            incarnation=launch.incarnation,
             host=launch.host,
             rendezvous=launch.rendezvous,
         ),
-        heard=far(topology.in_neighbours(launch.rank)),
-        hearers=far(topology.out_neighbours(launch.rank)),
+        in_neighbours=far(topology.in_neighbours(launch.rank)),
+        out_neighbours=far(topology.out_neighbours(launch.rank)),
         payload_bytes=connection.payload_bytes,
         identity=connection.identity,
         answers=connection.lock_step,
@@ -115,10 +115,10 @@ def _network(connection: Connection, *, nearby: bool) -> NetworkTransport:
     )
 
 
-def place_of_messages(
+def device_of_messages(
     local_group: LocalGroup, agents: int, faults: FaultsConfig, device: torch.device
 ) -> torch.device:
-    """Where messages lie: on the device that all agents of the launch share, or on the CPU.
+    """Device of messages: the one that all agents of the launch share, or the CPU.
 
     Faults are made on the CPU: late messages leave by a thread that knows nothing of streams.
     """

@@ -1,4 +1,4 @@
-"""A transport that misbehaves on purpose: what would my set-up do on a bad network?
+"""Faults on purpose: a transport that shows what a set-up does on a bad network.
 
 Faults happen where messages leave an agent. Late messages are delivered by a thread of their own,
 so that the agent itself is as fast as ever; a freeze stops the agent inside ``publish``, as a hung
@@ -25,7 +25,7 @@ _Message = tuple[Header, Tensor, Collection[int] | None]
 
 
 class FaultyTransport:
-    """``inner`` with faults.
+    """A transport with faults around ``inner``.
 
     Args:
         inner: carries what gets through.

@@ -23,7 +23,7 @@ from gala.gossip.message import Header, Identity
 
 
 class LocalGroup:
-    """What the agents of one process published.
+    """Messages that the agents of one process published.
 
     Args:
         ranks: the agents of this process.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gala.config.sections import FaultsConfig, GossipConfig
 from gala.gossip import shared_memory
-from gala.gossip.connecting import Connection, connect, place_of_messages, with_faults
+from gala.gossip.connecting import Connection, connect, device_of_messages, with_faults
 from gala.gossip.in_process import LocalGroup
 from gala.gossip.message import Identity
 from gala.gossip.mixing import among_present, mixer_of, without_missing
@@ -41,7 +41,7 @@ def make_node(
 
     Args:
         launch: rank of the agent, and how it finds the others.
-        topology: who its neighbours are.
+        topology: its neighbours.
         vector: Float32[P], its parameters, mixed in place.
         layout_hash: of names and shapes in ``vector``; only equal ones are mixed.
         run: 16 hex digits that the messages of this launch carry.
@@ -58,8 +58,10 @@ def make_node(
     """
     group = local_group if local_group is not None else LocalGroup(launch.local_group)
     elements = vector.numel() + topology.push_sum  # push-sum sends a weight too, in float64
-    place = place_of_messages(group, launch.agents, faults, device)
-    wire = wire_format("float64" if topology.push_sum else gossip.wire_format, elements, place)
+    messages_on = device_of_messages(group, launch.agents, faults, device)
+    wire = wire_format(
+        "float64" if topology.push_sum else gossip.wire_format, elements, messages_on
+    )
     identity = Identity(run=run, topology=topology.hash, layout=layout_hash, wire=wire.code)
     transport = connect(
         gossip.transport,
@@ -85,9 +87,9 @@ def make_node(
         mixer=mixer_of(
             topology,
             vector,
-            newcomer=launch.life > 0,
+            newcomer=launch.incarnation > 0,
             weigh=among_present if steered else without_missing,
-            place=place,
+            device=messages_on,
         ),
         max_staleness=gossip.max_staleness,
         policy=gossip.staleness_policy,
@@ -95,6 +97,6 @@ def make_node(
         partial=steered or gossip.trigger != "none",
         trust_factor=gossip.trust_radius,
         moved=moved,
-        incarnation=launch.life,
+        incarnation=launch.incarnation,
         aborted=aborted,
     )

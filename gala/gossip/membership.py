@@ -1,9 +1,9 @@
-"""Who is there: the state of each neighbour, from signs of life and from gaps between messages.
+"""Membership: the state of each neighbour, from its transport and from gaps between messages.
 
 A neighbour is JOINING until its first message, ACTIVE as long as messages come, SUSPECT when none
 came for longer than its own habit explains, DOWN when its transport knows that it is dead, LEFT
-when it said goodbye. Only ACTIVE neighbours are waited for; whatever a neighbour's state, a fresh
-message of it is used, and makes it ACTIVE again.
+after it closed its mailbox. Only ACTIVE neighbours are waited for; whatever a neighbour's state, a
+fresh message of it is used, and makes it ACTIVE again.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ DEVIATIONS = 8.0
 
 
 class PeerState(IntEnum):
-    """What is known of a neighbour; the numbers are those of the metric ``gossip/in/<j>/state``."""
+    """State of a neighbour; the numbers are those of the metric ``gossip/in/<j>/state``."""
 
     JOINING = 0
-    """Expected, nothing heard of it yet."""
+    """Expected, no message of it yet."""
     ACTIVE = 1
     SUSPECT = 2
     """Not known to be dead, silent beyond its deadline."""
@@ -45,10 +45,10 @@ class PeerState(IntEnum):
 
 
 class Rhythm:
-    """When the next message of one neighbour should have come, learned from the gaps before.
+    """Rhythm of one neighbour's messages: when the next is overdue, learned from the gaps before.
 
     Attributes:
-        heard: when the last message came; None before the first and after an absence.
+        arrival: when the last message came; None before the first and after an absence.
 
     The deadline is ``median + 8 x median absolute deviation`` of the last 32 gaps, and at least
     twice the median, because a perfectly regular sender deviates by nothing until it does.
@@ -57,18 +57,18 @@ class Rhythm:
     def __init__(self) -> None:
         self._gaps: deque[float] = deque(maxlen=WINDOW)
         self._deadline: float | None = None
-        self.heard: float | None = None
+        self.arrival: float | None = None
 
-    def hear(self, now: float) -> None:
+    def arrived(self, now: float) -> None:
         """A message arrived at ``now`` (seconds, any clock)."""
-        if self.heard is not None:
-            self._gaps.append(now - self.heard)
+        if self.arrival is not None:
+            self._gaps.append(now - self.arrival)
             self._deadline = None
-        self.heard = now
+        self.arrival = now
 
     def rest(self) -> None:
         """The neighbour died or left: the gap until it is back says nothing of its habits."""
-        self.heard = None
+        self.arrival = None
 
     @property
     def deadline(self) -> float:
@@ -88,17 +88,17 @@ class Rhythm:
 
     def overdue(self, now: float, slack: float) -> bool:
         """Whether the silence at ``now`` is longer than the deadline and ``slack`` seconds."""
-        if self.heard is None:
+        if self.arrival is None:
             return False
-        return now - self.heard > self.deadline + slack
+        return now - self.arrival > self.deadline + slack
 
 
 class Membership:
-    """The states of the neighbours of one agent, and what changed.
+    """States of the neighbours of one agent, and their transitions.
 
     Args:
         neighbours: whose states to keep.
-        signs: what the transport knows of a neighbour: JOINING, ACTIVE, DOWN or LEFT.
+        signs: state of a neighbour as the transport sees it: JOINING, ACTIVE, DOWN or LEFT.
         slack_s: seconds on top of every deadline, for hiccups of a busy host.
 
     Attributes:
@@ -121,9 +121,9 @@ class Membership:
         """The state of ``peer`` as it was last looked at."""
         return self._states[peer]
 
-    def hear(self, peer: int, now: float) -> None:
+    def arrived(self, peer: int, now: float) -> None:
         """A new message of ``peer`` was seen."""
-        self.rhythms[peer].hear(now)
+        self.rhythms[peer].arrived(now)
         self._set(peer, PeerState.ACTIVE)
 
     def look(self, peer: int, now: float) -> PeerState:
@@ -132,7 +132,7 @@ class Membership:
         state = sign
         if sign in (PeerState.DOWN, PeerState.LEFT):
             rhythm.rest()
-        elif rhythm.heard is not None:  # else: not heard by us yet, in this life of it
+        elif rhythm.arrival is not None:  # else: no message of this incarnation yet
             overdue = rhythm.overdue(now, self._slack_s)
             state = PeerState.SUSPECT if overdue else PeerState.ACTIVE
         self._set(peer, state)

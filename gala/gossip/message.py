@@ -28,12 +28,12 @@ HEADER_BYTES = 136
 """Space of a packed header, padding included."""
 
 
-LIFE = 2**40
-"""Versions of life k of an agent begin at ``k * LIFE``: they grow across its lives."""
+VERSIONS_PER_INCARNATION = 2**40
+"""Incarnation k of an agent counts versions from k times this: restarts never lower them."""
 
 
 class Kind(IntEnum):
-    """What a message is for; only networks need more than ``DATA``."""
+    """Purpose of a message; only networks need more than ``DATA``."""
 
     DATA = 0
     HEARTBEAT = 1
@@ -43,7 +43,7 @@ class Kind(IntEnum):
 
 
 class Refusal(StrEnum):
-    """Why a message was not used."""
+    """Reason why a message was not used."""
 
     MAGIC = "not a message of this program"
     FORMAT = "written in another format version"
@@ -69,7 +69,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What sender and receiver must agree on; hashes are 16 hex digits each.
+    """Identity that sender and receiver must share; hashes are 16 hex digits each.
 
     Attributes:
         run: of this launch.
@@ -86,16 +86,16 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What a message says of itself.
+    """Header of a message.
 
     Attributes:
         identity: run, topology and layout hashes.
         rank: index of the sender.
-        incarnation: earlier lives of the sender.
-        version: number of this message, growing, also from life to life.
+        incarnation: restarts of the sender so far.
+        version: number of this message, growing, also over restarts.
         update: local updates of the sender when it was published.
         step: environment steps of the sender.
-        round: the sender's place in the schedule of the topology.
+        round: the sender's position in the schedule of the topology.
         stop_at: update after which the sender will stop (lock-step agrees on the smallest).
         time: unix seconds of publication.
         kind: what it is for.

@@ -21,14 +21,15 @@ class Mixer(Protocol):
     Attributes:
         needs_all: whether a mix should wait until every living neighbour is fresh, and whether
             messages are parameters that can be compared with the own ones.
-        staged: Float[P] where messages lie, equal to the parameters right after :meth:`outgoing`.
+        staged: Float[P] on the device of messages, equal to the parameters right after
+            :meth:`outgoing`.
     """
 
     needs_all: bool
     staged: Tensor
 
-    def outgoing(self, hearers: Callable[[], int]) -> Tensor:
-        """What to publish now, where messages lie; ``hearers`` counts those that live."""
+    def outgoing(self, out_neighbours: Callable[[], int]) -> Tensor:
+        """Vector to publish now; ``out_neighbours`` counts those that are alive."""
         ...
 
     def mix(
@@ -46,29 +47,29 @@ class Mixer(Protocol):
         ...
 
     def forget(self, peer: int) -> None:
-        """``peer`` died or left."""
+        """Note that ``peer`` died or left."""
         ...
 
 
 class Staging:
-    """A vector where messages lie: itself, or a copy in pinned memory made on a stream of its own.
+    """A vector on the device of messages: itself, or a copy in pinned memory on an own stream.
 
     Args:
         vector: Float[P], on any device.
-        place: its device, or the CPU.
+        device: of messages: that of the vector, or the CPU.
 
     Attributes:
-        staged: Float[P] at ``place``.
+        staged: Float[P] on ``device``.
     """
 
-    def __init__(self, vector: Tensor, place: torch.device = CPU) -> None:
-        assert place in (vector.device, CPU), (place, vector.device)
+    def __init__(self, vector: Tensor, device: torch.device = CPU) -> None:
+        assert device in (vector.device, CPU), (device, vector.device)
         self._vector = vector
         self._stream: torch.cuda.Stream | None = None
         self.staged = vector
-        if vector.device != place:
+        if vector.device != device:
             self._stream = torch.cuda.Stream(vector.device)  # type: ignore[no-untyped-call]
-            self.staged = torch.empty_like(vector, device=place, pin_memory=True)
+            self.staged = torch.empty_like(vector, device=device, pin_memory=True)
 
     def fetch(self) -> Tensor:
         """``staged``, equal to the vector now."""
@@ -82,7 +83,7 @@ class Staging:
 
 
 Weigh = Callable[[float, Mapping[int, float], set[int]], tuple[float, dict[int, float]]]
-"""What becomes of a row - self weight, weights of all, who is there - when some are missing."""
+"""Rule for a row - self weight, weights of all, who is present - when some are missing."""
 
 
 def without_missing(
@@ -99,8 +100,8 @@ def among_present(
 ) -> tuple[float, dict[int, float]]:
     """Weights when the others send at other times: the row of those who are there, scaled to one.
 
-    Of neighbours with equal weights that are heard one at a time, each counts a half, not one part
-    in the number of all. Self is never less than any of them: that would be no average.
+    Of neighbours with equal weights whose messages come one at a time, each counts a half, not one
+    part in the number of all. Self is never less than any of them: that would be no average.
     """
     kept = {j: weight for j, weight in weights.items() if j in present}
     own = max(self_weight, *kept.values(), 0.0)
@@ -115,7 +116,7 @@ class Averaging:
         vector: Float32[P], on any device.
         discount: factor on the weight of a message per update of its age.
         weigh: who gets the weight of the missing.
-        place: where messages lie, the vector's device or the CPU.
+        device: of messages: that of the vector, or the CPU.
     """
 
     needs_all = True
@@ -125,13 +126,13 @@ class Averaging:
         vector: Tensor,
         discount: float = 1.0,
         weigh: Weigh = without_missing,
-        place: torch.device = CPU,
+        device: torch.device = CPU,
     ) -> None:
         self._vector, self._discount, self._weigh = vector, discount, weigh
-        self._staging = Staging(vector, place)
+        self._staging = Staging(vector, device)
         self.staged = self._staging.staged
 
-    def outgoing(self, hearers: Callable[[], int]) -> Tensor:
+    def outgoing(self, out_neighbours: Callable[[], int]) -> Tensor:
         """See :class:`Mixer`: the parameters."""
         return self._staging.fetch()
 
@@ -165,22 +166,22 @@ class PushSumMixing:
     Args:
         vector: Float32[P].
         newcomer: whether this agent joins a group whose earlier shares were not for it.
-        place: where messages lie, the vector's device or the CPU.
+        device: of messages: that of the vector, or the CPU.
     """
 
     needs_all = False
 
     def __init__(
-        self, vector: Tensor, *, newcomer: bool = False, place: torch.device = CPU
+        self, vector: Tensor, *, newcomer: bool = False, device: torch.device = CPU
     ) -> None:
         self.staged = vector  # never compared: sums are no parameters
-        self._newcomer, self._place = newcomer, place
+        self._newcomer, self._device = newcomer, device
         self._gone: set[int] = set()
         self._sums = PushSum(vector)
 
-    def outgoing(self, hearers: Callable[[], int]) -> Tensor:
+    def outgoing(self, out_neighbours: Callable[[], int]) -> Tensor:
         """See :class:`Mixer`: running sums, Float64[P + 1]."""
-        return self._sums.push(hearers()).to(self._place)
+        return self._sums.push(out_neighbours()).to(self._device)
 
     def mix(
         self,
@@ -217,7 +218,7 @@ def mixer_of(
     *,
     newcomer: bool = False,
     weigh: Weigh = without_missing,
-    place: torch.device = CPU,
+    device: torch.device = CPU,
 ) -> Mixer:
     """The rule that the weights of ``topology`` ask for.
 
@@ -226,15 +227,15 @@ def mixer_of(
         vector: Float32[P].
         newcomer: see :class:`PushSumMixing`.
         weigh: see :class:`Averaging`.
-        place: where messages lie, the vector's device or the CPU.
+        device: of messages: that of the vector, or the CPU.
 
     Raises:
         UserError: see :func:`require_mixable`.
     """
     require_mixable(topology)
     if topology.push_sum:
-        return PushSumMixing(vector, newcomer=newcomer, place=place)
-    return Averaging(vector, topology.discount, weigh, place)
+        return PushSumMixing(vector, newcomer=newcomer, device=device)
+    return Averaging(vector, topology.discount, weigh, device)
 
 
 def require_mixable(topology: Topology) -> None:
@@ -242,7 +243,7 @@ def require_mixable(topology: Topology) -> None:
 
     Raises:
         UserError: push-sum weights with a schedule: the sums in a mailbox are the same for all
-            that read it, so its hearers must not change from round to round.
+            that read it, so the out-neighbours must not change from round to round.
     """
     if topology.push_sum and topology.period != 1:
         raise UserError(

@@ -3,7 +3,7 @@
 A gloo operation cannot be polled, breaks its group when it times out, and aborts the process when
 a message is larger than expected. Hence each directed edge is a group of its own with a thread at
 either end, so that a dead neighbour breaks that edge alone; everything goes through buffers of
-fixed size, and the name under which the two ends meet holds whatever decides that size.
+fixed size, and the key of their rendezvous holds whatever decides that size.
 
 The receiving end offers the edge: it writes a token of its own into the store. The sending end
 accepts the newest token that it finds; then both form the group, and neither has to wait long for
@@ -11,8 +11,8 @@ the other. When an edge breaks, the receiver makes a new offer. The store is nee
 else: edges that stand do without it.
 
 On the wire: a head (message header, then the environment steps known of every agent, Int64[N]) and,
-for data, the payload. A sender without news says so every second. In lock-step the receiver
-answers each message with the version that its agent took.
+for data, the payload. A sender with nothing new sends a heartbeat every second. In lock-step the
+receiver answers each message with the version that its agent took.
 """
 
 from __future__ import annotations
@@ -54,20 +54,20 @@ Group = Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where an agent is in the network.
+class Endpoint:
+    """Endpoint of an agent in the network.
 
     Attributes:
         rank: index of the agent.
         agents: number of agents.
-        life: earlier lives of the agent.
+        incarnation: restarts of the agent so far.
         host: names its host.
-        rendezvous: where agents meet.
+        rendezvous: the store by which agents find each other.
     """
 
     rank: int
     agents: int
-    life: int
+    incarnation: int
     host: str
     rendezvous: Rendezvous
 
@@ -76,9 +76,9 @@ class NetworkTransport:
     """The edges of one agent.
 
     Args:
-        place: of this agent.
-        heard: its in-neighbours.
-        hearers: its out-neighbours.
+        endpoint: of this agent.
+        in_neighbours: whose messages it receives.
+        out_neighbours: to whom it sends.
         payload_bytes: size of the payload of every message.
         identity: what messages must agree on.
         answers: whether each message is answered by the version taken (lock-step).
@@ -88,24 +88,24 @@ class NetworkTransport:
     def __init__(
         self,
         *,
-        place: Place,
-        heard: Iterable[int],
-        hearers: Iterable[int],
+        endpoint: Endpoint,
+        in_neighbours: Iterable[int],
+        out_neighbours: Iterable[int],
         payload_bytes: int,
         identity: Identity,
         answers: bool = False,
         nearby: bool = True,
     ) -> None:
-        self._place, self._identity = place, identity
+        self._endpoint, self._identity = endpoint, identity
         self._nearby = nearby
         self.local: set[int] = set()
-        self._steps = torch.zeros(place.agents, dtype=torch.int64)
-        place.rendezvous.set(f"host/{place.rank}", place.host)
+        self._steps = torch.zeros(endpoint.agents, dtype=torch.int64)
+        endpoint.rendezvous.set(f"host/{endpoint.rank}", endpoint.host)
         sys.setswitchinterval(5e-4)
         device = _device()
         schema = f"{identity.run}/{identity.layout}.{identity.topology}.{payload_bytes}"
         shared = _Shared(
-            place=place,
+            endpoint=endpoint,
             identity=identity,
             payload_bytes=payload_bytes,
             schema=schema,
@@ -114,8 +114,8 @@ class NetworkTransport:
             steps=self._steps,
             is_elsewhere=self._is_elsewhere,
         )
-        self._in = {j: _InEdge(shared, j) for j in heard}
-        self._out = {i: _OutEdge(shared, i) for i in hearers}
+        self._in = {j: _InEdge(shared, j) for j in in_neighbours}
+        self._out = {i: _OutEdge(shared, i) for i in out_neighbours}
         for edge in (*self._in.values(), *self._out.values()):
             edge.thread.start()
 
@@ -128,7 +128,7 @@ class NetworkTransport:
 
     def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
         """See :class:`~gala.gossip.transport.Transport`; edges of others carry the steps alone."""
-        self._steps[self._place.rank] = header.step
+        self._steps[self._endpoint.rank] = header.step
         wanted = self._out.keys() if to is None else to
         far = [edge for i, edge in self._out.items() if i in wanted and i not in self.local]
         if far:
@@ -155,7 +155,7 @@ class NetworkTransport:
         return edge.latest
 
     def steps(self, peer: int) -> int:
-        """See :class:`~gala.gossip.transport.Transport`; news of all agents travels along."""
+        """See :class:`~gala.gossip.transport.Transport`; the steps of all agents travel along."""
         return int(self._steps[peer])
 
     def acknowledge(self, peer: int, version: int) -> None:
@@ -175,7 +175,7 @@ class NetworkTransport:
         return edge.state if edge is not None else PeerState.JOINING
 
     def close(self) -> None:
-        """Say goodbye on every edge that stands; does not wait for the others for long.
+        """Send BYE on every edge that stands; does not wait for the others for long.
 
         An edge to a neighbour that hangs keeps its thread; see :func:`gala.train.main`.
         """
@@ -183,15 +183,15 @@ class NetworkTransport:
         for edge in edges:
             edge.close()
         deadline = time.monotonic() + GOODBYE_S
-        for edge in edges:  # in-edges end with the next heartbeat or goodbye
+        for edge in edges:  # in-edges end with the next heartbeat or BYE
             edge.thread.join(max(deadline - time.monotonic(), 0.0))
 
     def _is_elsewhere(self, peer: int) -> bool | None:
         """Whether ``peer`` must be reached over the network; None as long as nobody knows."""
         key = f"host/{peer}"
-        if not self._place.rendezvous.check([key]):
+        if not self._endpoint.rendezvous.check([key]):
             return None
-        if self._nearby and self._place.rendezvous.get(key).decode() == self._place.host:
+        if self._nearby and self._endpoint.rendezvous.get(key).decode() == self._endpoint.host:
             self.local.add(peer)
             return False
         return True
@@ -199,9 +199,9 @@ class NetworkTransport:
 
 @dataclass(frozen=True, kw_only=True)
 class _Shared:
-    """What all edges of an agent have in common."""
+    """Settings that all edges of an agent have in common."""
 
-    place: Place
+    endpoint: Endpoint
     identity: Identity
     payload_bytes: int
     schema: str
@@ -212,7 +212,7 @@ class _Shared:
 
     @property
     def head_bytes(self) -> int:
-        return HEADER_BYTES + 8 * self.place.agents
+        return HEADER_BYTES + 8 * self.endpoint.agents
 
     def group(self, edge: str, token: str, end: int) -> Group:
         options = _Gloo._Options()
@@ -221,7 +221,7 @@ class _Shared:
         options._timeout = timedelta(seconds=FORMING_S)
         # A connection of its own: a client that waits for the other end locks out all other edges.
         store = dist.PrefixStore(
-            f"edge/{self.schema}/{edge}/{token}", self.place.rendezvous.fresh()
+            f"edge/{self.schema}/{edge}/{token}", self.endpoint.rendezvous.fresh()
         )
         return _Gloo(store, end, 2, options)
 
@@ -272,7 +272,7 @@ class _Edge(ABC):
         return f"{kind}/{self.shared.schema}/{self.name}"
 
     def _read(self, key: str) -> str:
-        rendezvous = self.shared.place.rendezvous
+        rendezvous = self.shared.endpoint.rendezvous
         return rendezvous.get(key).decode() if rendezvous.check([key]) else ""
 
 
@@ -280,22 +280,22 @@ class _InEdge(_Edge):
     """The receiving end."""
 
     def __init__(self, shared: _Shared, peer: int) -> None:
-        super().__init__(shared, peer, peer, shared.place.rank)
+        super().__init__(shared, peer, peer, shared.endpoint.rank)
         self.latest: tuple[Header, Tensor] | Refused | None = None
         self.version = 0
         self._taken = 0
         self._attempt, self._offered = 0, False
 
     def take(self, version: int) -> None:
-        """The agent took ``version``."""
+        """Acknowledge ``version``."""
         with self.condition:
             self._taken = max(self._taken, version)
             self.condition.notify_all()
 
     def _form(self) -> Group | None:
-        token = f"{self.shared.place.life}.{self._attempt}"
+        token = f"{self.shared.endpoint.incarnation}.{self._attempt}"
         if not self._offered:
-            self.shared.place.rendezvous.set(self._key("offer"), token)
+            self.shared.endpoint.rendezvous.set(self._key("offer"), token)
             self._offered = True
         accepted = self._read(self._key("accept"))
         if not accepted.startswith(f"{token}/"):
@@ -348,7 +348,7 @@ class _OutEdge(_Edge):
     """The sending end; sends the newest snapshot only."""
 
     def __init__(self, shared: _Shared, peer: int) -> None:
-        super().__init__(shared, peer, shared.place.rank, peer)
+        super().__init__(shared, peer, shared.endpoint.rank, peer)
         self.taken = 0
         self.copies_sent = 0
         self._snapshot: tuple[Header, Tensor] | None = None
@@ -368,8 +368,8 @@ class _OutEdge(_Edge):
             return None
         self._joined = token
         self._attempt += 1
-        accepted = f"{token}/{self.shared.place.life}.{self._attempt}"
-        self.shared.place.rendezvous.set(self._key("accept"), accepted)
+        accepted = f"{token}/{self.shared.endpoint.incarnation}.{self._attempt}"
+        self.shared.endpoint.rendezvous.set(self._key("accept"), accepted)
         group = self.shared.group(self.name, accepted, _SENDER)
         self._sent = 0  # whoever is there now has seen nothing
         return group
@@ -379,8 +379,8 @@ class _OutEdge(_Edge):
         answer = torch.empty(1, dtype=torch.int64)
         while True:
             with self.condition:
-                self.condition.wait_for(lambda: self._news() or self.closed, HEARTBEAT_S)
-                snapshot = self._snapshot if self._news() else None
+                self.condition.wait_for(lambda: self._has_unsent() or self.closed, HEARTBEAT_S)
+                snapshot = self._snapshot if self._has_unsent() else None
             if snapshot is None and self.closed:
                 self._send_head(group, Kind.BYE)
                 return
@@ -397,7 +397,7 @@ class _OutEdge(_Edge):
                 group.recv([answer], _RECEIVER, _HEAD).wait(timedelta(days=1))
                 self.taken = int(answer[0])
 
-    def _news(self) -> bool:
+    def _has_unsent(self) -> bool:
         return self._snapshot is not None and self._snapshot[0].version > self._sent
 
     def _send_head(self, group: Group, kind: Kind, header: Header | None = None) -> None:
@@ -405,8 +405,8 @@ class _OutEdge(_Edge):
         if header is None:
             header = Header(
                 identity=shared.identity,
-                rank=shared.place.rank,
-                incarnation=shared.place.life,
+                rank=shared.endpoint.rank,
+                incarnation=shared.endpoint.incarnation,
                 version=self._sent,
                 update=0,
                 step=0,
@@ -419,7 +419,7 @@ class _OutEdge(_Edge):
 
 
 def _device() -> object:
-    """The network interface of all edges: the one that leads to where the agents meet.
+    """The network interface of all edges: the one that leads to the rendezvous store.
 
     The name of a host often resolves to a loopback address; ``GLOO_SOCKET_IFNAME`` overrides.
     """

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gala.gossip import message
 from gala.gossip.membership import Membership, PeerState
-from gala.gossip.message import LIFE, NEVER, Header, Identity, Refusal, Refused
+from gala.gossip.message import NEVER, VERSIONS_PER_INCARNATION, Header, Identity, Refusal, Refused
 from gala.gossip.mixing import Averaging, Mixer
 from gala.gossip.transport import Transport
 from gala.gossip.trust import QUARANTINE, Quarantine, TrustRadius, distance_between
@@ -28,7 +28,7 @@ from gala.topology import Topology
 WINDOW = 256
 """Mixes over which the largest staleness and message age are kept."""
 
-MAX_NEWS = 1000
+MAX_EVENTS = 1000
 """Events kept until somebody takes them."""
 
 Policy = Literal["never", "skip", "wait"]
@@ -37,7 +37,7 @@ BeforeMix = Callable[[Mapping[int, float], Mapping[int, Tensor], Mapping[int, in
 
 @dataclass(slots=True)
 class GossipCounters:
-    """What happened so far; all numbers only grow."""
+    """Counters of what happened so far; all only grow."""
 
     mixes: int = 0
     sent: int = 0
@@ -50,7 +50,7 @@ class GossipNode:
 
     Args:
         rank: index of this agent.
-        topology: who listens to whom, with which weights.
+        topology: the in-neighbours of each agent, with their weights.
         vector: Float32[P], this agent's parameters, mixed in place.
         transport: what carries the messages.
         identity: what messages must agree on.
@@ -63,11 +63,11 @@ class GossipNode:
             with self for this mix), or ``never`` do either.
         timeout_s: longest wait; then the missing neighbour's weight stays with self for this mix.
         partial: mix with whoever is fresh, instead of when all that live are; for agents that
-            publish only when they have news, or not to all at once.
+            publish only when their parameters moved, or not to all at once.
         trust_factor: messages from beyond the trust radius with this factor are refused, see
             :class:`~gala.gossip.trust.TrustRadius`; None: any finite message is believed.
         moved: asked for the L2 norm of this agent's largest recent update, for that radius.
-        incarnation: earlier lives of this agent.
+        incarnation: restarts of this agent so far.
         aborted: asked during waits; True ends them.
 
     Attributes:
@@ -78,7 +78,7 @@ class GossipNode:
         members: the state of each in-neighbour.
         before_mix: called with the weights of the row, the received parameters, and the local
             updates that their senders had done.
-        news: (kind, text) of what happened to neighbours; whoever logs takes them.
+        events: (kind, text) of what happened to neighbours; whoever logs takes them.
         partial: as given.
     """
 
@@ -114,16 +114,16 @@ class GossipNode:
         self._incarnation = incarnation
         self.members = Membership(self.neighbours, transport.state)
         self.members.changed = self._on_change
-        self.news: deque[tuple[str, str]] = deque(maxlen=MAX_NEWS)
+        self.events: deque[tuple[str, str]] = deque(maxlen=MAX_EVENTS)
         self.counters = GossipCounters()
         self.refused: Counter[Refusal] = Counter()
         self.messages: dict[int, Header] = {}
         self.staleness = 0
         self.stop_at = NEVER
-        self._version = incarnation * LIFE
+        self._version = incarnation * VERSIONS_PER_INCARNATION
         self._round = 0
         # beginning with the next rank, so that agents in step do not all send to the same one
-        self._hearers = sorted(
+        self._out_neighbours = sorted(
             topology.out_neighbours(rank), key=lambda i: (i - rank) % topology.agents
         )
         self._turn = 0
@@ -160,11 +160,11 @@ class GossipNode:
     @property
     def copies(self) -> list[tuple[int, ...]]:
         """All out-neighbours, by the copy of a message that serves them, in turns."""
-        return self.transport.copies(self._hearers)
+        return self.transport.copies(self._out_neighbours)
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes of parameters that were really put on the way."""
+        """Bytes of parameters sent."""
         return self.transport.copies_sent * self._wire.payload_bytes
 
     def publish(self, *, update: int, step: int, copies: int | None = None) -> None:
@@ -179,7 +179,7 @@ class GossipNode:
             self._await_taken()
         self.rest()
         self._version += 1
-        payload = self._wire.encode(self._mixer.outgoing(self._living_hearers))
+        payload = self._wire.encode(self._mixer.outgoing(self._living_out_neighbours))
         header = Header(
             identity=self._identity,
             rank=self.rank,
@@ -242,7 +242,7 @@ class GossipNode:
         return True
 
     def adopt(self, *, timeout_s: float = 0.0) -> Header | None:
-        """Take over parameters and place in the schedule of the most advanced living neighbour.
+        """Take over the parameters and the round of the most advanced living neighbour.
 
         For an agent that joins a running group, before it publishes anything.
 
@@ -284,7 +284,7 @@ class GossipNode:
         return header if self._mixer.adopt(header.rank, self._wire.decode(payload)) else None
 
     def peer_state(self, peer: int) -> PeerState:
-        """What is known of ``peer``."""
+        """State of ``peer`` as it is known now."""
         self._is_fresh(peer)
         return self.members.look(peer, time.monotonic())
 
@@ -312,7 +312,7 @@ class GossipNode:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on from :meth:`state_dict`; in lock-step all agents must come from the same update."""
-        # a version of an earlier life would look old to the neighbours
+        # a version of an earlier incarnation would look old to the neighbours
         self._version = max(state["version"], self._version)
         self._round, self.staleness = state["round"], state["staleness"]
         if self.lock_step:  # what the neighbours published before counts as taken
@@ -335,7 +335,7 @@ class GossipNode:
         version = self.transport.version(peer)
         if version > self._seen.get(peer, 0):
             self._seen[peer] = version
-            self.members.hear(peer, time.monotonic())
+            self.members.arrived(peer, time.monotonic())
         needed = self._version if self.lock_step else self._used.get(peer, 0) + 1
         return version >= needed
 
@@ -346,9 +346,9 @@ class GossipNode:
         state = self.members[peer]
         return state.expected if self.lock_step else state is PeerState.ACTIVE
 
-    def _living_hearers(self) -> int:
-        hearers = self.topology.hearers(self.rank, self._round)
-        return sum(self.transport.state(i).expected for i in hearers)
+    def _living_out_neighbours(self) -> int:
+        out_neighbours = self.topology.hearers(self.rank, self._round)
+        return sum(self.transport.state(i).expected for i in out_neighbours)
 
     def _take(self, peer: int) -> Tensor | None:
         silence = self._silence(peer)
@@ -367,7 +367,7 @@ class GossipNode:
         self.transport.acknowledge(peer, header.version)
         self.messages[peer] = header
         if self._quarantine.accept(peer):
-            self.news.append(
+            self.events.append(
                 ("alive", f"agent {peer} left quarantine: its messages are good again")
             )
         if self.lock_step:
@@ -402,18 +402,18 @@ class GossipNode:
         self.transport.acknowledge(peer, version)
         if self._quarantine.refuse(peer):
             text = f"{QUARANTINE} messages in a row were refused, the last one: {reason}"
-            self.news.append(("refused", f"agent {peer} is in quarantine: {text}"))
+            self.events.append(("refused", f"agent {peer} is in quarantine: {text}"))
 
     def _on_change(self, peer: int, old: PeerState, new: PeerState) -> None:
         if new is PeerState.JOINING:
             return
-        kind, text = _NEWS[new]
+        kind, text = _EVENTS[new]
         if new is PeerState.ACTIVE and peer in self._known:
             kind, text = "alive", "is back"
         self._known.add(peer)
         if new in (PeerState.DOWN, PeerState.LEFT):
             self._mixer.forget(peer)
-        self.news.append((kind, f"agent {peer} {text}"))
+        self.events.append((kind, f"agent {peer} {text}"))
 
     def _await_fresh(self, wanted: set[int]) -> set[int]:
         """Wait until every wanted neighbour that is needed is fresh; bounded."""
@@ -429,12 +429,12 @@ class GossipNode:
 
     def _await_taken(self) -> None:
         """Wait until every out-neighbour of the last round has taken the last version; bounded."""
-        listeners = self.topology.hearers(self.rank, max(self._round - 1, 0))
+        out_neighbours = self.topology.hearers(self.rank, max(self._round - 1, 0))
 
         def pending() -> bool:
             return any(
                 self.transport.acknowledged(i) < self._version and self.transport.state(i).expected
-                for i in listeners
+                for i in out_neighbours
             )
 
         self._wait_while(pending)
@@ -448,7 +448,7 @@ class GossipNode:
         self.counters.waited_s += time.monotonic() - start
 
 
-_NEWS = {
+_EVENTS = {
     PeerState.ACTIVE: ("join", "is there"),
     PeerState.SUSPECT: ("suspect", "is silent for longer than its habit explains"),
     PeerState.DOWN: ("dead", "is down; its weight stays with self"),

@@ -1,9 +1,9 @@
 """Push-sum with running sums: averages that are exact on directed graphs and lossy links.
 
 Each agent holds a mass ``x`` and a weight ``w``; its parameters are ``z = x / w``. At each update
-it splits both over itself and its hearers, so that columns sum to one: nothing is lost or doubled,
-and weighted by ``w`` the mean of all agents is kept on any strongly connected graph (Kempe, Dobra,
-Gehrke 2003; Assran et al. 2019, "Stochastic gradient push").
+it splits both over itself and its out-neighbours, so that columns sum to one: nothing is lost or
+doubled, and weighted by ``w`` the mean of all agents is kept on any strongly connected graph
+(Kempe, Dobra, Gehrke 2003; Assran et al. 2019, "Stochastic gradient push").
 
 A message carries not the share but the sum of all shares sent so far; the receiver uses what was
 added since the last one that it saw. A lost or overwritten message therefore delays a share and
@@ -39,16 +39,16 @@ class PushSum:
         self._known = self._vector.clone()
         self.weight = 1.0
 
-    def push(self, hearers: int) -> Tensor:
-        """Take up what was learned since the last call, and give each hearer its share.
+    def push(self, out_neighbours: int) -> Tensor:
+        """Take up what was learned since the last call, and give each out-neighbour its share.
 
         Returns:
             Float64[P + 1]: running sums of the shares, mass then weight; valid until the next call.
         """
         self._mass += self._vector - self._known
         self._known.copy_(self._vector)
-        share = 1.0 / (1 + hearers)
-        if hearers:
+        share = 1.0 / (1 + out_neighbours)
+        if out_neighbours:
             self._sent[:-1].add_(self._mass, alpha=share)
             self._sent[-1] += share * self.weight
             self._mass *= share

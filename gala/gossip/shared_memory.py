@@ -13,7 +13,7 @@ before and after, and the checksum fits: a torn read cannot be accepted, neither
 and what a killed owner published last stays readable. (Stores keep the program's order on x86;
 elsewhere the checksum catches what the sequence word might miss.)
 
-The owner holds a POSIX lock on its file for life, so that the others can tell dead from alive
+The owner holds a POSIX lock on its file until it ends, so that the others can tell dead from alive
 without timeouts. An agent that comes back after a crash takes its old file over; one that comes
 back after it left makes a new one, which the others notice. Files are removed when their owner
 leaves; a folder whose owners are all dead is removed by the next run on the host.
@@ -200,7 +200,7 @@ class SharedMemoryTransport:
         return None  # overtaken again and again: not torn, only late; the next look finds it
 
     def steps(self, peer: int) -> int:
-        """See :class:`~gala.gossip.transport.Transport`; of itself: what the last life left."""
+        """See :class:`~gala.gossip.transport.Transport`; of itself: its last incarnation's."""
         mapped = self._peer(peer)
         return 0 if mapped is None else int(mapped.words[_STEP])
 
@@ -287,7 +287,7 @@ class _Mapped:
             self.payload.append(torch.from_numpy(data))
 
     def locked(self) -> bool:
-        """Whether the owner's process lives."""
+        """Whether the owner's process is alive."""
         return _holds_lock(self._fd)
 
     def replaced(self) -> bool:

@@ -1,4 +1,4 @@
-"""What carries messages: one small protocol, so that another transport is one more file."""
+"""Transports carry messages: one small protocol, so that another transport is one more file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Transport(Protocol):
 
     @property
     def copies_sent(self) -> int:
-        """Copies of payloads that were really put on the way."""
+        """Copies of payloads sent."""
         ...
 
     def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
@@ -62,11 +62,11 @@ class Transport(Protocol):
         ...
 
     def acknowledged(self, peer: int) -> int:
-        """Newest version of own messages that ``peer`` said it took; 0 for none."""
+        """Newest version of own messages that ``peer`` acknowledged; 0 for none."""
         ...
 
     def state(self, peer: int) -> PeerState:
-        """Signs of life: JOINING (nothing seen yet), ACTIVE, DOWN or LEFT."""
+        """State of ``peer``: JOINING (nothing seen yet), ACTIVE, DOWN or LEFT."""
         ...
 
     def close(self) -> None:

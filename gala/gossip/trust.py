@@ -1,4 +1,4 @@
-"""How far away a message may be: parameters that are finite can still be nonsense.
+"""Trust radius: how far away a message may be; parameters that are finite can still be nonsense.
 
 Agents of one run stay close to one another, so that a message from far away comes from a neighbour
 that has lost its way (a broken optimizer, damaged memory). It is refused beyond ``factor`` times
@@ -41,7 +41,7 @@ def distance_between(a: Tensor, b: Tensor) -> float:
 
 
 class TrustRadius:
-    """The radius of one agent's trust.
+    """Trust radius of one agent.
 
     Args:
         factor: c, times the larger of the two lengths.
@@ -99,5 +99,5 @@ class Quarantine:
         return self.streak[peer] == QUARANTINE
 
     def accept(self, peer: int) -> bool:
-        """A good message; True when it ends a quarantine."""
+        """Note a good message; True when it ends a quarantine."""
         return self.streak.pop(peer, 0) >= QUARANTINE

@@ -66,9 +66,9 @@ class BFloat16:
 
     code = 1
 
-    def __init__(self, parameters: int, place: torch.device = CPU) -> None:
+    def __init__(self, parameters: int, device: torch.device = CPU) -> None:
         self.payload_bytes = parameters * 2
-        self._out = torch.empty(parameters, dtype=torch.bfloat16, device=place)
+        self._out = torch.empty(parameters, dtype=torch.bfloat16, device=device)
 
     def encode(self, vector: Tensor) -> Tensor:
         """See :class:`Wire`."""
@@ -84,13 +84,13 @@ class Int8:
 
     code = 2
 
-    def __init__(self, parameters: int, place: torch.device = CPU) -> None:
+    def __init__(self, parameters: int, device: torch.device = CPU) -> None:
         self._parameters = parameters
         self._blocks = -(-parameters // BLOCK)
         self._scale_bytes = self._blocks * 4
         self.payload_bytes = self._scale_bytes + self._blocks * BLOCK
-        self._out = torch.empty(self.payload_bytes, dtype=torch.uint8, device=place)
-        self._padded = torch.zeros(self._blocks, BLOCK, device=place)
+        self._out = torch.empty(self.payload_bytes, dtype=torch.uint8, device=device)
+        self._padded = torch.zeros(self._blocks, BLOCK, device=device)
 
     def encode(self, vector: Tensor) -> Tensor:
         """See :class:`Wire`."""
@@ -113,10 +113,10 @@ class Int8:
         return scales, values
 
 
-def wire_format(name: str, parameters: int, place: torch.device = CPU) -> Wire:
-    """The format ``name`` for vectors of ``parameters`` elements, with messages at ``place``."""
+def wire_format(name: str, parameters: int, device: torch.device = CPU) -> Wire:
+    """The format ``name`` for vectors of ``parameters`` elements, with messages on ``device``."""
     if name == "bfloat16":
-        return BFloat16(parameters, place)
+        return BFloat16(parameters, device)
     if name == "int8":
-        return Int8(parameters, place)
+        return Int8(parameters, device)
     return Exact(parameters, {"float32": torch.float32, "float64": torch.float64}[name])

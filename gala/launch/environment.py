@@ -18,13 +18,13 @@ MALLOC_VARIABLES = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 SPINS = 5_000
-"""Rounds: some microseconds, more than between two layers, far less than a step of a simulator."""
+"""Rounds: microseconds, more than between two layers, far less than a step of an environment."""
 
 ALARM_VARIABLE = "GALA_ALARM_FILE"
 """A file that workers of ``gala train`` touch when an alarm ends the run."""
 
 STORE_VARIABLE = "GALA_STORE"
-"""Where agents that were started one by one meet: ``tcp://host:port`` or ``file:///folder``."""
+"""Store of agents that were started one by one: ``tcp://host:port`` or ``file:///folder``."""
 
 
 def check_store_address(address: str) -> None:
@@ -54,7 +54,7 @@ def rank_from_environment() -> tuple[int, int]:
 def share_cores(environment: MutableMapping[str, str]) -> None:
     """Idle OpenMP threads wait a moment for the next layer, then sleep.
 
-    If they went on spinning, they would steal the cores that simulators need. Read when torch
+    If they went on spinning, they would steal the cores that environments need. Read when torch
     loads; who has chosen a policy keeps it.
     """
     if "OMP_WAIT_POLICY" not in environment:

@@ -1,4 +1,4 @@
-"""Who am I among the agents: rank, size, host and life, and the few words exchanged at the start.
+"""The launch: rank, size, host and incarnation of an agent, and the little it shares at the start.
 
 torchrun tells each process its rank by environment variables and runs a key-value store; agents use
 that store only to start (one agent makes the run folder, the others learn its name) and to find
@@ -24,7 +24,7 @@ from gala.launch.environment import (
     rank_from_environment,
 )
 from gala.launch.rendezvous import Rendezvous
-from gala.launch.supervisor import LIFE_VARIABLE
+from gala.launch.supervisor import INCARNATION_VARIABLE
 
 START_TIMEOUT = timedelta(seconds=120)
 
@@ -34,7 +34,7 @@ STORE_PIECE = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """The place of an agent in the launch.
+    """An agent of a launch, and what it can learn of the others.
 
     Attributes:
         rank: index of this agent.
@@ -42,8 +42,8 @@ class Launch:
         local_rank: index among the agents of this host.
         local_agents: number of agents on this host.
         local_group: ranks of the agents of this process, threads of it.
-        life: earlier lives of this agent in this launch.
-        rendezvous: where agents meet, None for a single process.
+        incarnation: restarts of this agent in this launch so far.
+        rendezvous: the store by which agents find each other, None for a single process.
         host: names this host; agents of equal hosts share memory.
     """
 
@@ -52,7 +52,7 @@ class Launch:
     local_rank: int = 0
     local_agents: int = 1
     local_group: tuple[int, ...] = (0,)
-    life: int = 0
+    incarnation: int = 0
     rendezvous: Rendezvous | None = None
     host: str = ""
 
@@ -67,22 +67,22 @@ class Launch:
         return max(1, available_cores() // self.local_agents)
 
     def sibling(self, rank: int) -> Launch:
-        """The place of another agent of this process."""
+        """The launch as another agent of this process sees it."""
         assert rank in self.local_group, (rank, self.local_group)
         shift = rank - self.rank
         return replace(self, rank=rank, local_rank=self.local_rank + shift)
 
-    def born(self) -> Launch:
-        """The same place with this life counted; once per process."""
+    def register(self) -> Launch:
+        """The same launch with this incarnation counted in the store; once per process."""
         if self.rendezvous is None:
             return self
-        # a key per life and no counter, so that all can be said again to a store that forgot them
-        life = 0
-        while self.rendezvous.check([f"life/{self.local_group[0]}/{life}"]):
-            life += 1
-        for each in range(life + 1):
-            self.rendezvous.set(f"life/{self.local_group[0]}/{each}", "begun")
-        return replace(self, life=life)
+        # a key per incarnation, no counter: all can be written again to a store that lost them
+        incarnation = 0
+        while self.rendezvous.check([f"incarnation/{self.local_group[0]}/{incarnation}"]):
+            incarnation += 1
+        for each in range(incarnation + 1):
+            self.rendezvous.set(f"incarnation/{self.local_group[0]}/{each}", "begun")
+        return replace(self, incarnation=incarnation)
 
     def share(self, name: str, value: Any = None) -> Any:
         """Rank 0's ``value`` (plain data), on every agent. Waits for rank 0."""
@@ -192,7 +192,8 @@ def open_rendezvous(process: int) -> Rendezvous:
     try:
         return Rendezvous(connect(serve=owns), connect)
     except RuntimeError as error:  # torch's DistNetworkError and DistStoreError among them
-        if int(os.environ.get(LIFE_VARIABLE, "0")) > 0:  # it was there once: wait until it is back
+        # it was there for an earlier incarnation: wait until it is back
+        if int(os.environ.get(INCARNATION_VARIABLE, "0")) > 0:
             raise SystemExit(EXIT_START_AGAIN) from None
         raise UserError(
             f"cannot reach the store {address or 'of torchrun'}: {str(error).splitlines()[0]}",

@@ -1,8 +1,8 @@
-"""Where agents meet: a key-value store that may go away and come back empty.
+"""Rendezvous: a key-value store by which agents find each other, and which may come back empty.
 
 Training never needs it; joining does. When the store's server dies, operations fail until it is
-back; then this process opens a new connection, and says again whatever it had said before, so that
-agents that come later find the run as if nothing had happened.
+back; then this process opens a new connection, and writes again whatever it had written before, so
+that agents that come later find the run as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 
 REPAIR_S = 2.0
-"""Seconds between two looks whether everything said is still there."""
+"""Seconds between two checks that everything written is still there."""
 
 T = TypeVar("T")
 
 
 class Rendezvous:
-    """A store of ``torch.distributed`` that heals.
+    """Store of ``torch.distributed`` that is repaired when it went away.
 
     Operations are those of ``torch.distributed.Store``; they raise RuntimeError while the store
     cannot be reached.
@@ -35,7 +35,7 @@ class Rendezvous:
         self._client: Any = client
         self._open = open_store
         self._lock = threading.RLock()
-        self._said: dict[str, str | bytes] = {}
+        self._written: dict[str, str | bytes] = {}
         self._closed = False
         self._wake = threading.Event()
         self._keeper: threading.Thread | None = None
@@ -57,30 +57,30 @@ class Rendezvous:
         self._do(lambda client: client.wait(keys, timeout))
 
     def set(self, key: str, value: str | bytes) -> None:
-        """Say ``value``, and keep it said."""
-        self._said[key] = value
+        """Write ``value``, and keep it written."""
+        self._written[key] = value
         self._do(lambda client: client.set(key, value))
 
     def promise(self, key: str, value: str | bytes) -> None:
-        """Say ``value`` soon, from the background; does not wait for the store."""
-        self._said[key] = value
+        """Write ``value`` soon, from the background; does not wait for the store."""
+        self._written[key] = value
         self._wake.set()
 
     def keep(self) -> None:
-        """From now on look after what was said, in the background."""
+        """Start to repair in the background, every ``REPAIR_S`` seconds."""
         self._keeper = threading.Thread(target=self._repair, name="rendezvous", daemon=True)
         self._keeper.start()
 
     def close(self) -> None:
-        """Stop looking after it."""
+        """Stop repairing."""
         self._closed = True
         self._wake.set()
         if self._keeper is not None:
             self._keeper.join(timeout=1.0)
 
     def repair(self) -> None:
-        """Say again what the store has forgotten."""
-        for key, value in list(self._said.items()):
+        """Write again what the store has lost."""
+        for key, value in list(self._written.items()):
             if not self.check([key]):
                 self.set(key, value)
 

@@ -11,8 +11,8 @@ seconds and nobody else anything. What the exit code of an agent means:
 other  a crash: started again after a pause that doubles, unless it happens too often
 ====== ===========================================================================================
 
-Input that was good enough to train with and is bad in the next life is a crash, too: a simulator's
-server or file may come back.
+Input that was good enough to train with and is bad for the next incarnation is a crash, too: an
+environment's server or file may come back.
 
 The agent may write lines into the pipe ``GALA_SUPERVISOR_FD``: ``training`` once it learns,
 ``done`` when it has (whatever happens on its way out), ``remove PATH`` for a file to remove if it
@@ -36,11 +36,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-LIFE_VARIABLE = "GALA_LIFE"
-"""Earlier lives of the agent; set for children of a supervisor only."""
+INCARNATION_VARIABLE = "GALA_INCARNATION"
+"""Restarts of the agent so far; set for children of a supervisor only."""
 PIPE_VARIABLE = "GALA_SUPERVISOR_FD"
 DEATH_VARIABLE = "GALA_LAST_DEATH"
-"""How the life before ended, in words."""
+"""How the last incarnation ended, in words."""
 STANDBY_VARIABLE = "GALA_STANDBY"
 """Set for an agent in waiting: it loads its libraries, then calls :func:`stand_by`."""
 
@@ -49,7 +49,7 @@ FINAL = frozenset({0, BAD_INPUT, 3})
 AGAIN = 75
 
 SETTLED_S = 5.0
-"""A life that trained for so long counts as a good start."""
+"""An incarnation that trained for so long counts as a good start."""
 MAX_FALSE_STARTS = 5
 """Deaths in a row without a good start before giving up."""
 MAX_DEATHS, WINDOW_S = 40, 300.0
@@ -65,19 +65,19 @@ def supervises(arguments: Sequence[str], environment: Mapping[str, str]) -> bool
     """Whether a process with this command line and environment should supervise an agent."""
     return (
         int(environment.get("WORLD_SIZE", "1")) > 1
-        and LIFE_VARIABLE not in environment
+        and INCARNATION_VARIABLE not in environment
         and not {"--no-supervisor", "--help", "-h"} & set(arguments)
     )
 
 
 def die_with_parent() -> None:
-    """No orphans: the kernel sends SIGTERM to this process when its parent dies (Linux)."""
+    """Leave no orphans: the kernel sends SIGTERM to this process when its parent dies (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def tell(line: str) -> None:
-    """Say ``line`` to the supervisor of this process, if it has one."""
+    """Send ``line`` to the supervisor of this process, if it has one."""
     pipe = os.environ.get(PIPE_VARIABLE)
     if pipe is not None:
         with contextlib.suppress(OSError):
@@ -85,10 +85,10 @@ def tell(line: str) -> None:
 
 
 def stand_by() -> None:
-    """Wait for the life before to end; how it ended is in ``GALA_LAST_DEATH`` then.
+    """Wait for the last incarnation to end; how it ended is in ``GALA_LAST_DEATH`` then.
 
     Raises:
-        SystemExit: the supervisor needs no further life.
+        SystemExit: the supervisor needs no further incarnation.
     """
     line = sys.stdin.readline()
     if not line:
@@ -98,10 +98,10 @@ def stand_by() -> None:
 
 @dataclass
 class Record:
-    """Deaths so far, and whether to go on.
+    """Record of the deaths so far, and whether to go on.
 
     Attributes:
-        false_starts: deaths in a row of lives that did not get going.
+        false_starts: deaths in a row of incarnations that did not get going.
         deaths: when the recent ones happened, in seconds of a monotonic clock.
     """
 
@@ -126,16 +126,16 @@ class Record:
 
     @property
     def pause_s(self) -> float:
-        """How long to wait before the next life."""
+        """Seconds to wait before the next incarnation."""
         return min(FIRST_PAUSE_S * 4.0 ** max(self.false_starts - 1, 0), MAX_PAUSE_S)
 
 
 class Agent:
-    """One life of an agent, as its supervisor sees it.
+    """One incarnation of an agent, as its supervisor sees it.
 
     Args:
         command: starts it.
-        life: earlier lives.
+        incarnation: restarts before it.
         death: how the one before ended; None: it is not over, be in waiting.
         last_words: where lines of standard error are kept.
 
@@ -144,18 +144,21 @@ class Agent:
         training_since: when it began to train, in seconds of a monotonic clock.
         leftovers: files to remove after it.
         mortal: whether its crash ends the launch.
-        done: whether it has said that it is done.
+        done: whether it has told that it is done.
     """
 
     def __init__(
-        self, command: Sequence[str], life: int, death: str | None, last_words: deque[str]
+        self, command: Sequence[str], incarnation: int, death: str | None, last_words: deque[str]
     ) -> None:
         self.training_since: float | None = None
         self.leftovers: set[str] = set()
         self.mortal = self.done = False
         self._last_words = last_words
         reader, writer = os.pipe()
-        environment = os.environ | {LIFE_VARIABLE: str(life), PIPE_VARIABLE: str(writer)}
+        environment = os.environ | {
+            INCARNATION_VARIABLE: str(incarnation),
+            PIPE_VARIABLE: str(writer),
+        }
         if death is None:
             environment[STANDBY_VARIABLE] = "1"
         elif death:
@@ -166,7 +169,7 @@ class Agent:
             stdin=subprocess.PIPE if death is None else None,
             stderr=subprocess.PIPE,
             pass_fds=(writer,),
-            process_group=0,  # torchrun signals our group; the agent shall hear it once, from us
+            process_group=0,  # torchrun signals our group; the agent shall get it once, from us
             preexec_fn=die_with_parent,
         )
         os.close(writer)
@@ -197,7 +200,7 @@ class Agent:
     def end(self) -> int:
         """Wait for the end; returns its code."""
         code = self.process.wait()
-        for thread in self._threads:  # simulators of a killed agent may hold the pipes for a moment
+        for thread in self._threads:  # environments of a killed agent may hold the pipes a moment
             thread.join(timeout=1.0)
         return code
 
@@ -223,12 +226,12 @@ class Agent:
 
 
 class Supervisor:
-    """Keeps one agent alive.
+    """Supervisor that keeps one agent alive.
 
     Args:
         command: starts the agent.
         rank: for messages.
-        standby: keep the next life in waiting, its libraries loaded.
+        standby: keep the next incarnation in waiting, its libraries loaded.
     """
 
     def __init__(self, command: Sequence[str], rank: int, *, standby: bool = False) -> None:
@@ -246,7 +249,7 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         try:
-            return self._lives()
+            return self._supervise()
         finally:
             if self._next is not None:
                 self._next.dismiss()
@@ -256,11 +259,11 @@ class Supervisor:
                 with contextlib.suppress(OSError):
                     os.rmdir(os.path.dirname(path))
 
-    def _lives(self) -> int:
-        record, life, death, trained = Record(), 0, "", False
+    def _supervise(self) -> int:
+        record, incarnation, death, trained = Record(), 0, "", False
         while True:
-            agent = self._begin(life, death)
-            code = self._watch(agent, life)
+            agent = self._begin(incarnation, death)
+            code = self._watch(agent, incarnation)
             was_good = trained and agent.training_since is None
             trained = trained or agent.training_since is not None
             if code in FINAL and not (code == BAD_INPUT and was_good and self._asked is None):
@@ -269,7 +272,7 @@ class Supervisor:
                 return 0
             if self._asked is not None or agent.mortal:
                 return code if code > 0 else 128 - code
-            life += 1
+            incarnation += 1
             if code == AGAIN:
                 death = "it asked to be started again"
                 continue
@@ -281,26 +284,26 @@ class Supervisor:
             if verdict is not None:
                 self._give_up(death, verdict)
                 return code if code > 0 else 128 - code
-            self._say(f"died ({death}); life {life + 1} begins in {record.pause_s:.1f} s")
+            self._say(f"died ({death}); incarnation {incarnation} begins in {record.pause_s:.1f} s")
             if self._wake.wait(record.pause_s):
                 return 0
 
-    def _begin(self, life: int, death: str) -> Agent:
+    def _begin(self, incarnation: int, death: str) -> Agent:
         waiting, self._next = self._next, None
         if waiting is not None and waiting.wake(death):
             self._agent = waiting
         else:
-            self._agent = Agent(self._command, life, death, self._last_words)
-        if self._asked is not None:  # asked between two lives
+            self._agent = Agent(self._command, incarnation, death, self._last_words)
+        if self._asked is not None:  # asked between two incarnations
             self._agent.process.send_signal(self._asked)
         return self._agent
 
-    def _watch(self, agent: Agent, life: int) -> int:
-        """Wait for the end of a life; once it trains, have the next one in waiting."""
+    def _watch(self, agent: Agent, incarnation: int) -> int:
+        """Wait for the end of an incarnation; once it trains, have the next one in waiting."""
         # Started by this thread: a child is told when the thread that made it ends.
         while self._standby and self._next is None and agent.process.poll() is None:
             if agent.training_since is not None:
-                self._next = Agent(self._command, life + 1, None, self._last_words)
+                self._next = Agent(self._command, incarnation + 1, None, self._last_words)
             else:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     agent.process.wait(timeout=0.2)

@@ -1,4 +1,4 @@
-"""The configuration of a run, with a section for each algorithm that can be named."""
+"""Configuration of a run, with a section for each algorithm that can be named."""
 
 from __future__ import annotations
 

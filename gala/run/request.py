@@ -129,7 +129,7 @@ def _tree_of(arguments: Sequence[str]) -> Any:
     algorithm = algorithm_of(document, options)
     try:
         return config_type(algorithm)
-    except UserError:  # said with its file and line when the whole is read
+    except UserError:  # told with its file and line when the whole is read
         return config_type()
 
 

@@ -253,10 +253,10 @@ def test_a_convolutional_policy_learns_from_what_it_recorded_while_acting() -> N
             algorithm = Learner(A2C(A2CConfig()), compute, lr=0.0, stream=stream)
             g = torch.Generator().manual_seed(3)
             pictures = torch.randint(0, 256, (3, B, 4, 84, 84), dtype=torch.uint8, generator=g)
-            said = {
+            columns = {
                 name: x[:2].to(stream.device) for name, x in numbers(0).items() if name != "obs"
             }
-            rollout = Batch(obs=pictures.to(stream.device), **said)
+            rollout = Batch(obs=pictures.to(stream.device), **columns)
             acts = [
                 stream.captured(partial(compute.act, rollout.obs[t], slice(t * B, (t + 1) * B)))
                 for t in range(2)

@@ -51,8 +51,8 @@ def test_results_stay_at_their_addresses() -> None:
     captured = Captured(lambda: {"square": x * x, "same": x}, record, 1)
     captured()
     found = [captured() for _ in range(3)]
-    places = [{name: tensor.data_ptr() for name, tensor in each.items()} for each in found]
-    assert places[0] == places[1] == places[2] and places[0]["same"] == x.data_ptr()
+    addresses = [{name: tensor.data_ptr() for name, tensor in each.items()} for each in found]
+    assert addresses[0] == addresses[1] == addresses[2] and addresses[0]["same"] == x.data_ptr()
     x += 1
     assert captured()["square"].tolist() == [1, 4, 9, 16]
 

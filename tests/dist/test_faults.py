@@ -82,14 +82,15 @@ def test_every_agent_may_die_and_comes_back(tmp_path: Path, number: signal.Signa
             assert back["update"] >= before[victim], "it goes on where its neighbour is"
             assert back["step"] >= steps, "what it had done stays done"
             wait_until(
-                lambda v=victim, b=back: newest(run, v)["gossip/mixes"] > 5
-                and updates_done(run, v) > b["update"] + 20,
+                lambda v=victim, b=back: (
+                    newest(run, v)["gossip/mixes"] > 5 and updates_done(run, v) > b["update"] + 20
+                ),
                 process,
             )
             (told,) = events(run, victim, "alive")[-1:]
-            assert f"life 2 after {number.name}, goes on with parameters of agent" in told
-            hearer = (victim + 1) % 3  # of a directed ring
-            assert f"agent {victim} is back" in events(run, hearer, "alive")
+            assert f"incarnation 1 after {number.name}, goes on with parameters of agent" in told
+            out_neighbour = (victim + 1) % 3  # of a directed ring
+            assert f"agent {victim} is back" in events(run, out_neighbour, "alive")
             assert all(updates_done(run, rank) > before[rank] for rank in range(3))
     assert len({newest_state(run, rank)["layout_hash"] for rank in range(3)}) == 1
 
@@ -100,9 +101,7 @@ def test_a_stopped_agent_stops_nobody(tmp_path: Path) -> None:
         os.kill(frozen, signal.SIGSTOP)
         try:
             before = {rank: updates_done(run, rank) for rank in (0, 2)}
-            wait_until(
-                lambda: all(updates_done(run, r) > before[r] + 300 for r in before), process
-            )
+            wait_until(lambda: all(updates_done(run, r) > before[r] + 300 for r in before), process)
             wait_until(lambda: bool(events(run, 2, "suspect")), process)
             assert newest(run, 2)["gossip/in/1/state"] == 2
         finally:
@@ -177,7 +176,9 @@ def test_training_goes_on_whatever_the_network_does(tmp_path: Path, faults: tupl
 
 def test_push_sum_trains(tmp_path: Path) -> None:
     graph = tmp_path / "graph.yaml"
-    graph.write_text("version: 1\nname: mine\nfamily: {kind: ring, directed: true}\nweights: push-sum\n")
+    graph.write_text(
+        "version: 1\nname: mine\nfamily: {kind: ring, directed: true}\nweights: push-sum\n"
+    )
     run = tmp_path / "run"
     output = gala(
         "train", experiment(tmp_path, total_steps=STEPS), "--agents", 3, "--run-dir", run,
@@ -246,7 +247,7 @@ def test_agents_with_lives_of_their_own(tmp_path: Path, transport: str) -> None:
     wait_until(lambda: updates_done(run, 1) > before + 50, second)
     again = launch(tmp_path, 0, store, *choice)
     wait_until(lambda: newest(run, 0)["incarnation"] == 1, again)
-    assert "life 2 after a launch before" in events(run, 0, "alive")[0]
+    assert "incarnation 1 after a launch before" in events(run, 0, "alive")[0]
     wait_until(lambda: newest(run, 0)["gossip/mixes"] > 5, again)
     for process in (second, again):
         interrupt(process, signal.SIGTERM)
@@ -265,9 +266,7 @@ def test_a_lost_store_only_stops_joining_until_it_is_back(tmp_path: Path) -> Non
     )  # fmt: skip
     os.kill(server, signal.SIGKILL)
     before = [updates_done(run, rank) for rank in (0, 1)]
-    wait_until(
-        lambda: all(updates_done(run, rank) > before[rank] + 100 for rank in (0, 1)), first
-    )
+    wait_until(lambda: all(updates_done(run, rank) > before[rank] + 100 for rank in (0, 1)), first)
     os.kill(pid_of(run, 1), signal.SIGKILL)
     wait_until(lambda: newest(run, 1)["incarnation"] == 1, second)
     assert "goes on with parameters of agent 0" in events(run, 1, "alive")[0]

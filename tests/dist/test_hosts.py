@@ -29,7 +29,9 @@ def pair() -> Iterator[Hosts]:
 
 
 def test_both_sides_of_a_cut_train_on_and_meet_again(pair: Hosts, tmp_path: Path) -> None:
-    faults = () if pair.spoil(delay_ms=5, loss=1) else ("--faults.delay-ms", 5, "--faults.drop", 0.01)
+    faults = (
+        () if pair.spoil(delay_ms=5, loss=1) else ("--faults.delay-ms", 5, "--faults.drop", 0.01)
+    )
     local_group = LocalGroup(pair, tmp_path, experiment(tmp_path, total_steps=10**9), *faults)
     try:
         local_group.wait_until(lambda rows: min(mixes(rows)) > 20)
@@ -44,7 +46,9 @@ def test_both_sides_of_a_cut_train_on_and_meet_again(pair: Hosts, tmp_path: Path
         local_group.wait_until(
             lambda rows: all(now > then + 20 for now, then in zip(mixes(rows), lonely, strict=True))
         )
-        local_group.wait_until(lambda rows: max(r[-1]["divergence/relative"] for r in rows.values()) < 0.3)
+        local_group.wait_until(
+            lambda rows: max(r[-1]["divergence/relative"] for r in rows.values()) < 0.3
+        )
         assert local_group.finish() == [0, 0]
     finally:
         local_group.kill()

@@ -66,9 +66,7 @@ def test_sketches_of_a_run_say_what_its_checkpoints_say(whole: Path) -> None:
     files = [whole / f"rank_{rank:02d}" / "sketches.bin" for rank in range(AGENTS)]
     newest = [read_sketches(path, last=1)[0] for path in files]
     assert [int(one["update"]) for one in newest] == [state["update"] for state in states]
-    ball = measure(
-        files, int(newest[0]["tick"]), load_topology("ring", AGENTS), lock_step=True
-    )
+    ball = measure(files, int(newest[0]["tick"]), load_topology("ring", AGENTS), lock_step=True)
     assert ball is not None and ball.total is not None and ball.proven
     error = 4 * relative_error(newest[0]["sketch"].size)
     assert ball.total == pytest.approx(exact_total(rows), rel=error)

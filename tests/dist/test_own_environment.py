@@ -69,6 +69,8 @@ def test_a_supervised_agent_says_once_what_is_wrong(tmp_path: Path) -> None:
         tmp_path, "launch", "--rank", 0, "--size", 1, "--store", f"file://{tmp_path}/store",
         "--env.id", "broken:Broken-v0", "--run-dir", "run",
     )  # fmt: skip
-    error = "gala: error: broken.py:7: env.id: broken:Broken-v0 raised FileNotFoundError: no level.txt"
+    error = (
+        "gala: error: broken.py:7: env.id: broken:Broken-v0 raised FileNotFoundError: no level.txt"
+    )
     assert (ended.returncode, ended.stderr) == (2, error + "\n")
     assert not (tmp_path / "run").exists()

@@ -39,7 +39,9 @@ def test_bytes_are_saved_and_agents_stay_together(tmp_path: Path, options: tuple
         assert record["gossip/mixes"] > 0 and record["charts/episodic_return"] > 6.5
     measured = [r["divergence/relative"] for r in records(run, 0) if r.get("divergence/relative")]
     assert measured and max(measured) < 0.15
-    bounds = {r.get("divergence/epsilon") is None for r in records(run, 0) if "divergence/total" in r}
+    bounds = {
+        r.get("divergence/epsilon") is None for r in records(run, 0) if "divergence/total" in r
+    }
     assert bounds == {"--gossip.trigger" in options}, "no bound applies to triggers"
 
 
@@ -69,7 +71,9 @@ def test_fewer_neighbours_where_each_costs_a_copy(tmp_path: Path) -> None:
 
 def test_policies_and_layers_are_compared(tmp_path: Path) -> None:
     record = last(run_with(tmp_path, "--divergence.per-layer", steps=9000), 1)
-    assert record["divergence/kl/0"] >= 0 and "divergence/kl/2" not in record  # 1 hears 0 alone
+    assert (
+        record["divergence/kl/0"] >= 0 and "divergence/kl/2" not in record
+    )  # 0 is the only in-neighbour of 1
     layers = [name for name in record if name.startswith("divergence/layer/")]
     assert "divergence/layer/logits.weight" in layers
     total = sum(record[name] ** 2 for name in layers) ** 0.5

@@ -66,9 +66,9 @@ class FakeTransport:
 class FakeEdges(FakeTransport):
     """Delivers along edges, a copy each, to those alone whom a message is for."""
 
-    def __init__(self, network: Network, rank: int, hearers: Sequence[int]) -> None:
+    def __init__(self, network: Network, rank: int, out_neighbours: Sequence[int]) -> None:
         super().__init__(network, rank)
-        self.hearers = hearers
+        self.out_neighbours = out_neighbours
         self.edges: dict[tuple[int, int], tuple[Header, Tensor]] = network.__dict__.setdefault(
             "edges", {}
         )
@@ -76,7 +76,7 @@ class FakeEdges(FakeTransport):
     def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
         message.verify(header, payload)
         copy = header, payload.clone()
-        for peer in self.hearers if to is None else to:
+        for peer in self.out_neighbours if to is None else to:
             self.edges[self.rank, peer] = copy
             self.copies_sent += 1
 

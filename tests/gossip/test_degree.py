@@ -41,9 +41,9 @@ def reached(network: Network, version: int) -> list[tuple[int, int]]:
 
 def test_neighbours_are_sent_to_in_turns_beginning_with_the_next_rank() -> None:
     nodes, _, network = local_group("complete", 4)
-    for version, hearers in enumerate(([3, 0], [1, 3], [0, 1]), start=1):
+    for version, receivers in enumerate(([3, 0], [1, 3], [0, 1]), start=1):
         nodes[2].publish(update=version, step=0, copies=2)
-        assert reached(network, version) == sorted((2, i) for i in hearers)
+        assert reached(network, version) == sorted((2, i) for i in receivers)
     assert nodes[2].bytes_sent == 6 * 4 and nodes[2].counters.sent == 3
     for copies in (3, 9, None):
         nodes[2].publish(update=4, step=0, copies=copies)
@@ -53,13 +53,13 @@ def test_neighbours_are_sent_to_in_turns_beginning_with_the_next_rank() -> None:
 @pytest.mark.parametrize(("name", "agents"), [("complete", 5), ("exponential", 8), ("ring", 6)])
 @pytest.mark.parametrize("copies", [1, 2])
 def test_agents_in_step_send_to_different_ones(name: str, agents: int, copies: int) -> None:
-    """So everybody hears as many as it sends to."""
+    """So everybody receives from as many as it sends to."""
     nodes, _, network = local_group(name, agents)
     for version in range(1, 7):
         for node in nodes:
             node.publish(update=version, step=0, copies=copies)
-        heard = Counter(receiver for _, receiver in reached(network, version))
-        assert set(heard.values()) == {copies} and len(heard) == agents
+        received = Counter(receiver for _, receiver in reached(network, version))
+        assert set(received.values()) == {copies} and len(received) == agents
 
 
 def test_a_copy_that_serves_all_goes_to_all() -> None:

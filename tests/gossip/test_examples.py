@@ -49,5 +49,5 @@ def test_alone_it_is_the_loop_that_it_was(name: str) -> None:
 def test_gossip_takes_at_most_five_lines(name: str) -> None:
     text = (EXAMPLES / name).read_text()
     marked = re.findall(r"# gossip$", text, flags=re.MULTILINE)
-    said = re.search(r"(two|five) lines more", text)
-    assert said is not None and len(marked) == {"two": 2, "five": 5}[said[1]]
+    promised = re.search(r"(two|five) lines more", text)
+    assert promised is not None and len(marked) == {"two": 2, "five": 5}[promised[1]]

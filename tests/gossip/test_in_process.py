@@ -17,7 +17,7 @@ from torch import Tensor
 from gala.config.sections import FaultsConfig
 from gala.errors import UserError
 from gala.gossip import message
-from gala.gossip.connecting import Connection, connect, place_of_messages
+from gala.gossip.connecting import Connection, connect, device_of_messages
 from gala.gossip.in_process import InProcessTransport, LocalGroup
 from gala.gossip.membership import PeerState
 from gala.gossip.message import Header, Refusal, Refused
@@ -129,12 +129,12 @@ def test_what_lies_on_a_device_carries_no_checksum_but_a_size() -> None:
 def test_messages_lie_on_the_device_only_where_all_share_it_and_nothing_breaks_them() -> None:
     device, cpu, faults = torch.device("meta"), torch.device("cpu"), FaultsConfig()
     all_here, shared = LocalGroup((0, 1), Streams()), LocalGroup((0, 1), None)
-    assert place_of_messages(all_here, 2, faults, device) == device
-    assert place_of_messages(all_here, 2, replace(faults, slowdown=3.0), device) == device
-    assert place_of_messages(all_here, 4, faults, device) == cpu, "two more are elsewhere"
-    assert place_of_messages(shared, 2, faults, device) == cpu
+    assert device_of_messages(all_here, 2, faults, device) == device
+    assert device_of_messages(all_here, 2, replace(faults, slowdown=3.0), device) == device
+    assert device_of_messages(all_here, 4, faults, device) == cpu, "two more are elsewhere"
+    assert device_of_messages(shared, 2, faults, device) == cpu
     broken = replace(faults, corrupt=0.1, agents=(1,))
-    assert place_of_messages(all_here, 2, broken, device) == cpu, "equally on all agents"
+    assert device_of_messages(all_here, 2, broken, device) == cpu, "equally on all agents"
 
 
 def test_strangers_are_refused() -> None:
@@ -210,8 +210,8 @@ def test_threads_of_one_host_use_both() -> None:
 
 
 def test_a_message_to_some_leaves_the_other_transports_alone() -> None:
-    crowds = LocalGroup((0, 1)), LocalGroup((0, 2))
-    near, far = (box(0, local_group) for local_group in crowds)
+    groups = LocalGroup((0, 1)), LocalGroup((0, 2))
+    near, far = (box(0, local_group) for local_group in groups)
     both = Routes([near, far], lambda peer: near if peer == 1 else far)
     header = Header(identity=identity(), rank=0, version=1, update=1, step=1, time=1.0)
     payload = torch.zeros(8, dtype=torch.uint8)
@@ -219,7 +219,7 @@ def test_a_message_to_some_leaves_the_other_transports_alone() -> None:
         header = replace(header, version=number)
         both.publish(message.sealed(header, payload), payload, to)
         versions = [
-            box(i, local_group).version(0) for i, local_group in ((1, crowds[0]), (2, crowds[1]))
+            box(i, local_group).version(0) for i, local_group in ((1, groups[0]), (2, groups[1]))
         ]
         assert versions == [[0, 1], [2, 1], [3, 3], [4, 4]][number - 1]
     assert both.copies_sent == 6

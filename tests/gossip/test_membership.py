@@ -1,4 +1,4 @@
-"""States of neighbours from signs of life and from rhythm, on a clock that the test moves."""
+"""States of neighbours from their transport and from rhythm, on a clock that the test moves."""
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from gala.gossip.membership import ENOUGH, UNKNOWN_S, Membership, PeerState, Rhy
 def test_a_deadline_is_median_plus_eight_deviations() -> None:
     rhythm = Rhythm()
     for now in (0.0, 1.0, 3.0, 6.0, 7.0, 9.0):  # gaps 1 2 3 1 2: median 2, deviations 1 0 1 1 0
-        rhythm.hear(now)
+        rhythm.arrived(now)
     assert rhythm.typical == 2.0 and rhythm.deadline == 2.0 + 8 * 1.0
     assert not rhythm.overdue(18.9, slack=0.0) and rhythm.overdue(19.1, slack=0.0)
     assert not rhythm.overdue(19.1, slack=1.0)
@@ -19,27 +19,27 @@ def test_a_deadline_is_median_plus_eight_deviations() -> None:
 def test_a_regular_sender_has_twice_its_gap() -> None:
     rhythm = Rhythm()
     for now in range(10):
-        rhythm.hear(float(now))
+        rhythm.arrived(float(now))
     assert rhythm.deadline == 2.0
 
 
 def test_a_stranger_gets_ten_seconds() -> None:
     rhythm = Rhythm()
-    assert not rhythm.overdue(1e9, slack=0.0), "never heard"
+    assert not rhythm.overdue(1e9, slack=0.0), "no message ever"
     for now in range(ENOUGH):
-        rhythm.hear(now * 0.1)
+        rhythm.arrived(now * 0.1)
         assert rhythm.deadline == UNKNOWN_S and rhythm.overdue(now * 0.1 + 10.1, slack=0.0)
-    rhythm.hear(ENOUGH * 0.1)
+    rhythm.arrived(ENOUGH * 0.1)
     assert rhythm.deadline == pytest.approx(0.2)
 
 
 def test_an_absence_is_no_habit() -> None:
     rhythm = Rhythm()
     for now in range(6):
-        rhythm.hear(float(now))
+        rhythm.arrived(float(now))
     rhythm.rest()
     assert not rhythm.overdue(1000.0, slack=0.0), "known to be away"
-    rhythm.hear(105.0)
+    rhythm.arrived(105.0)
     assert rhythm.typical == 1.0
 
 
@@ -47,19 +47,19 @@ def test_a_sender_that_slows_down_is_believed_after_a_while() -> None:
     rhythm = Rhythm()
     now = 0.0
     for _ in range(40):
-        rhythm.hear(now := now + 0.1)
+        rhythm.arrived(now := now + 0.1)
     assert rhythm.overdue(now + 1.0, slack=0.0)
     for _ in range(40):
-        rhythm.hear(now := now + 1.0)
+        rhythm.arrived(now := now + 1.0)
     assert not rhythm.overdue(now + 1.9, slack=0.0)
 
 
 @given(st.lists(st.floats(1e-3, 1e3), min_size=ENOUGH + 1, max_size=100))
 def test_the_deadline_is_never_shorter_than_half_of_the_gaps(gaps: list[float]) -> None:
     rhythm, now = Rhythm(), 0.0
-    rhythm.hear(now)
+    rhythm.arrived(now)
     for gap in gaps:
-        rhythm.hear(now := now + gap)
+        rhythm.arrived(now := now + gap)
     assert rhythm.typical is not None
     assert rhythm.deadline >= 2 * rhythm.typical
 
@@ -88,17 +88,17 @@ def test_the_life_of_a_neighbour() -> None:
     assert members.look(1, now) is PeerState.JOINING
     signs.of[1] = PeerState.ACTIVE
     for _ in range(8):
-        members.hear(1, now := now + 1.0)
+        members.arrived(1, now := now + 1.0)
     assert members[1] is PeerState.ACTIVE
     assert members.look(1, now + 2.4) is PeerState.ACTIVE
     assert members.look(1, now + 2.6) is PeerState.SUSPECT
-    members.hear(1, now := now + 5.0)
+    members.arrived(1, now := now + 5.0)
     assert members[1] is PeerState.ACTIVE, "a message makes up for everything"
     signs.of[1] = PeerState.DOWN
     assert members.look(1, now) is PeerState.DOWN
-    signs.of[1] = PeerState.JOINING  # a new life has begun
+    signs.of[1] = PeerState.JOINING  # a new incarnation has begun
     assert members.look(1, now + 100.0) is PeerState.JOINING
-    members.hear(1, now + 101.0)
+    members.arrived(1, now + 101.0)
     signs.of[1] = PeerState.LEFT
     assert members.look(1, now + 102.0) is PeerState.LEFT
     j, a, s, d, left = PeerState

@@ -69,12 +69,12 @@ def test_noise_is_never_a_header(noise: bytes) -> None:
 
 
 @given(st.integers(1, 70), st.integers(0), st.integers(0, 7))
-def test_any_flipped_bit_of_a_payload_is_refused(size: int, place: int, bit: int) -> None:
+def test_any_flipped_bit_of_a_payload_is_refused(size: int, position: int, bit: int) -> None:
     payload = (torch.arange(size) * 7 % 256).to(torch.uint8)
     sealed = message.sealed(header(), payload)
     message.verify(sealed, payload)
     damaged = payload.clone()
-    damaged[place % size] ^= 1 << bit
+    damaged[position % size] ^= 1 << bit
     with pytest.raises(Refused) as refused:
         message.verify(sealed, damaged)
     assert refused.value.reason is Refusal.CHECKSUM

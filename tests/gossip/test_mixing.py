@@ -40,7 +40,7 @@ def test_it_changes_the_vector_in_place_and_no_message() -> None:
     assert x.tolist() == [0.5] * 3 and message.tolist() == [0.0] * 3
 
 
-def test_push_sum_needs_hearers_that_stay(tmp_path: Path) -> None:
+def test_push_sum_needs_out_neighbours_that_stay(tmp_path: Path) -> None:
     path = tmp_path / "graph.yaml"
     text = "version: 1\nname: mine\nfamily: star\nweights: push-sum\n"
     path.write_text(text)

@@ -14,7 +14,7 @@ from fake_transport import identity
 from gala.gossip import message
 from gala.gossip.membership import PeerState
 from gala.gossip.message import Header, Identity
-from gala.gossip.network import NetworkTransport, Place
+from gala.gossip.network import Endpoint, NetworkTransport
 from gala.launch.rendezvous import Rendezvous
 
 P = 1001
@@ -35,15 +35,15 @@ def open_transport(
     def open_(rank: int, *, who: Identity | None = None, **options: object) -> NetworkTransport:
         connect = lambda: dist.TCPStore("127.0.0.1", store.port, None, False)  # noqa: E731
         rendezvous = Rendezvous(connect(), connect)
-        settings = {"host": "here", "life": 0, "answers": False, "nearby": False} | options
+        settings = {"host": "here", "incarnation": 0, "answers": False, "nearby": False} | options
         peers = settings.pop("peers", [1 - rank])
-        place = Place(
-            rank=rank, agents=1 + len(peers), life=settings.pop("life"), host=settings.pop("host"),
-            rendezvous=rendezvous,
+        endpoint = Endpoint(
+            rank=rank, agents=1 + len(peers), incarnation=settings.pop("incarnation"),
+            host=settings.pop("host"), rendezvous=rendezvous,
         )  # fmt: skip
         size = settings.pop("payload_bytes", P * 4)
         transport = NetworkTransport(
-            place=place, heard=peers, hearers=peers, payload_bytes=size,
+            endpoint=endpoint, in_neighbours=peers, out_neighbours=peers, payload_bytes=size,
             identity=who or identity(), **settings,
         )  # fmt: skip
         opened.append(transport)
@@ -104,7 +104,7 @@ def test_answers_say_what_was_taken(open_transport: Callable[..., NetworkTranspo
         eventually(lambda v=version: a.acknowledged(1) == v, a)
 
 
-def test_goodbye_is_heard(open_transport: Callable[..., NetworkTransport]) -> None:
+def test_bye_is_received(open_transport: Callable[..., NetworkTransport]) -> None:
     a, b = open_transport(0), open_transport(1)
     publish(a, 0, 1, 1.0)
     eventually(lambda: b.version(0) == 1, b)
@@ -131,14 +131,16 @@ def test_neighbours_on_the_same_host_are_left_to_others(
     assert b.version(0) == 0
 
 
-def test_a_new_life_is_heard_again(open_transport: Callable[..., NetworkTransport]) -> None:
+def test_a_new_incarnation_is_received_again(
+    open_transport: Callable[..., NetworkTransport],
+) -> None:
     a, b = open_transport(0), open_transport(1)
     publish(a, 0, 1, 1.0)
     eventually(lambda: b.version(0) == 1, b)
     a.close()
-    again = open_transport(0, life=1)
-    publish(again, 0, message.LIFE + 1, 2.0)
-    eventually(lambda: b.version(0) == message.LIFE + 1, b)
+    again = open_transport(0, incarnation=1)
+    publish(again, 0, message.VERSIONS_PER_INCARNATION + 1, 2.0)
+    eventually(lambda: b.version(0) == message.VERSIONS_PER_INCARNATION + 1, b)
     publish(b, 1, 1, 3.0)
     eventually(lambda: again.version(1) == 1, again)
 

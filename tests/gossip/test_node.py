@@ -167,7 +167,7 @@ def test_waiting_at_max_staleness_is_bounded() -> None:
     nodes[0].publish(update=1, step=0)
     assert not nodes[0].mix() and nodes[0].counters.waited_s == 0.0
     nodes[0].publish(update=2, step=0)
-    assert not nodes[0].mix(), "the neighbour lives but is silent: go on after the timeout"
+    assert not nodes[0].mix(), "the neighbour is alive but silent: go on after the timeout"
     assert nodes[0].counters.waited_s >= 0.05 and torch.equal(vectors[0], before)
 
 
@@ -227,16 +227,16 @@ def test_without_lock_step_a_stop_is_private() -> None:
     assert nodes[0].stop_at == NEVER
 
 
-def test_a_resumed_crowd_goes_on_in_the_same_round() -> None:
+def test_a_resumed_group_goes_on_in_the_same_round() -> None:
     _, nodes, vectors = local_group("one-peer-exponential", 4, max_staleness=0)
     _, whole, whole_vectors = local_group("one-peer-exponential", 4, max_staleness=0)
 
-    def rounds(crowd_nodes: list[GossipNode], rows: torch.Tensor, ks: range) -> None:
+    def rounds(group: list[GossipNode], rows: torch.Tensor, ks: range) -> None:
         for k in ks:
-            for rank, node in enumerate(crowd_nodes):
+            for rank, node in enumerate(group):
                 rows[rank] += 0.1 * (rank + 1)
                 node.publish(update=k + 1, step=0)
-            for node in crowd_nodes:
+            for node in group:
                 assert node.mix()
 
     rounds(whole, whole_vectors, range(7))
@@ -292,7 +292,7 @@ def test_a_silent_neighbour_is_suspected_and_no_longer_waited_for(
     assert nodes[0].peer_state(2) is PeerState.SUSPECT
     nodes[2].publish(update=9, step=9)
     assert nodes[0].mix() and nodes[0].peer_state(2) is PeerState.ACTIVE
-    assert [kind for kind, _ in nodes[0].news] == ["join", "suspect", "alive"]
+    assert [kind for kind, _ in nodes[0].events] == ["join", "suspect", "alive"]
 
 
 def test_skip_mixes_with_those_that_are_there() -> None:
@@ -324,7 +324,7 @@ def test_slots_that_are_still_empty_stop_nobody() -> None:
     torch.testing.assert_close(vectors[0], own * 2 / 3 + other / 3)
 
 
-def test_a_joiner_takes_over_parameters_and_place() -> None:
+def test_a_joiner_takes_over_parameters_and_round() -> None:
     network, nodes, vectors = local_group("one-peer-exponential", 4)
     for k in range(1, 6):
         for node in nodes[:3]:
@@ -344,7 +344,7 @@ def test_a_joiner_takes_over_parameters_and_place() -> None:
     assert torch.equal(vectors[3], network.messages[header.rank][1].view(torch.float32))
     assert joiner.state_dict()["round"] == header.round
     joiner.publish(update=51, step=1)
-    assert network.messages[3][0].version > before, "versions grow from life to life"
+    assert network.messages[3][0].version > before, "versions grow from incarnation to incarnation"
 
 
 def test_nobody_to_adopt_from() -> None:
@@ -370,10 +370,10 @@ def test_a_lost_neighbour_is_refused_put_into_quarantine_and_forgiven() -> None:
         nodes[0].publish(update=k, step=0)
         assert not nodes[0].mix()
     assert torch.equal(vectors[0], own) and nodes[0].refused[Refusal.DISTANCE] == QUARANTINE
-    assert nodes[0].news[-1][0] == "refused" and "quarantine" in nodes[0].news[-1][1]
+    assert nodes[0].events[-1][0] == "refused" and "quarantine" in nodes[0].events[-1][1]
     vectors[1] = good
     nodes[1].publish(update=99, step=0)
-    assert nodes[0].mix() and "left quarantine" in nodes[0].news[-1][1]
+    assert nodes[0].mix() and "left quarantine" in nodes[0].events[-1][1]
 
 
 def test_agents_that_part_by_an_update_still_believe_one_another() -> None:

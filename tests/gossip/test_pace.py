@@ -41,7 +41,7 @@ def test_the_patient_wait_for_all_and_the_partial_take_what_there_is() -> None:
         assert nodes[0].mix() is partial
         # the weight of the silent agent 2 stays with agent 0: 2/3 0 + 1/3 3
         assert vectors[0].item() == pytest.approx(1.0 if partial else 0.0)
-    assert not nodes[0].mix(), "no news, no mix"
+    assert not nodes[0].mix(), "no message, no mix"
 
 
 def test_what_is_heard_is_told_before_it_is_mixed() -> None:

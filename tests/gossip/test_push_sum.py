@@ -12,7 +12,7 @@ def test_one_exchange_by_hand() -> None:
     """a = 8, b = 2; both keep half and send half: x = 5, w = 1 each, z = 5."""
     vectors = [torch.tensor([8.0]), torch.tensor([2.0])]
     sums = [PushSum(vector) for vector in vectors]
-    sent = [each.push(hearers=1).clone() for each in sums]
+    sent = [each.push(out_neighbours=1).clone() for each in sums]
     assert [row.tolist() for row in sent] == [[4.0, 0.5], [1.0, 0.5]]
     sums[0].pull(1, sent[1])
     sums[1].pull(0, sent[0])
@@ -90,8 +90,8 @@ def test_shares_from_before_a_meeting_are_not_taken() -> None:
     assert vector.tolist() == [1.0]
     mixing.mix(0.5, {0: 0.5}, {0: a.push(1).clone()}, {})
     assert 1.0 < float(vector) < 4.0
-    mixing.forget(0)  # it died: its next life begins a new sum
-    reborn = PushSum(torch.tensor([100.0]))
+    mixing.forget(0)  # it died: its next incarnation begins a new sum
+    restarted = PushSum(torch.tensor([100.0]))
     there = float(vector)
-    mixing.mix(0.5, {0: 0.5}, {0: reborn.push(1).clone()}, {})
+    mixing.mix(0.5, {0: 0.5}, {0: restarted.push(1).clone()}, {})
     assert float(vector) == there

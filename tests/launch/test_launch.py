@@ -40,12 +40,12 @@ def test_rank_zero_tells_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setenv(name, value)
         launches.append(from_environment())
     assert [each.rank for each in launches] == [0, 1] and not launches[1].leads
-    heard = []
-    waiting = threading.Thread(target=lambda: heard.append(launches[1].share("plan")))
+    received = []
+    waiting = threading.Thread(target=lambda: received.append(launches[1].share("plan")))
     waiting.start()
     assert launches[0].share("plan", {"run_dir": "runs/a"}) == {"run_dir": "runs/a"}
     waiting.join(30)
-    assert heard == [{"run_dir": "runs/a"}]
+    assert received == [{"run_dir": "runs/a"}]
 
 
 def test_workers_get_what_their_libraries_read_at_load() -> None:

@@ -27,9 +27,9 @@ from gala.launch.supervisor import (
 PRELUDE = """
 import os, signal, sys, time
 from gala.launch.supervisor import tell
-life = int(os.environ["GALA_LIFE"])
+incarnation = int(os.environ["GALA_INCARNATION"])
 note = open(os.environ["NOTE"], "a", buffering=1)
-note.write(f"{life} {os.getpid()} {os.environ.get('GALA_LAST_DEATH', '-')}\\n")
+note.write(f"{incarnation} {os.getpid()} {os.environ.get('GALA_LAST_DEATH', '-')}\\n")
 """
 
 
@@ -59,7 +59,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, errors
 
 
-def lives(tmp_path: Path) -> list[list[str]]:
+def incarnations(tmp_path: Path) -> list[list[str]]:
     note = tmp_path / "note"
     return [line.split(" ", 2) for line in note.read_text().splitlines()] if note.exists() else []
 
@@ -74,42 +74,47 @@ def wait_for(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("code", [0, 2, 3])
 def test_ends_that_are_final(tmp_path: Path, code: int) -> None:
     assert end(start(tmp_path, f"sys.exit({code})")) == (code, "")
-    assert len(lives(tmp_path)) == 1
+    assert len(incarnations(tmp_path)) == 1
 
 
 def test_input_that_was_good_may_be_good_again(tmp_path: Path) -> None:
     agent = """
-        if life != 1:
+        if incarnation != 1:
             tell("training")
-        sys.exit([1, 2, 0][life])
+        sys.exit([1, 2, 0][incarnation])
     """
     assert end(start(tmp_path, agent))[0] == 0
-    assert [(life, death) for life, _, death in lives(tmp_path)] == [
+    assert [(incarnation, death) for incarnation, _, death in incarnations(tmp_path)] == [
         ("0", "-"), ("1", "exit code 1"), ("2", "exit code 2"),
     ]  # fmt: skip
 
 
 def test_bad_input_that_is_met_while_training_is_final(tmp_path: Path) -> None:
-    assert end(start(tmp_path, "tell('training'); sys.exit(2 - (life == 0))"))[0] == 2
-    assert len(lives(tmp_path)) == 2
+    assert end(start(tmp_path, "tell('training'); sys.exit(2 - (incarnation == 0))"))[0] == 2
+    assert len(incarnations(tmp_path)) == 2
 
 
 def test_a_crash_begins_another_life_that_knows_why(tmp_path: Path) -> None:
-    body = "if life == 0: os.kill(os.getpid(), signal.SIGSEGV)"
+    body = "if incarnation == 0: os.kill(os.getpid(), signal.SIGSEGV)"
     code, errors = end(start(tmp_path, body))
-    assert code == 0 and "agent 7 died (SIGSEGV); life 2 begins in 0.1 s" in errors
-    assert [(life, death) for life, _, death in lives(tmp_path)] == [("0", "-"), ("1", "SIGSEGV")]
+    assert code == 0 and "agent 7 died (SIGSEGV); incarnation 1 begins in 0.1 s" in errors
+    assert [(incarnation, death) for incarnation, _, death in incarnations(tmp_path)] == [
+        ("0", "-"),
+        ("1", "SIGSEGV"),
+    ]
 
 
 def test_start_me_again_is_no_crash(tmp_path: Path) -> None:
-    code, errors = end(start(tmp_path, f"sys.exit(75 if life < {MAX_FALSE_STARTS + 3} else 0)"))
-    assert (code, errors) == (0, "") and len(lives(tmp_path)) == MAX_FALSE_STARTS + 4
+    code, errors = end(
+        start(tmp_path, f"sys.exit(75 if incarnation < {MAX_FALSE_STARTS + 3} else 0)")
+    )
+    assert (code, errors) == (0, "") and len(incarnations(tmp_path)) == MAX_FALSE_STARTS + 4
 
 
 def test_a_crash_loop_ends_with_the_last_words(tmp_path: Path, monkeypatch: object) -> None:
     body = "print('the disk is on fire', file=sys.stderr)\nsys.exit(5)"
     code, errors = end(start(tmp_path, body))
-    assert code == 5 and len(lives(tmp_path)) == MAX_FALSE_STARTS
+    assert code == 5 and len(incarnations(tmp_path)) == MAX_FALSE_STARTS
     assert "is given up: it died 5 times in a row without getting going" in errors
     assert errors.rstrip().endswith("the disk is on fire")
 
@@ -117,12 +122,12 @@ def test_a_crash_loop_ends_with_the_last_words(tmp_path: Path, monkeypatch: obje
 def test_a_mortal_agent_is_not_started_again(tmp_path: Path) -> None:
     body = "tell('mortal')\nos.kill(os.getpid(), signal.SIGKILL)"
     code, _ = end(start(tmp_path, body))
-    assert code == 128 + signal.SIGKILL and len(lives(tmp_path)) == 1
+    assert code == 128 + signal.SIGKILL and len(incarnations(tmp_path)) == 1
 
 
 def test_a_crash_on_the_way_out_is_forgiven(tmp_path: Path) -> None:
     code, _ = end(start(tmp_path, "tell('done')\nos.kill(os.getpid(), signal.SIGABRT)"))
-    assert code == 0 and len(lives(tmp_path)) == 1
+    assert code == 0 and len(incarnations(tmp_path)) == 1
 
 
 def test_what_a_killed_agent_left_behind_is_removed(tmp_path: Path) -> None:
@@ -148,22 +153,22 @@ def test_a_signal_to_the_group_reaches_the_agent_once(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     process = start(tmp_path, WAIT)
-    wait_for(lambda: any(line[1] == "ready" for line in lives(tmp_path)))
+    wait_for(lambda: any(line[1] == "ready" for line in incarnations(tmp_path)))
     os.killpg(process.pid, number)
     assert end(process)[0] == 0
-    assert lives(tmp_path)[-1][1] == "got1"
+    assert incarnations(tmp_path)[-1][1] == "got1"
 
 
 def test_an_agent_that_dies_of_the_signal_was_asked_to(tmp_path: Path) -> None:
     process = start(tmp_path, "note.write('0 ready -\\n')\ntime.sleep(60)")
-    wait_for(lambda: any(line[1] == "ready" for line in lives(tmp_path)))
+    wait_for(lambda: any(line[1] == "ready" for line in incarnations(tmp_path)))
     process.send_signal(signal.SIGTERM)
-    assert end(process)[0] == 0 and len(lives(tmp_path)) == 2
+    assert end(process)[0] == 0 and len(incarnations(tmp_path)) == 2
 
 
 def test_no_orphan_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     process = start(tmp_path, "note.write('0 ready -\\n')\ntime.sleep(60)")
-    wait_for(lambda: any(line[1] == "ready" for line in lives(tmp_path)))
+    wait_for(lambda: any(line[1] == "ready" for line in incarnations(tmp_path)))
     (agent,) = children(process.pid)
     process.kill()
     process.communicate()
@@ -173,36 +178,36 @@ def test_no_orphan_when_the_supervisor_is_killed(tmp_path: Path) -> None:
 IN_WAITING = """
 from gala.launch.supervisor import stand_by
 if "GALA_STANDBY" in os.environ:
-    note.write(f"{life} waits -\\n")
+    note.write(f"{incarnation} waits -\\n")
     stand_by()
-    note.write(f"{life} woke {os.environ['GALA_LAST_DEATH']}\\n")
+    note.write(f"{incarnation} woke {os.environ['GALA_LAST_DEATH']}\\n")
 tell("training")
-note.write(f"{life} trains -\\n")
+note.write(f"{incarnation} trains -\\n")
 while True: time.sleep(0.01)
 """
 
 
 def test_the_next_life_is_in_waiting(tmp_path: Path) -> None:
     process = start(tmp_path, IN_WAITING, standby=True)
-    for life in range(3):
-        wait_for(lambda k=life: [str(k + 1), "waits", "-"] in lives(tmp_path))
-        pids = {line[0]: int(line[1]) for line in lives(tmp_path) if line[1].isdigit()}
-        os.kill(pids[str(life)], signal.SIGKILL)
-        wait_for(lambda k=life: [str(k + 1), "woke", "SIGKILL"] in lives(tmp_path))
+    for incarnation in range(3):
+        wait_for(lambda k=incarnation: [str(k + 1), "waits", "-"] in incarnations(tmp_path))
+        pids = {line[0]: int(line[1]) for line in incarnations(tmp_path) if line[1].isdigit()}
+        os.kill(pids[str(incarnation)], signal.SIGKILL)
+        wait_for(lambda k=incarnation: [str(k + 1), "woke", "SIGKILL"] in incarnations(tmp_path))
     process.send_signal(signal.SIGTERM)
     assert end(process)[0] == 0
-    left = {line[1] for line in lives(tmp_path) if line[1].isdigit()}
+    left = {line[1] for line in incarnations(tmp_path) if line[1].isdigit()}
     wait_for(lambda: all(_zombie(int(pid)) for pid in left))
 
 
 def test_one_in_waiting_that_dies_is_replaced(tmp_path: Path) -> None:
     process = start(tmp_path, IN_WAITING, standby=True)
-    wait_for(lambda: ["1", "waits", "-"] in lives(tmp_path))
-    first, waiting = (int(line[1]) for line in lives(tmp_path) if line[1].isdigit())
+    wait_for(lambda: ["1", "waits", "-"] in incarnations(tmp_path))
+    first, waiting = (int(line[1]) for line in incarnations(tmp_path) if line[1].isdigit())
     os.kill(waiting, signal.SIGKILL)
     wait_for(lambda: _zombie(waiting))
     os.kill(first, signal.SIGKILL)
-    wait_for(lambda: ["1", "trains", "-"] in lives(tmp_path))
+    wait_for(lambda: ["1", "trains", "-"] in incarnations(tmp_path))
     process.send_signal(signal.SIGTERM)
     assert end(process)[0] == 0
 
@@ -219,7 +224,7 @@ def test_who_supervises() -> None:
     assert supervises(["pong"], under)
     assert not supervises(["pong"], {}) and not supervises(["pong"], {"WORLD_SIZE": "1"})
     assert not supervises(["pong", "--no-supervisor"], under)
-    assert not supervises(["pong"], under | {"GALA_LIFE": "0"})
+    assert not supervises(["pong"], under | {"GALA_INCARNATION": "0"})
     assert not supervises(["--help"], under)
 
 
