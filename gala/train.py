@@ -18,7 +18,7 @@ from pathlib import Path
 from gala.config.arguments import Parser, at_least_one, whole
 from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
 from gala.launch.environment import (
-    ALARM_VARIABLE,
+    EXIT_NOTE_VARIABLE,
     STORE_VARIABLE,
     check_store_address,
     keep_freed_memory,
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m gala.train``: run one agent, or supervise it; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if supervises(arguments, os.environ):
-        return supervise(arguments)
+        return _noted(supervise(arguments))
     share_cores(os.environ)
     keep_freed_memory(os.environ)
     from gala.config.options import print_help
@@ -55,10 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = train(request)
     except UserError as error:
         return _complain(error)
-    note = os.environ.get(ALARM_VARIABLE)
-    if code == EXIT_ALARM and note is not None:
-        Path(note).touch()  # `gala train` ends with this code; torchrun would call it a crash
-        code = EXIT_OK
+    if code == EXIT_ALARM:
+        code = _noted(code)
     if threading.active_count() > 1:
         # A thread that hangs in gloo, because its neighbour does, would abort the interpreter's
         # own way out. Everything is saved and closed: leave without it.
@@ -143,6 +141,15 @@ def launch(arguments: Sequence[str]) -> int:
     finally:
         if server is not None:
             server.close()
+
+
+def _noted(code: int) -> int:
+    """Leave ``code`` where ``gala train`` finds it: torchrun would call it a crash, on a page."""
+    note = os.environ.get(EXIT_NOTE_VARIABLE)
+    if note is None or code not in (EXIT_BAD_INPUT, EXIT_ALARM):
+        return code
+    Path(note).write_text(str(code))
+    return EXIT_OK
 
 
 def _complain(error: UserError) -> int:

@@ -20,8 +20,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 SPINS = 5_000
 """Rounds: microseconds, more than between two layers, far less than a step of an environment."""
 
-ALARM_VARIABLE = "GALA_ALARM_FILE"
-"""A file that workers of ``gala train`` touch when an alarm ends the run."""
+EXIT_NOTE_VARIABLE = "GALA_EXIT_NOTE"
+"""A file in which workers of ``gala train`` leave an exit code that is no crash: 2 or 3."""
 
 STORE_VARIABLE = "GALA_STORE"
 """Store of agents that were started one by one: ``tcp://host:port`` or ``file:///folder``."""

@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from gala.errors import EXIT_ALARM
-from gala.launch.environment import ALARM_VARIABLE, worker_environment
+from gala.launch.environment import EXIT_NOTE_VARIABLE, worker_environment
 from gala.launch.supervisor import children, die_with_parent
 
 
 def torchrun(arguments: Sequence[str], agents: int) -> int:
-    """Run ``agents`` workers of ``gala.train`` on this host; returns its exit code, or 3 after an
-    alarm that was to end the run.
+    """Run ``agents`` workers of ``gala.train`` on this host; returns its exit code, or what they
+    left in a note: 3 after an alarm that was to end the run, 2 after bad input.
 
     Args:
         arguments: the command line of ``gala.train``.
@@ -34,10 +33,10 @@ def torchrun(arguments: Sequence[str], agents: int) -> int:
         *("-m", "gala.train", *arguments),
     ]
     folder = tempfile.TemporaryDirectory(prefix="gala-")
-    note = Path(folder.name) / "alarm"
+    note = Path(folder.name) / "exit"
     process = subprocess.Popen(
         command,
-        env=worker_environment(agents) | {ALARM_VARIABLE: str(note)},
+        env=worker_environment(agents) | {EXIT_NOTE_VARIABLE: str(note)},
         start_new_session=True,  # the terminal's Ctrl-C reaches this process alone
         preexec_fn=die_with_parent,
     )
@@ -53,7 +52,7 @@ def torchrun(arguments: Sequence[str], agents: int) -> int:
     previous = {n: signal.signal(n, forward) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         code = process.wait()
-        return EXIT_ALARM if code == 0 and note.exists() else code
+        return int(note.read_text()) if code == 0 and note.exists() else code
     finally:
         folder.cleanup()
         for number, handler in previous.items():

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from gala.experience.batch import Batch
 from gala.learning.a2c_config import A2CConfig
-from gala.learning.algorithm import Loss, Plan, Terms, View
+from gala.learning.algorithm import ActorCritic, Loss, Terms, View
 from gala.learning.returns import gae, normalized
 from gala.networks.outputs import Outputs
-from gala.parameters.schedule import scheduled
 
 
 class Columns(NamedTuple):
@@ -22,28 +21,14 @@ class Columns(NamedTuple):
     target: Tensor
 
 
-class Coefficients(NamedTuple):
-    """Weight of the entropy bonus."""
-
-    entropy: float
-
-
-class A2C:
+class A2C(ActorCritic):
     """One optimizer step per batch, as an :class:`~gala.learning.algorithm.Algorithm`.
 
     The loss is the mean over valid steps of ``-A log pi(a|s) + value_coef (G - V)^2 -
     entropy_coef H``, with ``A`` from generalised advantage estimation and ``G = A + V``.
     """
 
-    plan = Plan()
-
-    def __init__(self, config: A2CConfig) -> None:
-        self.config = config
-
-    def coefficients(self, left: float) -> Coefficients:
-        """See :class:`~gala.learning.algorithm.Algorithm`."""
-        config = self.config
-        return Coefficients(scheduled(config.entropy_coef, config.entropy_schedule, left))
+    config: A2CConfig
 
     def targets(self, batch: Batch, view: View) -> Columns:
         """See :class:`~gala.learning.algorithm.Algorithm`."""

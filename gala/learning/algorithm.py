@@ -16,6 +16,7 @@ from gala.experience.batch import Batch
 from gala.learning.settings import LearnerConfig
 from gala.networks.heads import ActionHead
 from gala.networks.outputs import Outputs
+from gala.parameters.schedule import scheduled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,3 +119,31 @@ class Algorithm(Protocol):
     def loss(self, columns: Any, out: Outputs, terms: Terms) -> Loss:
         """The loss of N rows of a batch, in whatever order."""
         ...
+
+
+class Coefficients(NamedTuple):
+    """Scheduled numbers of an actor-critic.
+
+    Attributes:
+        entropy: weight of the entropy bonus.
+    """
+
+    entropy: float
+
+
+class ActorCritic:
+    """An :class:`Algorithm` without targets and loss: those an actor-critic adds.
+
+    Args:
+        config: its section of the configuration.
+    """
+
+    plan = Plan()
+
+    def __init__(self, config: LearnerConfig) -> None:
+        self.config = config
+
+    def coefficients(self, left: float) -> Any:
+        """See :class:`Algorithm`."""
+        config = self.config
+        return Coefficients(scheduled(config.entropy_coef, config.entropy_schedule, left))

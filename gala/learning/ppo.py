@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gala.experience.batch import Batch
-from gala.learning.algorithm import Loss, Plan, Terms, View
+from gala.learning.algorithm import ActorCritic, Loss, Plan, Terms, View
 from gala.learning.ppo_config import PPOConfig
 from gala.learning.returns import gae, normalized
 from gala.networks.outputs import Outputs
@@ -32,7 +32,7 @@ class Coefficients(NamedTuple):
     clip: float
 
 
-class PPO:
+class PPO(ActorCritic):
     """Epochs of minibatches over each batch, as an :class:`~gala.learning.algorithm.Algorithm`.
 
     With the ratio ``q = pi(a|s) / mu(a|s)`` to the policy that acted, the loss is the mean over
@@ -40,8 +40,10 @@ class PPO:
     entropy_coef H`` (eq. 7 and 9 of the paper), ``A`` from generalised advantage estimation.
     """
 
+    config: PPOConfig
+
     def __init__(self, config: PPOConfig) -> None:
-        self.config = config
+        super().__init__(config)
         self.plan = Plan(
             epochs=config.epochs, minibatches=config.minibatches, stop_kl=config.stop_kl
         )

@@ -7,11 +7,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 from gala.experience.batch import Batch
-from gala.learning.algorithm import Loss, Plan, Terms, View
+from gala.learning.algorithm import ActorCritic, Loss, Plan, Terms, View
 from gala.learning.returns import vtrace
 from gala.learning.vtrace_config import VTraceConfig
 from gala.networks.outputs import Outputs
-from gala.parameters.schedule import scheduled
 
 
 class Columns(NamedTuple):
@@ -23,13 +22,7 @@ class Columns(NamedTuple):
     rho: Tensor
 
 
-class Coefficients(NamedTuple):
-    """Weight of the entropy bonus."""
-
-    entropy: float
-
-
-class VTrace:
+class VTrace(ActorCritic):
     """One optimizer step per batch, as an :class:`~gala.learning.algorithm.Algorithm`.
 
     The loss is the mean over valid steps of ``-A log pi(a|s) + value_coef (v - V)^2 / 2 -
@@ -39,15 +32,8 @@ class VTrace:
     norms and coefficients of theirs do not carry over as they are.)
     """
 
+    config: VTraceConfig
     plan = Plan(current=True)
-
-    def __init__(self, config: VTraceConfig) -> None:
-        self.config = config
-
-    def coefficients(self, left: float) -> Coefficients:
-        """See :class:`~gala.learning.algorithm.Algorithm`."""
-        config = self.config
-        return Coefficients(scheduled(config.entropy_coef, config.entropy_schedule, left))
 
     def targets(self, batch: Batch, view: View) -> Columns:
         """See :class:`~gala.learning.algorithm.Algorithm`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -105,13 +107,46 @@ def test_the_command_runs_in_another_folder(run: Run) -> None:
 
 def test_shipped_files_are_found_in_another_folder(run: Run) -> None:
     script = (
-        "from gala import config, presets\n"
+        "from gala.files import shipped\n"
+        "from gala.run.config import load\n"
         "for name in ('pong', 'experiments/pong.yaml', 'cartpole'):\n"
-        "    print(config.load(presets.resolve('experiments', name)).env.id)\n"
-        "print(len(presets.names('topologies')))\n"
+        "    print(load(shipped.resolve('experiments', name)).env.id)\n"
+        "print(len(shipped.names('topologies')))\n"
     )
     result = run("-c", script)
     assert result.returncode == 0, result.stderr
     *ids, topologies = result.stdout.split()
     assert ids == ["ALE/Pong-v5", "ALE/Pong-v5", "CartPole-v1"]
     assert int(topologies) >= 8
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "bring-your-own.md"
+FILES = re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)```", PAGE.read_text(), re.S)
+COMMANDS = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.S)
+    for line in block.strip().splitlines()
+]
+
+
+@pytest.mark.timeout(600)
+def test_own_parts_work_as_the_page_says(run: Run) -> None:
+    """Every file and every command of docs/bring-your-own.md, as printed, in an empty folder."""
+    assert len(FILES) == 5 and len(COMMANDS) == 9
+    for name, text in FILES:
+        run("-c", "import sys; open(sys.argv[1], 'w').write(sys.argv[2])", name, text)
+    for command in COMMANDS:
+        program, *arguments = shlex.split(command)
+        assert program == "gala"
+        done = run("-m", "gala", *arguments)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        if arguments[0] == "train":
+            assert "finished after" in done.stdout, command
+    shown = run("-c", "print(open('returns.txt').read())").stdout.split()
+    assert len(shown) >= 2
+
+
+def test_the_algorithm_of_the_page_is_short() -> None:
+    assert dict(FILES)["reinforce.py"].strip().count("\n") < 45
+    loss = dict(FILES)["reinforce.py"].partition("class Columns")[2]
+    assert loss.count("\n") < 40
