@@ -1,6 +1,10 @@
 # Two commands on a fresh machine that has git, make and Python 3.11 or newer:
 #   make train [ARGS="--total-steps 1e6 --run-dir runs/mine"]    the main job: an agent per core learns Pong
 #   make test  [ARGS="tests/gossip -k ring"]                     every test
+# For contributors:
+#   make quick [ARGS=...]    style, types, and the tests without processes and browsers: under 90 s
+#   make check [ARGS=...]    style, types, and all tests of less than about ten seconds
+#   make docs                the site with the reference, in build/docs; a warning is an error
 # PIP_ARGS goes to pip, for example to choose another build of torch.
 
 VENV := .venv
@@ -16,7 +20,11 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; \
 	done)
 
-.PHONY: help install train test check clean
+.PHONY: help install train test quick check style docs clean
+
+# What needs neither processes of its own nor a browser.
+QUICK := agent config couplings divergence experience files gossip learning networks parameters \
+	simulation topology
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -39,10 +47,19 @@ test: $(STAMP)
 	@.ci/packages
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-check: $(STAMP)
+style: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+quick: style
+	$(VENV)/bin/python -m pytest -q -n 2 -m "not slow and not process" $(addprefix tests/,$(QUICK)) $(ARGS)
+
+docs: $(STAMP)
+	$(VENV)/bin/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "built build/docs/index.html"
+
+check: style
 	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
 
 clean:

@@ -24,7 +24,7 @@ LIMIT = 10.0
 
 
 class Moments(nn.Module):
-    """First and second raw moments of Float[N, *shape].
+    """First and second raw moments of Float[N, ...], over N.
 
     Args:
         shape: of what is counted.
@@ -42,17 +42,17 @@ class Moments(nn.Module):
 
     @torch.no_grad()
     def update(self, values: Tensor) -> None:
-        """Count Float[N, *shape]; may be recorded."""
+        """Count Float[N, ...]; may be recorded."""
         self.count.add_(1.0).clamp_(max=WINDOW)
         rate = 1.0 / self.count
         self.first.lerp_(values.mean(0), rate)
         self.second.lerp_(values.square().mean(0), rate)
 
     def deviation(self) -> Tensor:
-        """Standard deviations, Float[*shape], above 0."""
+        """Standard deviations, Float[...], above 0."""
         variance = self.second - self.first.square()
         return torch.maximum(variance, RESOLUTION * self.second).add(1e-8).sqrt()
 
     def forward(self, values: Tensor) -> Tensor:
-        """``values`` with mean 0 and deviation 1, within 10 of 0; Float[N, *shape]."""
+        """``values`` with mean 0 and deviation 1, within 10 of 0; Float[N, ...]."""
         return ((values - self.first) / self.deviation()).clamp(-LIMIT, LIMIT)

@@ -8,8 +8,8 @@ from typing import Any
 from gala.telemetry.prometheus import FAMILIES
 
 DOCS = Path(__file__).parents[2] / "docs"
-NAME = re.compile(r"(charts|losses|time|gossip|divergence)/[A-Za-z_<>/]+")
-WRITERS = ("gala.agent.recorder", "gala.learning.a2c", "gala.divergence", "gala.couplings.pace")
+NAME = re.compile(r"(charts|losses|policy|time|gossip|divergence)/[A-Za-z_<>/]+")
+WRITERS = ("gala.agent", "gala.learning", "gala.divergence", "gala.couplings")
 
 
 def text_of(node: ast.expr) -> str:
