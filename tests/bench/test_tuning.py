@@ -36,9 +36,10 @@ def test_a_trial_changes_what_it_says_and_nothing_else() -> None:
 
 def test_the_trial_that_is_shipped_is_what_is_shipped() -> None:
     words = [str(word) for word in tuning.arguments("shipped")]
-    paper, shipped = (shipped.resolve("experiments", name) for name in ("pong-paper", "pong"))
+    names = ("pong-paper", "pong")
+    paper, ready = (shipped.resolve("experiments", name) for name in names)
     _, options = parse_options(Config, words[2:])  # without --agents 2
-    tried, ours = from_document(load_yaml(paper), options), load(shipped)
+    tried, ours = from_document(load_yaml(paper), options), load(ready)
     assert tried == ours
 
 

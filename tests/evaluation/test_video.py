@@ -128,7 +128,7 @@ def test_a_time_limit_of_the_run_holds(tmp_path: Path, painter: str) -> None:
 def test_arguments_and_wrappers_of_the_run_hold(tmp_path: Path, painter: str) -> None:
     seen = []
 
-    def act(obs: np.ndarray) -> np.ndarray:
+    def act(obs: np.ndarray, mask: object = None) -> np.ndarray:
         seen.append(obs.shape)
         return np.zeros(1, np.int64)
 

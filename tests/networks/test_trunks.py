@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from batches import filled
 from gymnasium.spaces import Box, Discrete
 
 from gala.config.sections import NetworkConfig
@@ -80,7 +81,10 @@ def test_kept_activations_of_float_pictures() -> None:
     space = floats(3, 40, 40)
     policy, obs = build(space, filters=(4, 4, 4), hidden=(8,)), sample(space, 4)
     model = Model(policy, FlatParameters(policy), torch.float32, observations=4)
-    acted, learned = model.act(obs, slice(0, 4)), model.learn(obs)
+    acted = model.act(obs, slice(0, 4))
+    observed = torch.cat([obs, obs[:1]])[:, None]
+    out = model.unroll(filled(observed, torch.zeros((4, 1), dtype=torch.int64), 6))
+    learned = (out.dist, out.value)
     for one, other, plain in zip(acted, learned, policy(obs), strict=True):
         torch.testing.assert_close(one, plain)
         torch.testing.assert_close(other, plain)
