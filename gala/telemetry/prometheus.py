@@ -62,7 +62,7 @@ class Metric:
 
 
 UP = Metric("gala_up", "gauge", f"1: the newest record is younger than {UP_S:g} s, or it is done.")
-FINISHED = Metric("gala_finished", "gauge", "1: the agent told that it is done, or that it stops.")
+FINISHED = Metric("gala_finished", "gauge", "1: the agent reported that it is done or stops.")
 AGE = Metric("gala_heartbeat_age_seconds", "gauge", "Age of the newest record.")
 EVENTS = Metric("gala_events_total", "counter", "Events, by kind.")
 ALARMS = Metric("gala_alarms_total", "counter", "Alarms: the agents left the epsilon-ball.")
