@@ -152,7 +152,7 @@ def measure_bound() -> list[Row]:
 
 
 def measure_pong(finished: Path) -> list[Row]:
-    """A whole run, and runs with a simulator per agent: too short to learn, but not to measure."""
+    """A whole run, and runs with one environment per agent: too short to learn, not to measure."""
     if not finished.exists():
         train(finished, "pong", "--agents", 4)
     meta = json.loads((finished / "topology.json").read_text())

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
-from learning import at_steps, crowd_curve, reached
+from learning import at_steps, mean_curve, reached
 from recording import RESULTS, provenance, records, table, train
 
 DATA = RESULTS / "tuning.json"
@@ -154,7 +154,7 @@ def trial(name: str, steps: int | None, seed: int) -> dict[str, Any]:
         run = Path(folder) / "run"
         seconds = train(run, "pong-paper", *words, "--seed", seed,
                         "--log.tensorboard", "false", "--log.console-s", 30)  # fmt: skip
-        curve = crowd_curve(records(run))
+        curve = mean_curve(records(run))
     thin = np.unique(np.linspace(0, len(curve.steps) - 1, 100).astype(int))
     return {
         "name": name,

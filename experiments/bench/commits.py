@@ -4,7 +4,7 @@
                                         [--agents 2] [ARGUMENTS OF GALA TRAIN]
 
 Commits are anything that git knows; the working tree is compared when --after is not given. Without
-arguments: Pong with 16 simulators per agent. Prints; what pays is told in the commit's message.
+arguments: Pong with 16 environments per agent. Prints; what pays is told in the commit's message.
 """
 
 from __future__ import annotations

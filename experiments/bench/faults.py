@@ -35,7 +35,7 @@ def strike(live: LiveRun, victim: int, name: str, window: float) -> dict[str, An
     end = time.time()
     middle, start = end - window, end - 2 * window
     quiet = live.rate(others, middle, end) / live.rate(others, start, middle)
-    life = live.records[victim][-1]["incarnation"]
+    before = live.records[victim][-1]["incarnation"]
     struck = live.signal(victim, BLOWS[name])
     if name == "SIGSTOP":
         live.watch(STOPPED_S)
@@ -43,7 +43,7 @@ def strike(live: LiveRun, victim: int, name: str, window: float) -> dict[str, An
         back = lambda row: row["t"] > resumed  # noqa: E731
     else:
         resumed = struck
-        back = lambda row: row["incarnation"] > life  # noqa: E731
+        back = lambda row: row["incarnation"] > before  # noqa: E731
     live.wait_until(lambda: any(back(row) for row in live.records[victim]))
     first = next(row for row in live.records[victim] if back(row))
     # the first measurement of the ball that the victim took part in after it had mixed
@@ -95,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiments", nargs="+", default=["cartpole", "pong"])
     parser.add_argument("--window", type=float, default=12.0, help="seconds")
-    parser.add_argument("--standby", action="store_true", help="next lives in waiting")
+    parser.add_argument("--standby", action="store_true", help="next incarnations in waiting")
     options = parser.parse_args()
     results = {name: measure(name, options.window, options.standby) for name in options.experiments}
     lines = []
@@ -125,8 +125,8 @@ Each agent in turn{how}; SIGSTOP lasts {STOPPED_S:.0f} s. The others' steps/s ar
 {AGENTS - 1} agents over {options.window:.0f} s from the blow on, against the {options.window:.0f} s
 before it. On a machine with fewer cores than agents the others inherit the cores of the victim, so
 that the ratio may exceed 1; while the victim starts again, it needs them back. Seconds to train
-again count from the blow (SIGSTOP: from its end) to the first record of the new life, import time
-included. Divergence is the first that was measured after the victim had mixed again.
+again count from the blow (SIGSTOP: from its end) to the first record of the new incarnation,
+import time included. Divergence is the first that was measured after the victim had mixed again.
 
 {table(header, lines)}
 """

@@ -32,19 +32,19 @@ CASES = {
     "gloo, int8": ("--gossip.transport", "gloo", "--gossip.wire-format", "int8"),
     "none": ("--coupling", "none"),
 }  # fmt: skip
-SIMULATORS = {
+ENVS = {
     4: tuple(CASES),
     16: ("shared memory, float32", "gloo, float32", "none"),
 }
 """Per agent: few, and as many as in the paper."""
 
 
-def shares(arguments: tuple[str, ...], simulators: int, seconds: float) -> dict[str, float]:
+def shares(arguments: tuple[str, ...], envs: int, seconds: float) -> dict[str, float]:
     """Mean milliseconds per update in each phase, and steps per second of all agents."""
     with tempfile.TemporaryDirectory() as folder:
         live = LiveRun(
             Path(folder) / "run", AGENTS, "pong-paper", "--total-steps", 10**9,
-            "--log.no-tensorboard", "--env.num-envs", simulators, *arguments,
+            "--log.no-tensorboard", "--env.num-envs", envs, *arguments,
         )  # fmt: skip
         live.wait_until(live.all_train)
         live.watch(3.0)
@@ -88,25 +88,25 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     options = parser.parse_args()
-    cases = [(name, simulators) for simulators, names in SIMULATORS.items() for name in names]
+    cases = [(name, envs) for envs, names in ENVS.items() for name in names]
     cost: dict[str, list[dict[str, float]]] = {f"{name}; {number}": [] for name, number in cases}
     for number in range(options.rounds):
-        for name, simulators in cases:
-            found = shares(CASES[name], simulators, options.seconds)
-            cost[f"{name}; {simulators}"].append(found)
-            print(f"round {number + 1}: {name}, {simulators}: {found['gossip']:.2f} ms", flush=True)
+        for name, envs in cases:
+            found = shares(CASES[name], envs, options.seconds)
+            cost[f"{name}; {envs}"].append(found)
+            print(f"round {number + 1}: {name}, {envs}: {found['gossip']:.2f} ms", flush=True)
     wires = {
         wire: [learned(wire, seed) for seed in options.seeds]
         for wire in ("float32", "bfloat16", "int8")
     }
     lines = []
     for case, rounds in cost.items():
-        name, simulators = case.split("; ")
+        name, envs = case.split("; ")
         found = {key: statistics.median(each[key] for each in rounds) for key in rounds[0]}
         update = sum(found[phase] for phase in PHASES)
         lines.append([
             name,
-            simulators,
+            envs,
             f"{update:.1f}",
             f"{found['gossip']:.2f}",
             f"{100 * found['gossip'] / update:.1f} %",
@@ -114,7 +114,7 @@ def main() -> None:
             f"{found['mixes_per_update']:.2f}",
         ])  # fmt: skip
     header = [
-        "mailboxes", "simulators per agent", "update, ms", "publish + mix, ms", "share",
+        "mailboxes", "environments per agent", "update, ms", "publish + mix, ms", "share",
         "records, sketches, rest: share", "mixes per update",
     ]  # fmt: skip
     learning = [

@@ -1,4 +1,4 @@
-"""One GPU, 64 simulators in all: what do more agents make of it? The paper's hardware figure.
+"""One GPU, 64 environments in all: what do more agents make of it? The paper's hardware figure.
 
     python experiments/bench/gpu.py [--agents 1 2 4 8 16] [--simulators 64] [--seconds 30]
         [--repeats 3] [--ways threads processes allreduce] [--experiment pong-paper]
@@ -63,12 +63,12 @@ class Row:
         return self.steps_per_second / self.watts
 
 
-def case_of(way: str, agents: int, simulators: int, experiment: str) -> Case:
-    """One case: all ways have the same simulators in all."""
-    each, left = divmod(simulators, agents)
+def case_of(way: str, agents: int, envs: int, experiment: str) -> Case:
+    """One case: all ways have the same environments in all."""
+    each, left = divmod(envs, agents)
     if left:
         raise UserError(
-            f"{simulators} simulators cannot be shared equally among {agents} agents",
+            f"{envs} environments cannot be shared equally among {agents} agents",
             field="--simulators",
             hint="a multiple of every number of agents",
         )
@@ -104,7 +104,7 @@ def against_a2c(row: Row, rows: list[Row]) -> str:
     return "-"
 
 
-def markdown(rows: list[Row], *, gpu: str, simulators: int, seconds: float, repeats: int) -> str:
+def markdown(rows: list[Row], *, gpu: str, envs: int, seconds: float, repeats: int) -> str:
     """The page."""
     lines = [
         [
@@ -125,7 +125,7 @@ def markdown(rows: list[Row], *, gpu: str, simulators: int, seconds: float, repe
         "steps/joule", "GPU memory, MB", "learning, ms/update",
     ]  # fmt: skip
     times = "once each" if repeats == 1 else f"{repeats} times each, interleaved; medians"
-    return f"""# One GPU, {simulators} simulators, more and more agents
+    return f"""# One GPU, {envs} environments, more and more agents
 
 {gpu}; {seconds:g} s {times}. Busy, watts and memory are what the driver says of the
 whole GPU; "busy" is the share of time in which any kernel ran, however small. Joules are those of
@@ -219,7 +219,7 @@ def run(options: argparse.Namespace) -> None:
         },
     }
     text = markdown(
-        rows, gpu=name, simulators=options.simulators, seconds=options.seconds,
+        rows, gpu=name, envs=options.simulators, seconds=options.seconds,
         repeats=options.repeats,
     )  # fmt: skip
     write("gpu", data, text)

@@ -81,7 +81,7 @@ class Hosts:
 
     @property
     def store(self) -> str:
-        """Where agents meet: on host 0."""
+        """Address of the store: on host 0."""
         return f"tcp://{NETWORK}.1:{PORT}"
 
     def spoil(self, *, delay_ms: float, loss: float) -> bool:

@@ -26,7 +26,7 @@ class Curve(NamedTuple):
     returns: Floats
 
 
-def crowd_curve(rows: Mapping[int, Sequence[Record]], games: int = 100) -> Curve:
+def mean_curve(rows: Mapping[int, Sequence[Record]], games: int = 100) -> Curve:
     """Mean raw return of the last ``games`` games of all agents together, record by record.
 
     Of each agent's newest record at a time; the window is the shortest that ends there and holds at
@@ -47,8 +47,8 @@ def crowd_curve(rows: Mapping[int, Sequence[Record]], games: int = 100) -> Curve
 
 def _held(each: Sequence[Record], name: str, times: Floats) -> Floats:
     """Values of the newest record at each time, 0 before the first."""
-    place = np.searchsorted([r["t"] for r in each], times, side="right")
-    return np.concatenate([[0.0], [r[name] for r in each]])[place]
+    index = np.searchsorted([r["t"] for r in each], times, side="right")
+    return np.concatenate([[0.0], [r[name] for r in each]])[index]
 
 
 def reached(curve: Curve, goal: float) -> tuple[float, float] | None:

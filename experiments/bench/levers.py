@@ -23,7 +23,7 @@ from gala.bench.live_run import LiveRun
 from gala.bench.measurement import WARM_UP_S, Case, measure
 from gala.bench.past import cores
 
-AGENTS, SIMULATORS = 2, 16
+AGENTS, ENVS = 2, 16
 SHIPPED, ALONE = "as shipped", "one agent with all simulators"
 
 Pairs = list[tuple[float, float]]
@@ -37,7 +37,7 @@ class Lever:
     Attributes:
         arguments: of ``gala train``.
         environment: of its processes.
-        agents: how many share the simulators.
+        agents: how many share the environments.
         base: what it is held against.
         prepare: done to the agents when they train.
     """
@@ -51,10 +51,10 @@ class Lever:
 
 def pin(run: LiveRun) -> None:
     """Each agent, with all its threads, stays on a core of its own as far as there are enough."""
-    places = sorted(os.sched_getaffinity(0))
+    cpus = sorted(os.sched_getaffinity(0))
     for rank in range(run.agents):
         for thread in Path(f"/proc/{run.pid(rank)}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {places[rank % len(places)]})
+            os.sched_setaffinity(int(thread.name), {cpus[rank % len(cpus)]})
 
 
 BASES = {SHIPPED: Lever(), ALONE: Lever(agents=1)}
@@ -84,8 +84,8 @@ LEVERS = {
 
 def speed(lever: Lever, seconds: float) -> float:
     """Steps per second of all agents."""
-    simulators = AGENTS * SIMULATORS // lever.agents
-    arguments = ("pong-paper", "--env.num-envs", simulators, *lever.arguments)
+    envs = AGENTS * ENVS // lever.agents
+    arguments = ("pong-paper", "--env.num-envs", envs, *lever.arguments)
     with mock.patch.dict(os.environ, lever.environment):
         return measure(
             Case(name="lever", agents=lever.agents, arguments=arguments, prepare=lever.prepare),
@@ -124,7 +124,7 @@ def text_of(found: dict[str, Pairs], rounds: int, seconds: float) -> str:
     header = ["what", "setting", "steps/s", "beside it", "ratio", "range"]
     return f"""# What each choice is worth
 
-Pong, {AGENTS * SIMULATORS} simulators in all, {AGENTS} agents unless said otherwise, {cores()}
+Pong, {AGENTS * ENVS} environments in all, {AGENTS} agents unless a row tells otherwise, {cores()}
 cores; {rounds} pairs of {seconds:g} s each, after the start and {WARM_UP_S:g} s of training: the
 choice and, right before or after it in turns, what it is held against. Medians. Below 1: slower.
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from peers import BARE, PEERS, SIMULATORS, Run, peer_run
+from peers import BARE, ENVS, PEERS, Run, peer_run
 from recording import table, write
 
 from gala.bench.measurement import WARM_UP_S
@@ -30,7 +30,7 @@ WAYS: dict[str, tuple[str, ...]] = {
 
 def run(words: Sequence[str], seconds: float) -> Run:
     """The bare loop with those words."""
-    arguments = (SIMULATORS, cores(), *words)
+    arguments = (ENVS, cores(), *words)
     return peer_run(Path(sys.executable), PEERS[BARE].driver, arguments, seconds)
 
 
@@ -51,7 +51,7 @@ def text_of(found: dict[str, list[Run]], rounds: int, seconds: float) -> str:
     return f"""# What gala does without
 
 [The bare loop](../bench/peer_drivers/bare_loop.py), A2C on Pong in one short file, bfloat16, with
-{SIMULATORS} simulators and {cores()} threads; {rounds} interleaved rounds of {seconds:g} s each,
+{ENVS} environments and {cores()} threads; {rounds} interleaved rounds of {seconds:g} s each,
 after the first update and {WARM_UP_S:g} s.
 
 {table(header, lines)}

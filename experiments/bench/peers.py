@@ -5,7 +5,7 @@
 Each library gets a virtual environment of its own, built once from the package index below
 ``$XDG_CACHE_HOME/gala/peers`` (``~/.cache/gala/peers``), with the version of torch that
 constraints.txt names. In each round all take turns, so that they see the same machine. A peer that
-cannot be installed is said so, loudly and in the results; the others go on. Writes
+cannot be installed is reported, loudly and in the results; the others go on. Writes
 experiments/results/peers.{json,md}.
 """
 
@@ -36,8 +36,8 @@ from gala.errors import UserError
 from gala.launch.environment import MALLOC_KEEP_BYTES, MALLOC_VARIABLES, worker_environment
 from gala.telemetry.reader import Tail
 
-AGENTS, SIMULATORS = 2, 16
-"""Of gala; a peer gets as many simulators as these agents have together."""
+AGENTS, ENVS = 2, 16
+"""Of gala; a peer gets as many environments as these agents have together."""
 
 BARE_ENVIRONMENT = worker_environment(1) | dict.fromkeys(MALLOC_VARIABLES, str(MALLOC_KEEP_BYTES))
 """What gala's agents have, or ask for when they begin."""
@@ -95,7 +95,7 @@ class Row:
         how: in words.
         arguments: of ``gala train``, or of the driver.
         agents: of gala.
-        alone: with the simulators of one agent, not of all.
+        alone: with the environments of one agent, not of all.
     """
 
     game: str
@@ -111,19 +111,19 @@ class Row:
         return f"{self.game}; {self.program}; {self.how}"
 
 
-def rows(agents: int, simulators: int) -> list[Row]:
+def rows(agents: int, envs: int) -> list[Row]:
     """All that take turns, game by game."""
-    total = agents * simulators
-    envs = ("--env.num-envs", simulators)
-    pong = ("pong-paper", *envs)
+    total = agents * envs
+    num_envs = ("--env.num-envs", envs)
+    pong = ("pong-paper", *num_envs)
     as_sb3 = (*pong, "--network.filters", "[32, 64, 64]")
-    one = f"{simulators} simulators, {cores()} threads"
+    one = f"{envs} simulators, {cores()} threads"
     return [
         Row("Pong", SB3, "simulators in its own process", ("pong", total, "dummy")),
         Row("Pong", SB3, "a process per simulator", ("pong", total, "subproc")),
         Row("Pong", SAMPLE_FACTORY, "each batch four times", ("pong", total, cores(), 4)),
         Row("Pong", SAMPLE_FACTORY, "each batch once, as in A2C", ("pong", total, cores(), 1)),
-        Row("Pong", BARE, f"{one}, 64 filters", (simulators, cores()), alone=True),
+        Row("Pong", BARE, f"{one}, 64 filters", (envs, cores()), alone=True),
         Row("Pong", "gala", f"one agent, {one}, 64 filters", as_sb3, alone=True),
         Row("Pong", "gala", "64 filters, as in SB3", as_sb3, agents),
         Row("Pong", "gala", "64 filters, in float32 even where bfloat16 is native",
@@ -131,9 +131,9 @@ def rows(agents: int, simulators: int) -> list[Row]:
         Row("Pong", "gala", "32 filters, as in the paper", pong, agents),
         Row("CartPole", SB3, "simulators in its own process", ("cartpole", total, "dummy")),
         Row("CartPole", "gala", "Gymnasium's vectorised CartPole, as shipped",
-            ("cartpole", *envs), agents),
+            ("cartpole", *num_envs), agents),
         Row("CartPole", "gala", "simulators one by one, as in SB3",
-            ("cartpole", *envs, "--env.workers", "sync"), agents),
+            ("cartpole", *num_envs, "--env.workers", "sync"), agents),
     ]  # fmt: skip
 
 
@@ -249,7 +249,7 @@ def peer_run(python: Path, driver: str, arguments: Sequence[object], seconds: fl
             return Run(speed, first - began)
         except RuntimeError as error:
             words = [x for x in log.read_text().splitlines() if x.strip()]
-            raise RuntimeError(f"{error}: {words[-1] if words else 'it said nothing'}") from None
+            raise RuntimeError(f"{error}: {words[-1] if words else 'it printed nothing'}") from None
 
 
 def _watched(process: subprocess.Popen[bytes], tail: Tail, seconds: float) -> tuple[float, float]:
@@ -316,31 +316,31 @@ def text_of(
             f"{statistics.median(over):.2f} of {bases[name]}" if over else "-",
             f"{min(over):.2f} - {max(over):.2f}" if over else "-",
         ])  # fmt: skip
-    said = []
+    told = []
     for name, facts in peers.items():
         if "problem" in facts:
-            said.append(f"- {name}: NOT MEASURED. {facts['problem']}")
+            told.append(f"- {name}: NOT MEASURED. {facts['problem']}")
         else:
-            said.append(f"- {name}: " + ", ".join(f"{k} {v}" for k, v in facts["versions"].items()))
+            told.append(f"- {name}: " + ", ".join(f"{k} {v}" for k, v in facts["versions"].items()))
     total = options.agents * options.simulators
     header = ["game", "program", "how", "steps/s, median", "range", "in the same round", "range"]
     return f"""# Speed beside that of others
 
-{total} simulators in all, gala with {options.agents} agents of {options.simulators} if nothing
-else is said, with gossip, records and divergence tracking on; {options.rounds} interleaved
+{total} environments in all, gala with {options.agents} agents of {options.simulators} if nothing
+else is given, with gossip, records and divergence tracking on; {options.rounds} interleaved
 rounds of {options.seconds:g} s each, after the start and {WARM_UP_S:g} s of training. Pong: no
 sticky actions, frame skip 4, a step is four frames. Gala computes in bfloat16 where that is
-native, if the row does not say otherwise, and plays on ALE's own vector of simulators, as the bare
-loop does; the others compute in float32, with a Python object per simulator. Stable-Baselines3
-with the parameters of rl-zoo; the ratio is to the faster of its ways. Sample Factory with those of
-its Atari example, which goes over each batch four times, and with one pass; {cores()} workers, it
-plays while it learns. The bare loop is A2C in one short file,
+native, if the row does not tell otherwise, and plays on ALE's own vector of environments, as the
+bare loop does; the others compute in float32, with a Python object per environment.
+Stable-Baselines3 with the parameters of rl-zoo; the ratio is to the faster of its ways. Sample
+Factory with those of its Atari example, which goes over each batch four times, and with one pass;
+{cores()} workers, it plays while it learns. The bare loop is A2C in one short file,
 [bare_loop.py](../bench/peer_drivers/bare_loop.py); one agent of gala is held against it, with as
-many simulators.
+many environments.
 
 {table(header, lines)}
 
-{chr(10).join(said)}
+{chr(10).join(told)}
 """
 
 
@@ -350,7 +350,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--agents", type=int, default=AGENTS)
-    parser.add_argument("--simulators", type=int, default=SIMULATORS, help="of each agent")
+    parser.add_argument("--simulators", type=int, default=ENVS, help="of each agent")
     parser.add_argument("--games", nargs="+", choices=GAMES, default=GAMES)
     parser.add_argument("--pip-args", type=shlex.split, default=[], help="which index, for example")
     options = parser.parse_args()

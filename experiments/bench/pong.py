@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from learning import crowd_curve, reached
+from learning import mean_curve, reached
 from recording import RESULTS, ROOT, records, table, train, write
 
 sys.path.insert(0, str(ROOT / "experiments"))
@@ -53,7 +53,7 @@ def main() -> None:
     ]
     seconds = max(r["t"] for r in last) - min(each[0]["t"] for each in rows.values())
     steps = sum(r["step"] for r in last)
-    curve = crowd_curve(rows)
+    curve = mean_curve(rows)
     goal = reached(curve, GOAL)
     RESULTS.mkdir(exist_ok=True)
     for kind, draw in (("learning", figures.draw_learning), ("ball", figures.draw_ball)):

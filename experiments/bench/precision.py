@@ -113,7 +113,7 @@ def main() -> None:
     header = ["updates", *(f"{name}: {word}" for name in others for word in words)]
     text = f"""# bfloat16 beside float32
 
-Pong as shipped, one agent with {config.env.num_envs} simulators: all learn from the games of one
+Pong as shipped, one agent with {config.env.num_envs} environments: all learn from the games of one
 float32 learner, each with its own values. Distance of the parameters from its own, over how far
 these have come; mean KL divergence between the policies, and mean difference of the values, on the
 newest observations. The second learner is as exact as the first, but all its parameters were

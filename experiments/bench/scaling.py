@@ -22,12 +22,12 @@ from gala.telemetry.phases import PHASES
 Found = dict[int, list[Measurement]]
 
 
-def case(agents: int, simulators: int, arguments: Sequence[str]) -> Case:
-    """Pong with so many agents of so many simulators."""
+def case(agents: int, envs: int, arguments: Sequence[str]) -> Case:
+    """Pong with so many agents of so many environments."""
     return Case(
-        name=f"{agents} agents x {simulators}",
+        name=f"{agents} agents x {envs}",
         agents=agents,
-        arguments=("pong-paper", "--env.num-envs", simulators, *arguments),
+        arguments=("pong-paper", "--env.num-envs", envs, *arguments),
     )
 
 
@@ -79,7 +79,7 @@ def text_of(found: Found, options: argparse.Namespace) -> str:
     game = " ".join(["Pong", *options.arguments])
     return f"""# From one agent to many
 
-{game}, {options.simulators} simulators per agent, {cores()} cores;
+{game}, {options.simulators} environments per agent, {cores()} cores;
 medians of {options.rounds} interleaved rounds of {options.seconds:g} s each, after the start and
 {WARM_UP_S:g} s of training, with gossip, records and divergence tracking on. MB: largest resident
 memory of an agent's process, shared libraries included.

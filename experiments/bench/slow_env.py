@@ -1,4 +1,4 @@
-"""Simulators of images that take their time, as a physics engine or a game in a window does.
+"""Environments of images that take their time, as a physics engine or a game in a window does.
 
 ``slow_env:Slow2-v0`` waits two milliseconds a step without using a core; ``slow_env:Slow0-v0`` does
 not wait. Episodes end after 200 steps.

@@ -1,8 +1,8 @@
-"""What a slow simulator costs: two milliseconds a step, in processes of their own, or none.
+"""What a slow environment costs: two milliseconds a step, in processes of their own, or none.
 
     python experiments/bench/slow_simulator.py [--rounds 3] [--seconds 15]
 
-Observations are images in shared memory. While some simulators of an agent play, its network acts
+Observations are images in shared memory. While some environments of an agent play, its network acts
 for the others; while it waits for them, other agents compute. All take turns. Writes
 experiments/results/slow-simulator.{json,md}.
 """
@@ -27,33 +27,33 @@ WAIT_MS = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class LocalGroup:
-    """How many agents, each with how many simulators and threads (None: as many as it gets)."""
+    """How many agents, each with how many environments and threads (None: as many as it gets)."""
 
     agents: int
-    simulators: int
+    envs: int
     threads: int | None = None
 
     def __str__(self) -> str:
         threads = f", --threads {self.threads}" if self.threads is not None else ""
-        return f"{self.agents} x {self.simulators}{threads}"
+        return f"{self.agents} x {self.envs}{threads}"
 
 
-CROWDS = (
-    LocalGroup(agents=1, simulators=16),
-    LocalGroup(agents=1, simulators=32),
-    LocalGroup(agents=1, simulators=32, threads=1),
-    LocalGroup(agents=2, simulators=16),
-    LocalGroup(agents=4, simulators=16),
+GROUPS = (
+    LocalGroup(agents=1, envs=16),
+    LocalGroup(agents=1, envs=32),
+    LocalGroup(agents=1, envs=32, threads=1),
+    LocalGroup(agents=2, envs=16),
+    LocalGroup(agents=4, envs=16),
 )
 
 Found = Mapping[LocalGroup, Mapping[str, Sequence[float]]]
 
 
 def case(local_group: LocalGroup, env: str) -> Case:
-    """Such agents with such simulators."""
+    """Such agents with such environments."""
     arguments: tuple[object, ...] = (
         "pong-paper", "--env.id", env, "--env.workers", "async",
-        "--env.num-envs", local_group.simulators,
+        "--env.num-envs", local_group.envs,
     )  # fmt: skip
     if local_group.threads is not None:
         arguments += ("--threads", local_group.threads)
@@ -61,7 +61,7 @@ def case(local_group: LocalGroup, env: str) -> Case:
 
 
 def of_quick(each: Mapping[str, Sequence[float]]) -> list[float]:
-    """Speed with slow simulators over that with quick ones, round by round."""
+    """Speed with slow environments over that with quick ones, round by round."""
     return [slow / quick for slow, quick in zip(each[SLOW], each[QUICK], strict=True)]
 
 
@@ -73,17 +73,17 @@ def text_of(found: Found, rounds: int, seconds: float) -> str:
         lines.append([
             str(local_group),
             *(f"{statistics.median(each[env]):,.0f}" for env in (QUICK, SLOW)),
-            f"{1e3 * local_group.agents * local_group.simulators / WAIT_MS:,.0f}",
+            f"{1e3 * local_group.agents * local_group.envs / WAIT_MS:,.0f}",
             f"{statistics.median(shares):.2f}",
             f"{min(shares):.2f} - {max(shares):.2f}",
         ])  # fmt: skip
-    header = ["agents x simulators", "steps/s, no wait", f"steps/s, {WAIT_MS:g} ms a step",
-              "simulators alone at most", "slow / quick, same round", "range"]  # fmt: skip
-    return f"""# Simulators that take their time
+    header = ["agents x environments", "steps/s, no wait", f"steps/s, {WAIT_MS:g} ms a step",
+              "environments alone at most", "slow / quick, same round", "range"]  # fmt: skip
+    return f"""# Environments that take their time
 
 Each in a process of its own (`--env.workers async`), images of 4 x 84 x 84 in shared memory, the
 network of Pong, {cores()} cores; {rounds} interleaved rounds of {seconds:g} s each, after the
-start and {WARM_UP_S:g} s of training. Where the ratio is 1, the time that simulators take passes
+start and {WARM_UP_S:g} s of training. Where the ratio is 1, the time that environments take passes
 while the network acts for the other half of them, or while other agents compute.
 
 {table(header, lines)}
@@ -98,7 +98,7 @@ def main() -> None:
     options = parser.parse_args()
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    found: dict[LocalGroup, dict[str, list[float]]] = {c: {QUICK: [], SLOW: []} for c in CROWDS}
+    found: dict[LocalGroup, dict[str, list[float]]] = {c: {QUICK: [], SLOW: []} for c in GROUPS}
     for number in range(options.rounds):
         for local_group, each in found.items():
             for env, speeds in each.items():

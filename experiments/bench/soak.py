@@ -24,7 +24,7 @@ AGENTS = 4
 
 
 def footprint(live: LiveRun) -> dict[int, dict[str, float]]:
-    """Threads, open files and resident MiB of each agent that lives right now."""
+    """Threads, open files and resident MiB of each living agent."""
     found = {}
     for rank in range(AGENTS):
         proc = Path(f"/proc/{live.pid(rank)}")
@@ -83,7 +83,7 @@ def main() -> None:
             for row in rows
             if row.get("divergence/epsilon_ratio") is not None
         ]
-        # steps must never be forgotten: each agent's count only grows, over all of its lives
+        # steps must never be forgotten: each agent's count only grows, over all of its incarnations
         forgot = sum(
             later["step"] < earlier["step"]
             for rows in live.records.values()

@@ -94,7 +94,7 @@ def parent(process: int) -> int:
     return int(_stat(process)[1])
 
 
-def born(process: int) -> float:
+def started(process: int) -> float:
     """Unix seconds at which a process was started, to 10 ms."""
     since_boot = int(_stat(process)[19]) / os.sysconf("SC_CLK_TCK")
     return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)
@@ -137,11 +137,11 @@ def launch(agents: int, arguments: Sequence[object]) -> dict[str, Any]:
             run.watch(TRAINED_S)
             processes = [run.pid(rank) for rank in range(agents)]
             kept = [memory(process) for process in processes]
-            times = [born(run.process.pid)]
+            times = [started(run.process.pid)]
             if agents > 1:  # one agent needs no torchrun
                 workers = [parent(process) for process in processes]
-                times += [born(parent(workers[0])), max(map(born, workers))]
-                times.append(max(map(born, processes)))
+                times += [started(parent(workers[0])), max(map(started, workers))]
+                times.append(max(map(started, processes)))
         finally:
             run.finish()
     times.append(times[0] + run.began())

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from learning import Curve, crowd_curve, reached
+from learning import Curve, mean_curve, reached
 from peers import PEERS, SB3, environment, running_peer
 from recording import RESULTS, provenance, table
 
@@ -34,7 +34,7 @@ from gala.telemetry.reader import Tail
 
 GOAL, GAMES = 18.0, 100
 LOOK_S = 5.0
-SB3_SIMULATORS = 16
+SB3_ENVS = 16
 DATA = RESULTS / "time-to-goal.json"
 COLORS = ("#0072B2", "#D55E00", "#9A9A9A", "#009E73")
 
@@ -71,7 +71,7 @@ def gala_curve(seed: int, agents: int, limit_s: float, changes: Sequence[str] = 
 
 
 def _since(launched: float, run: LiveRun) -> Curve:
-    curve = crowd_curve(run.records, GAMES)
+    curve = mean_curve(run.records, GAMES)
     first = min(rows[0]["t"] for rows in run.records.values())
     return curve._replace(seconds=curve.seconds + (first - launched))
 
@@ -80,7 +80,7 @@ def sb3_curve(python: Path, seed: int, limit_s: float) -> Curve:
     """Train Stable-Baselines3's A2C with rl-zoo's parameters until it has learned."""
     launched = time.time()
     points: list[dict[str, Any]] = []
-    arguments = ("pong", SB3_SIMULATORS, "subproc", seed)
+    arguments = ("pong", SB3_ENVS, "subproc", seed)
     with running_peer(python, PEERS[SB3].driver, arguments) as (process, log):
         tail = Tail(log)
         while True:
@@ -143,7 +143,7 @@ def text_of(rows: list[dict[str, Any]]) -> str:
     header = ["program", "how", "seed", f"time to {GOAL:g}", "steps", "steps/s"]
     header += ["return at the end", "date", "commit"]
     peer = f"""
-Stable-Baselines3 has the parameters of rl-zoo and {SB3_SIMULATORS} simulators, each in a process of
+Stable-Baselines3 has the parameters of rl-zoo and {SB3_ENVS} environments, each in a process of
 its own.
 """
     return f"""# Time until Pong is learned
@@ -200,7 +200,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def keep(row: dict[str, Any]) -> None:
-    """Add a run to the results, or put it in the place of the one before."""
+    """Add a run to the results, or let it replace the one before."""
     rows = json.loads(DATA.read_text()) if DATA.exists() else []
     same = ("program", "how", "seed")
     rows = [each for each in rows if any(each[key] != row[key] for key in same)] + [row]

@@ -22,7 +22,7 @@ rank = int(os.environ.get("RANK", "0"))
 torch.manual_seed(rank)
 torch.set_num_threads(1)
 
-SIMULATORS, HORIZON, EPOCHS, MINIBATCHES = 8, 64, 4, 4
+ENVS, HORIZON, EPOCHS, MINIBATCHES = 8, 64, 4, 4
 GAMMA, LAMBDA, CLIP = 0.98, 0.9, 0.2
 
 
@@ -41,18 +41,18 @@ class ActorCritic(nn.Module):
 
 envs = gymnasium.make_vec(
     "CartPole-v1",
-    SIMULATORS,
+    ENVS,
     vectorization_mode="sync",
     vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP},
 )
 model = ActorCritic()
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1e-5)
 returns: list[float] = []
-running = np.zeros(SIMULATORS)
+running = np.zeros(ENVS)
 obs = torch.as_tensor(envs.reset(seed=rank)[0])
 
 with gala.gossip(model, optimizer, topology="ring") as node:  # gossip
-    for _ in range(options.steps // (SIMULATORS * HORIZON)):
+    for _ in range(options.steps // (ENVS * HORIZON)):
         rows = []
         for _ in range(HORIZON):
             with torch.no_grad():
@@ -68,7 +68,7 @@ with gala.gossip(model, optimizer, topology="ring") as node:  # gossip
             obs = torch.as_tensor(following)
         states, actions, log_probs, values, rewards, dones = map(torch.stack, zip(*rows))  # noqa: B905
         with torch.no_grad():
-            following_value, carried = model(obs)[1], torch.zeros(SIMULATORS)
+            following_value, carried = model(obs)[1], torch.zeros(ENVS)
         advantages = torch.zeros_like(rewards)
         for t in reversed(range(HORIZON)):
             alive = 1.0 - dones[t]
@@ -78,7 +78,7 @@ with gala.gossip(model, optimizer, topology="ring") as node:  # gossip
         targets = advantages + values
         data = [x.flatten(0, 1) for x in (states, actions, log_probs, advantages, targets)]
         for _ in range(EPOCHS):
-            for part in torch.randperm(SIMULATORS * HORIZON).chunk(MINIBATCHES):
+            for part in torch.randperm(ENVS * HORIZON).chunk(MINIBATCHES):
                 s, a, old, advantage, target = (x[part] for x in data)
                 policy, value = model(s)
                 ratio = (policy.log_prob(a) - old).exp()

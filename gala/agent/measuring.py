@@ -113,8 +113,8 @@ class DivergenceMeter:
             self._layers.observe(self._flat.data, tick=tick, update=update, step=step)
         self._compare(self._flat.data)
         told: Events = []
-        if (news := self._tracker.news()) is not None:
-            told.append(("bound", news))
+        if (event := self._tracker.event()) is not None:
+            told.append(("bound", event))
         ball = self._tracker.ball
         wrong = None
         if ball is not None:

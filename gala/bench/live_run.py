@@ -98,7 +98,7 @@ class LiveRun:
     def last_words(self) -> str:
         """The last line that the run printed."""
         lines = [x for x in Path(self._log.name).read_text().splitlines() if x.strip()]
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "it printed nothing"
 
     def finish(self, stop: bool = True) -> int:
         """Stop it (or let it end); returns its exit code."""

@@ -45,7 +45,7 @@ class Measurement:
         case: name of the case.
         steps_per_second: environment steps of all agents.
         phases_ms: by phase, milliseconds per update, mean of the agents.
-        overhead: share of the time that is neither simulator and inference nor the update.
+        overhead: share of the time that is neither environments and inference nor the update.
         memory_mb: largest resident memory of an agent's process, mean; None where unknown.
         start_s: from the command until the last agent begins its first update.
     """
@@ -58,11 +58,11 @@ class Measurement:
     start_s: float
 
 
-def _pong(agents: int, simulators: int) -> Case:
+def _pong(agents: int, envs: int) -> Case:
     return Case(
-        name=f"Pong, {agents} agent{'s' * (agents > 1)} x {simulators}",
+        name=f"Pong, {agents} agent{'s' * (agents > 1)} x {envs}",
         agents=agents,
-        arguments=("pong-paper", "--env.num-envs", simulators),
+        arguments=("pong-paper", "--env.num-envs", envs),
     )
 
 
@@ -74,7 +74,7 @@ CASES = (
     _pong(4, 16),
     _pong(8, 16),
 )
-"""Simulators are counted per agent."""
+"""Environments are counted per agent."""
 
 QUICK = CASES[:2]
 

@@ -35,7 +35,7 @@ class Gossip(Coupling):
         self.topology = node.topology
         self.unbound = "messages are mixed one by one, as they come" if node.partial else None
         if pace is not None:
-            node.before_mix = pace.hear
+            node.before_mix = pace.before_mix
         self._on_first: Callable[[], None] | None = on_first
         self._staleness_max = 0
         self._waited_s = 0.0

@@ -27,7 +27,7 @@ class Pace(Protocol):
         """They were."""
         ...
 
-    def hear(
+    def before_mix(
         self,
         weights: Mapping[int, float],
         received: Mapping[int, Tensor],
@@ -91,7 +91,7 @@ class EpsilonPace:
         self.controller.sent(copies)
         self._sent.copy_(self._vector)
 
-    def hear(
+    def before_mix(
         self,
         weights: Mapping[int, float],
         received: Mapping[int, Tensor],
@@ -106,7 +106,7 @@ class EpsilonPace:
             self._note(j, updates[j])
         # whoever fell silent holds nobody back for ever
         gaps = [max(gap, self._update - self._heard[j]) for j, gap in self._gaps.items()]
-        self.controller.heard(
+        self.controller.received(
             (squares / heard) ** 0.5, float(own.norm()), gaps, heard / sum(weights.values())
         )
 

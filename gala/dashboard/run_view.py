@@ -65,7 +65,7 @@ GOODBYE = {"done": "done", "stop": "stopped"}
 DOWN = 3
 """``gossip/in/<j>/state`` of a neighbour that is known to be dead."""
 
-HEARS = re.compile(r"gossip/in/(\d{1,6})/(age_s|state)", re.ASCII)
+IN_NEIGHBOUR = re.compile(r"gossip/in/(\d{1,6})/(age_s|state)", re.ASCII)
 KL = "divergence/kl/"
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -197,7 +197,7 @@ class RunView:
             peer
             for record in latest.values()
             if now - _time(record) < SILENT_S
-            for peer, (_, state) in _hears(record).items()
+            for peer, (_, state) in _in_neighbours(record).items()
             if state == DOWN
         }
         return {
@@ -208,7 +208,7 @@ class RunView:
                 "update": _whole(latest.get(rank, {}).get("update")),
                 "incarnation": _whole(latest.get(rank, {}).get("incarnation")),
                 "values": dict(zip(METRICS, _values(latest.get(rank, {})), strict=True)),
-                "hears": _hears(latest.get(rank, {})),
+                "hears": _in_neighbours(latest.get(rank, {})),
             }
             for rank in self.ranks()
         }
@@ -268,11 +268,11 @@ class RunView:
         return "active"
 
 
-def _hears(record: Record) -> dict[int, list[float | None]]:
-    """What an agent says of its in-neighbours: age of the newest message in s, and state."""
+def _in_neighbours(record: Record) -> dict[int, list[float | None]]:
+    """In-neighbours of an agent: age of the newest message in s, and state."""
     found: dict[int, list[float | None]] = {}
     for name, value in record.items():
-        if (match := HEARS.fullmatch(name)) is not None:
+        if (match := IN_NEIGHBOUR.fullmatch(name)) is not None:
             found.setdefault(int(match[1]), [None, None])[match[2] == "state"] = _short(value)
     return found
 

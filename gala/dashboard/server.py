@@ -81,7 +81,7 @@ class Broadcast:
         while True:
             try:
                 messages = await run_in_threadpool(self._messages)
-            except Exception as error:  # said, and tried again: nobody may watch in vain
+            except Exception as error:  # told, and tried again: nobody may watch in vain
                 messages = [_message("problems", [f"{type(error).__name__}: {error}"])]
                 self._slow_at = time.time()  # stands there until the next round of problems
             for message in messages:
@@ -99,26 +99,26 @@ class Broadcast:
             queue.put_nowait(None)
 
     def _messages(self) -> list[bytes]:
-        return [_message(kind, content) for kind, content in self._news()]
+        return [_message(kind, content) for kind, content in self._updates()]
 
-    def _news(self) -> list[tuple[str, Any]]:
+    def _updates(self) -> list[tuple[str, Any]]:
         now = time.time()
         rows, events = self._view.poll()
-        news: list[tuple[str, Any]] = [("peers", {"now": now, "peers": self._view.peers(now)})]
+        updates: list[tuple[str, Any]] = [("peers", {"now": now, "peers": self._view.peers(now)})]
         if rows:
-            news.append(("rows", rows))
+            updates.append(("rows", rows))
         scanned = self._view.scanned()
         if scanned != self._scanned:  # older events were found meanwhile
             self._scanned = scanned
             self._slow_at = -math.inf if scanned == 1.0 else self._slow_at  # damage is known, too
-            news.append(("events", {"share": scanned, "all": self._view.events()}))
+            updates.append(("events", {"share": scanned, "all": self._view.events()}))
         elif events:
-            news.append(("events", {"share": scanned, "new": events}))
+            updates.append(("events", {"share": scanned, "new": events}))
         if now - self._slow_at >= SLOW_S:
             self._slow_at = now
-            news.append(("distances", self._view.distances()))
-            news.append(("problems", self._view.problems))
-        return news
+            updates.append(("distances", self._view.distances()))
+            updates.append(("problems", self._view.problems))
+        return updates
 
 
 class Runs:

@@ -1,4 +1,4 @@
-"""Tell when the agents have left the ball."""
+"""Alarm: tell when the agents have left the ball."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 class Alarm:
-    """Watches the ticks of the divergence.
+    """Alarm that watches the ticks of the divergence.
 
     Args:
         ticks: measurements in a row outside of the ball before it is an alarm.

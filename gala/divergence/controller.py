@@ -1,15 +1,15 @@
-"""Keep the agents within a radius that the user names, with as few messages as that takes.
+"""Controller: keep the agents within a given radius, with as few messages as that takes.
 
 An agent cannot see the mean of all parameters, but it sees its neighbours (Kong et al. 2021,
 "Consensus control for decentralized deep learning"). With weights ``P_ij``, scaled to sum to one
-over the neighbours j that were heard, its distance to them is
+over the neighbours j that sent, its distance to them is
 
     d_i = sqrt( sum_j w_ij || x_j - x_i ||^2 )
 
 and, over all agents, ``d sqrt(1 - p) / 2 <= xi <= d sqrt((1 - p) / (2 (1 - beta)))`` for the root
 mean squares d of d_i and xi of ``||x_i - mean||``, and p = P_ii. Between the two, what is to be
 expected when updates are independent follows from the topology alone, :func:`spread`. It does not
-matter which of the neighbours were heard: each is a sample.
+matter which of the neighbours sent: each is a sample.
 
 The less often agents send, the fewer bytes they need and the further they drift apart before they
 mix: at most in proportion to the updates between two messages to the same neighbour. The
@@ -18,8 +18,8 @@ allows is sent at once, to the next neighbours in turn, not saved up until there
 at equal bytes agents stay closer together (``docs/epsilon-ball.md``). So a longer interval first
 means fewer neighbours per message, and more updates between messages only when one is left.
 
-Agents agree on a common interval without talking about it: nobody waits much longer than the most
-eager agent it hears, whose eagerness it reads off the updates between that agent's messages.
+Agents agree on a common interval without talking about it: nobody waits much longer than its most
+eager in-neighbour, whose eagerness it reads off the updates between that agent's messages.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DENSE = 256
 MARGIN = 0.65
 """Share of the target that is aimed at: distances scatter from mix to mix."""
 GROWTH = 1.25
-"""Largest factor on the interval while every neighbour is heard once."""
+"""Largest factor on the interval while every neighbour sends once."""
 LONGEST = 1000.0
 """Updates between two messages to the same neighbour, at most."""
 SMOOTHING = 0.25
@@ -74,13 +74,13 @@ def spread(topology: Topology) -> float:
 
 
 def _apart(matrix: NDArray[np.float64], rows: NDArray[np.float64]) -> float:
-    """Mean of d_i^2 over the agents that hear somebody in a round, Float64[N, N] each."""
+    """Mean of d_i^2 over the agents with an in-neighbour in a round, Float64[N, N] each."""
     weights = matrix - np.diag(np.diag(matrix))
-    heard = weights.sum(axis=1)
+    total = weights.sum(axis=1)
     gram = rows @ rows.T
     squares = np.diag(gram)
     sums = (weights * (squares[:, None] + squares - 2 * gram)).sum(axis=1)
-    return float((sums[heard > 0] / heard[heard > 0]).mean())
+    return float((sums[total > 0] / total[total > 0]).mean())
 
 
 def farthest(topology: Topology) -> float:
@@ -128,24 +128,24 @@ class EpsilonController:
         return min(max(earned, int(early)), copies)
 
     def sent(self, copies: int) -> None:
-        """So many copies were sent."""
+        """Note that ``copies`` were sent."""
         self._since = max(self._since - copies * self.interval / self._copies, 0.0)
 
-    def heard(
+    def received(
         self, distance: float, norm: float, gaps: Collection[float], share: float = 1.0
     ) -> None:
-        """Before a mix: how far the neighbours are.
+        """Take the distance to the neighbours before a mix.
 
         Args:
             distance: d_i.
             norm: ``||x_i||``, which stands for that of the mean.
             gaps: updates between messages of each in-neighbour, where known.
-            share: weight of those that were heard in that of all neighbours.
+            share: weight of those that sent in that of all neighbours.
         """
         if norm <= 0.0:
             return
         found = self._correction * self._spread * distance / norm
-        # news of a growing distance counts at once, of a shrinking one by and by
+        # a growing distance counts at once, a shrinking one by and by
         smoothed = self.estimate + SMOOTHING * share * (found - self.estimate)
         self.estimate = max(found, smoothed)
         aim = MARGIN * self._target

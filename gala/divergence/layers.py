@@ -1,4 +1,4 @@
-"""Which layer is it that drifts apart? Distances to the mean, layer by layer.
+"""Layers: distances to the mean, layer by layer, that show which one drifts apart.
 
 Each tensor of the network has a sketch of its own, all in one record of ``rank_RR/layers.bin``
 (the format of ``sketches.bin``, with the sketches of all layers in a row).
@@ -30,7 +30,7 @@ class LayerTracker:
         rank: index of this agent.
         agents: number of agents.
         layout: ``(name, shape)`` of each tensor, in the order of the vector.
-        incarnation: earlier lives of this agent.
+        incarnation: restarts of this agent so far.
 
     Attributes:
         to_mean: ``||x_i - mean||_2`` of this agent by layer, at the last tick that all wrote.

@@ -135,7 +135,7 @@ class DivergenceTracker:
         topology: for the bound; None when agents do not gossip (no bound applies).
         unbound: why no bound applies all the same; None where one may.
         lock_step: ticks count updates instead of seconds, so that equal updates are compared.
-        incarnation: earlier lives of this agent.
+        incarnation: restarts of this agent so far.
     """
 
     def __init__(
@@ -170,8 +170,8 @@ class DivergenceTracker:
         """The tick that is on."""
         return self._last_tick
 
-    def news(self) -> str | None:
-        """What became of the bound when an agent died or came back, or when it came or went.
+    def event(self) -> str | None:
+        """Text of an event: what became of the bound when an agent died or came back.
 
         A dead agent changes the graph, hence beta and the bound. Call it once at every tick: what
         two ticks in a row say is believed, as an agent can be late for one. None when nothing
@@ -217,7 +217,7 @@ class DivergenceTracker:
     ) -> bool:
         """At a new tick: append the sketch of ``vector``, then measure the previous tick.
 
-        The previous one, because by now every agent that lives has written its sketch of it.
+        The previous one, because by now every living agent has written its sketch of it.
 
         Returns:
             Whether a tick began.
@@ -270,7 +270,7 @@ class DivergenceTracker:
         )
 
     def _apart(self, ball: Ball) -> Metrics:
-        """Distances to all others, or to those that are heard where there are many."""
+        """Distances to all others, or to the in-neighbours where there are many."""
         ranks = list(ball.to_mean)
         if self._rank not in ball.to_mean:
             return {}

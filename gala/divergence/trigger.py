@@ -1,6 +1,6 @@
-"""Publish when there is news: own parameters, or the own policy, moved since the last message.
+"""Trigger: publish when the own parameters, or the own policy, moved since the last message.
 
-What is not published is not sent, on any transport. Agents then mix with whoever has news, and the
+What is not published is not sent, on any transport. Agents then mix with whoever published, and the
 weight of the others stays with themselves: a silent neighbour is one that is about where it was.
 """
 
@@ -21,7 +21,7 @@ class Trigger:
     Args:
         vector: Float[P], the parameters; read, never changed.
         distance: how far they moved, by whatever measure.
-        threshold: what counts as news.
+        threshold: distance beyond which it is published.
 
     Attributes:
         moved: the distance when last looked at.
@@ -33,7 +33,7 @@ class Trigger:
         self.moved = 0.0
 
     def due(self, copies: int) -> int:
-        """All ``copies`` if there is news: the first message is, and what cannot be compared is."""
+        """All ``copies`` if it moved, at first, and when it cannot be compared; else 0."""
         found = None if self._sent is None else self._distance(self._sent, self._vector)
         if found is None:
             return copies
@@ -41,12 +41,12 @@ class Trigger:
         return copies if found > self._threshold else 0
 
     def sent(self, copies: int) -> None:
-        """The parameters as they are now were published."""
+        """Note that the parameters as they are now were published."""
         if self._sent is None:
             self._sent = torch.empty_like(self._vector)
         self._sent.copy_(self._vector)
 
-    def hear(
+    def before_mix(
         self,
         weights: Mapping[int, float],
         received: Mapping[int, Tensor],

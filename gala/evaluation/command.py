@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-# Spinning OpenMP threads steal the cores that simulators need; read when torch loads.
+# Spinning OpenMP threads steal the cores that environments need; read when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import contextlib
@@ -59,7 +59,7 @@ def evaluate(
         json: print JSON instead of a table.
         video: also write an mp4 of one more game of the first result's policy (and a moving picture
             of it for TensorBoard).
-        seed: of simulators and actions; the same seed gives the same games.
+        seed: of environments and actions; the same seed gives the same games.
 
     Returns:
         What ``--json`` prints.
@@ -126,7 +126,7 @@ class Player:
     Attributes:
         trained: the run it comes from.
         snapshot: the parameters.
-        seed: of simulators and actions.
+        seed: of environments and actions.
     """
 
     trained: TrainedRun
@@ -136,9 +136,9 @@ class Player:
     def play(self, mode: str, episodes: int, finished: Callable[[int], None]) -> Games:
         """Play ``episodes`` games; ``finished`` as in :func:`gala.evaluation.episodes.play`."""
         config = evaluation_env(self.trained.config.env, episodes=episodes)
-        simulator_seed = evaluation_seed(self.seed)
+        env_seed = evaluation_seed(self.seed)
         threads = torch.get_num_threads()
-        env = make_vector_env(config, seed=simulator_seed, threads=threads)
+        env = make_vector_env(config, seed=env_seed, threads=threads)
         with contextlib.closing(env):
             act = self._act(mode, env.observation_space, env.action_space)
             return play(env, act, episodes, finished=finished)
@@ -146,10 +146,10 @@ class Player:
     def record(self, mode: str, path: Path, clip: Clip) -> float:
         """Write a video of one game and show it to ``clip``; returns its raw return."""
         config = evaluation_env(self.trained.config.env, episodes=1)
-        simulator_seed = evaluation_seed(self.seed)
-        with contextlib.closing(make_vector_env(config, seed=simulator_seed)) as env:
+        env_seed = evaluation_seed(self.seed)
+        with contextlib.closing(make_vector_env(config, seed=env_seed)) as env:
             act = self._act(mode, env.observation_space, env.action_space)
-        return video_file.record(self.trained.config.env, act, path, seed=simulator_seed, clip=clip)
+        return video_file.record(self.trained.config.env, act, path, seed=env_seed, clip=clip)
 
     def _act(self, mode: str, observation_space: Any, action_space: Any) -> Act:
         config = self.trained.config

@@ -22,7 +22,7 @@ Act = Callable[[Observations, Masks], Actions]
 """Observations [B, ...] and Bool[B, K], the actions that are allowed (None: all), to actions
 [B, ...] as the environments take them."""
 
-MAX_SIMULATORS = 16
+MAX_ENVS = 16
 MAX_STEPS = 1_000_000
 """Steps after which an episode counts as endless."""
 
@@ -30,18 +30,18 @@ _EVALUATION_STREAM = 0x4556414C  # keeps evaluation seeds apart from those of tr
 
 
 def evaluation_env(config: EnvConfig, *, episodes: int) -> EnvConfig:
-    """The simulators of a run, under the protocol of evaluation.
+    """The environments of a run, under the protocol of evaluation.
 
     Raw rewards and full games, whatever the learner saw: a lost life does not end an episode.
     Everything else (sticky actions, no-ops, frame skip, time limits) stays as in training.
 
     Args:
         config: of the run.
-        episodes: to be played; no more simulators than that are made.
+        episodes: to be played; no more environments than that are made.
     """
     return dataclasses.replace(
         config,
-        num_envs=min(episodes, MAX_SIMULATORS),
+        num_envs=min(episodes, MAX_ENVS),
         reward_clip=False,
         autoreset="next-step",
         atari=dataclasses.replace(config.atari, episodic_life=False),
@@ -49,24 +49,24 @@ def evaluation_env(config: EnvConfig, *, episodes: int) -> EnvConfig:
 
 
 def evaluation_seed(seed: int, stream: int = 0) -> int:
-    """A seed for simulators (``stream`` 0) or actions (1) that no training run uses."""
+    """A seed for environments (``stream`` 0) or actions (1) that no training run uses."""
     words = np.random.SeedSequence([_EVALUATION_STREAM, seed, stream]).generate_state(1)
     return int(words[0]) % 2**31
 
 
-def quotas(episodes: int, simulators: int) -> list[int]:
-    """How many episodes each simulator plays, fixed before the first step.
+def quotas(episodes: int, envs: int) -> list[int]:
+    """How many episodes each environment plays, fixed before the first step.
 
     >>> quotas(30, 16)[:3], sum(quotas(30, 16))
     ([2, 2, 2], 30)
     """
-    each, more = divmod(episodes, simulators)
-    return [each + (index < more) for index in range(simulators)]
+    each, more = divmod(episodes, envs)
+    return [each + (index < more) for index in range(envs)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Games:
-    """Finished episodes, ordered by simulator, then by time.
+    """Finished episodes, ordered by environment, then by time.
 
     Attributes:
         returns: Float64[N], raw.
@@ -85,9 +85,9 @@ def play(
     finished: Callable[[int], None] = lambda count: None,
     max_steps: int = MAX_STEPS,
 ) -> Games:
-    """Play ``episodes`` full games, a number per simulator that is fixed beforehand.
+    """Play ``episodes`` full games, a number per environment that is fixed beforehand.
 
-    Taking the first ``episodes`` games to finish would prefer short ones; here each simulator
+    Taking the first ``episodes`` games to finish would prefer short ones; here each environment
     contributes its own first games, however long they last.
 
     Args:

@@ -63,7 +63,7 @@ def record(
         config: of the run that trained the policy.
         act: the policy, for a batch of one observation.
         path: the mp4 file; its folder must exist. The game is cut after ten minutes of play.
-        seed: of the simulator.
+        seed: of the environment.
         clip: shown the pictures, too.
 
     Returns:

@@ -156,7 +156,7 @@ def summary_html(made: Report) -> str:
 
 
 def _destination(form: str | None, output: str | Path | None) -> tuple[str | None, Path | None]:
-    """Format and place of the report; None, None to write none."""
+    """Format and path of the report; None, None to write none."""
     if output is None:
         if form is None:
             return None, None
@@ -174,9 +174,9 @@ def _write_markdown(made: Report, path: Path) -> list[Path]:
         folder = path.with_name(f"{path.stem}_figures")
         for suffix in ("png", "svg"):
             written.append(save_figure(drawing.figure, folder / f"{drawing.name}.{suffix}"))
-        place = f"{folder.name}/{drawing.name}"
+        link = f"{folder.name}/{drawing.name}"
         parts.append(
-            f"## {drawing.title}\n\n[![{drawing.title}](<{place}.png>)](<{place}.svg>)\n\n"
+            f"## {drawing.title}\n\n[![{drawing.title}](<{link}.png>)](<{link}.svg>)\n\n"
             f"{drawing.caption}"
         )
     return [write_atomic(path, "\n\n".join(parts) + "\n"), *written]

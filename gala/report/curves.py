@@ -113,7 +113,7 @@ def _moments(agents: Sequence[AgentData]) -> Array:
 
 def _at(agent: AgentData, values: Array, moments: Array, before: float = np.nan) -> Array:
     """``values`` as they stood at ``moments``; ``before`` the first record."""
-    place = np.searchsorted(agent.t, moments, side="right") - 1
+    index = np.searchsorted(agent.t, moments, side="right") - 1
     if not values.size:
         return np.full(moments.shape, before)
-    return np.where(place >= 0, values[np.maximum(place, 0)], before)
+    return np.where(index >= 0, values[np.maximum(index, 0)], before)

@@ -69,8 +69,8 @@ def captioned(drawing: Drawing) -> Figure:
     engine.set(rect=(0.0, 0.0, 1.0, height / (height + above)))
 
     def write(inches: float, text: str, size: float) -> None:
-        place = 1 - inches / (height + above)
-        figure.text(0.5, place, text, fontsize=size, color=DARK, ha="center", va="top")
+        top = 1 - inches / (height + above)
+        figure.text(0.5, top, text, fontsize=size, color=DARK, ha="center", va="top")
 
     write(0.12, drawing.title, 12)
     write(0.36, "\n".join(lines), 7)

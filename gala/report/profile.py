@@ -50,13 +50,13 @@ def profile(
     if output is not None:
         save_figure(gantt.draw(streams, title(run, len(streams)), seconds), output)
     if json:
-        said = {
+        found = {
             "run": str(run),
             "agents": [stream.summary() for stream in streams],
             "damaged_lines": damaged,
             "picture": str(output) if output is not None else None,
         }
-        print(encoder.dumps(said, allow_nan=False))
+        print(encoder.dumps(found, allow_nan=False))
     else:
         console = terminal()
         table(streams).print(console)

@@ -49,7 +49,7 @@ class AgentData:
         rank: of the agent.
         t: Float64[K], unix seconds.
         step: Float64[K], environment steps of this agent.
-        incarnation: Float64[K], lives before this one.
+        incarnation: Float64[K], restarts of the agent so far.
         values: Float64[K] of each of :data:`METRICS`, NaN where there is none.
         events: in the order of the file.
         corrupt: lines that could not be read.
@@ -69,7 +69,7 @@ class AgentData:
         return float(known[-1]) if known.size else None
 
     def counted(self, metric: str) -> float:
-        """What a counter has counted in all lives: each life begins at zero again."""
+        """Total of a counter over all incarnations: each begins at zero again."""
         known = self.values[metric][np.isfinite(self.values[metric])]
         change = np.diff(known, prepend=0.0)
         return float(np.where(change >= 0, change, known).sum())

@@ -199,10 +199,10 @@ def summarize_run(run: RunData, curve: Curve | None, threshold: float | None = N
 
 
 def count_deaths(run: RunData) -> int:
-    """Agents that began another life, and agents whom a neighbour saw die and who stayed silent."""
-    reborn = 0
+    """Restarts, and agents whom a neighbour saw die and who stayed silent."""
+    restarts = 0
     for agent in run.agents:
-        reborn += int((np.diff(agent.incarnation) > 0).sum())
+        restarts += int((np.diff(agent.incarnation) > 0).sum())
     newest = {
         agent.rank: max([*agent.t[-1:], *(e["t"] for e in agent.events)]) for agent in run.agents
     }
@@ -211,7 +211,7 @@ def count_deaths(run: RunData) -> int:
         match = re.match(r"agent (\d+)\b", str(event.get("message", "")))
         if match and event["t"] > newest.get(int(match[1]), 0.0):
             gone.add(int(match[1]))
-    return reborn + len(gone)
+    return restarts + len(gone)
 
 
 def sets_of(summaries: Iterable[Summary]) -> list[RunSet]:

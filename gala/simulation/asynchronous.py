@@ -104,7 +104,7 @@ class Asynchronous:
             published=np.full(n, np.nan),
             update_s=np.full(n, np.nan),
         )
-        self._heard = np.full(len(wiring.source), np.inf)  # for those who wait, by edge
+        self._arrived = np.full(len(wiring.source), np.inf)  # for those who wait, by edge
         self._waiting_since = np.zeros(n)
         # an edge that kept each agent from mixing when last seen, or -1: looked at first
         self._obstacle = np.full(n, -1)
@@ -180,7 +180,7 @@ class Asynchronous:
         self._obstacle[who] = -1
         version = links.fresh(edges, times[owner])
         version[self._gone(wiring.source[edges], times[owner])] = 0
-        update, round = links.place(edges, version)
+        update, round = links.progress(edges, version)
         update[version == 0] = -1
         order = np.lexsort((-edges, update, owner))
         last = np.flatnonzero(np.diff(owner[order], append=-1))  # the best of each joiner
@@ -216,8 +216,8 @@ class Asynchronous:
                 a.doing[patient], a.due[patient] = WAITING, np.inf
                 self._waiting_since[patient] = times[impatient]
                 kept = impatient[owner]
-                heard = np.where(version == 0, np.inf, times[owner])
-                self._heard[edges[kept]] = heard[kept]
+                arrived = np.where(version == 0, np.inf, times[owner])
+                self._arrived[edges[kept]] = arrived[kept]
                 held &= ~impatient
                 going = ~impatient
                 kept = going[owner]
@@ -275,10 +275,10 @@ class Asynchronous:
         starts = np.flatnonzero(np.diff(owner, prepend=-1))
         taker = owner[starts]
         mixers = who[taker]
-        heard = links.payload(edges, version)
-        heard *= weights[:, None]
+        payloads = links.payload(edges, version)
+        payloads *= weights[:, None]
         kept = 1.0 - np.add.reduceat(weights, starts)
-        a.x[mixers] = kept[:, None] * a.x[mixers] + np.add.reduceat(heard, starts, axis=0)
+        a.x[mixers] = kept[:, None] * a.x[mixers] + np.add.reduceat(payloads, starts, axis=0)
         self._tally.mixes(a.staleness[mixers])
         a.staleness[mixers] = 0
 
@@ -286,17 +286,17 @@ class Asynchronous:
         """Let those go on whose last missing message arrived before ``end``, or who gave up."""
         a, wiring = self.agents, self._wiring
         edges, entries, owner = wiring.rows(who, a.round[who])
-        heard = self._heard[edges]
-        unheard = np.flatnonzero(np.isinf(heard))
-        source = wiring.source[edges[unheard]]
-        arrival = self._links.first_arrival(edges[unheard])
-        died = np.where(a.back[source] > self._waiting_since[who][owner[unheard]], a.died[source],
+        arrived = self._arrived[edges]
+        missing = np.flatnonzero(np.isinf(arrived))
+        source = wiring.source[edges[missing]]
+        arrival = self._links.first_arrival(edges[missing])
+        died = np.where(a.back[source] > self._waiting_since[who][owner[missing]], a.died[source],
                         np.inf)  # fmt: skip
-        heard[unheard] = np.minimum(arrival, died)
-        heard[heard >= end] = np.inf  # what is later may yet change
-        self._heard[edges] = heard
+        arrived[missing] = np.minimum(arrival, died)
+        arrived[arrived >= end] = np.inf  # what is later may yet change
+        self._arrived[edges] = arrived
         ready = np.full(len(who), -np.inf)
-        np.maximum.at(ready, owner, heard)
+        np.maximum.at(ready, owner, arrived)
         since = self._waiting_since[who]
         times = np.minimum(np.maximum(ready, since), since + self._scenario.timeout_s)
         going = times < end

@@ -1,8 +1,8 @@
-"""Messages under way: what each agent has published, and what has arrived where.
+"""Links: the messages under way, what each agent has published, and what has arrived where.
 
 The newest message wins, as in the mailboxes of the toolkit. An agent with finite bandwidth sends
-to one hearer after another, in turns; what has not been begun when the next version is published
-is replaced by it, and what has been begun is finished.
+to one out-neighbour after another, in turns; what has not been begun when the next version is
+published is replaced by it, and what has been begun is finished.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def expand(starts: Ints, rows: Ints) -> tuple[Ints, Ints]:
         rows: Int64[n].
     """
     begin = starts[rows]
-    place, owner = unroll(starts[rows + 1] - begin)
-    place += np.repeat(begin, starts[rows + 1] - begin)
-    return place, owner
+    entries, owner = unroll(starts[rows + 1] - begin)
+    entries += np.repeat(begin, starts[rows + 1] - begin)
+    return entries, owner
 
 
 def unroll(counts: Ints) -> tuple[Ints, Ints]:
@@ -152,7 +152,7 @@ class Links:
         streak = math.ceil(math.log(RARE) / math.log(self._loss)) if self._loss else 0
         under_way = self._send_s + self._latency + self._jitter
         pause = max(shortest_s, self._send_s)  # between two messages on one edge
-        lost = streak if self._send_s else 0  # what is lost takes a place on slow links only
+        lost = streak if self._send_s else 0  # what is lost takes a slot on slow links only
         self._depth = _power_of_two(3 + lost + math.ceil(under_way / pause))
         stay = under_way + (streak + 1) * max(busiest * self._send_s, shortest_s)
         # versions of which nothing is sent are not kept, if it is known at once that nothing is
@@ -177,7 +177,7 @@ class Links:
         self._versions = np.zeros(edges * self._depth, np.int32)
         self._arrivals = np.full(edges * self._depth, np.inf)
         self._begun = np.zeros(agents)  # when the link began with the newest version
-        self._turn = np.zeros(agents, np.int64)  # hearer whose turn it was then
+        self._turn = np.zeros(agents, np.int64)  # out-neighbour whose turn it was then
         self._queued = np.zeros(agents, np.int64)  # messages of that version, at most
 
     def publish(
@@ -201,7 +201,7 @@ class Links:
             until: Float64[n], when each will publish again, if that is known.
         """
         counts = self._degree[agents]
-        begin, place, turns = times, None, None
+        begin, position, turns = times, None, None
         if self._send_s:
             begin, degree = self._take_turns(agents, times), counts
             if until is not None:
@@ -221,21 +221,21 @@ class Links:
                 )
             turns, _ = unroll(counts)
             degree = np.repeat(degree, counts)
-            place = turns + np.repeat(self._turn[agents], counts)
-            place -= np.where(place >= degree, degree, 0)
+            position = turns + np.repeat(self._turn[agents], counts)
+            position -= np.where(position >= degree, degree, 0)
         else:
             self.sends[agents] += counts
-            place, _ = unroll(counts)
+            position, _ = unroll(counts)
         lost = np.zeros(0, np.bool_)
         if self._loss:
-            lost = self._generator.random(len(place), dtype=np.float32) < self._loss
+            lost = self._generator.random(len(position), dtype=np.float32) < self._loss
         self.version[agents] += 1
         version = self.version[agents]
         slot = agents * self._kept + (version & self._kept - 1)
         self._payload[slot] = payload
         self._published_at[slot] = times
         self._update[slot], self._round[slot] = updates, rounds
-        edges = place + np.repeat(self._wiring.out_starts[agents], counts)
+        edges = position + np.repeat(self._wiring.out_starts[agents], counts)
         start = np.repeat(begin, counts)
         version = np.repeat(version, counts)
         if turns is None and self._loss:
@@ -314,7 +314,7 @@ class Links:
         """When messages were published, Float64[n]."""
         return self._published_at.take(self._slot(edges, versions))
 
-    def place(self, edges: Ints, versions: Versions) -> tuple[Ints, Ints]:
+    def progress(self, edges: Ints, versions: Versions) -> tuple[Ints, Ints]:
         """Update and round of the sender that messages tell."""
         slot = self._slot(edges, versions)
         return self._update[slot], self._round[slot]

@@ -1,9 +1,9 @@
 """Lock-step gossip under virtual time: version k is mixed with version k.
 
 Rounds are a recurrence, and need no events. With compute times d, agent i finishes its update at
-``start_i + d_i``, publishes when everybody who heard its last version has taken it, and mixes when
+``start_i + d_i``, publishes when all out-neighbours have taken its last version, and mixes when
 the last version k of its in-neighbours has arrived. What is lost is missed after the timeout, by
-its hearer and, as it is never taken, by its sender.
+its receiver and, as it is never taken, by its sender.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class LockStep:
     def _mix(
         self, round: int, published: Floats, present: np.ndarray, staleness: np.ndarray
     ) -> tuple[Floats, Floats]:
-        """When each agent has mixed, and when all hearers of each have taken its version."""
+        """When each agent has mixed, and when all out-neighbours of each have taken its version."""
         wiring, scenario = self._wiring, self._scenario
         who = np.flatnonzero(present)
         edges, entries, owner = wiring.rows(who, np.full(len(who), round))
@@ -82,8 +82,8 @@ class LockStep:
         sender = wiring.source[edges]
         kept = present[sender]  # the weight of the dead stays with self
         edges, weights, owner, sender = edges[kept], weights[kept], owner[kept], sender[kept]
-        place = edges - wiring.out_starts[sender] + 1
-        arrival = published[sender] + scenario.latency_s + place * scenario.send_s
+        position = edges - wiring.out_starts[sender] + 1
+        arrival = published[sender] + scenario.latency_s + position * scenario.send_s
         if scenario.jitter_s:
             arrival = arrival + scenario.jitter_s * self._generator.random(len(edges))
         lost = np.zeros(len(edges), np.bool_)
@@ -99,8 +99,8 @@ class LockStep:
         taken = np.full(len(published), -np.inf)
         np.maximum.at(taken, sender, np.where(lost, np.inf, mixed[who[owner]]))
 
-        heard = np.flatnonzero(~lost)
-        edges, weights, owner, sender = edges[heard], weights[heard], owner[heard], sender[heard]
+        come = np.flatnonzero(~lost)
+        edges, weights, owner, sender = edges[come], weights[come], owner[come], sender[come]
         self._tally.ages(np.zeros(len(edges), np.int64), mixed[who[owner]] - published[sender])
         received = np.bincount(owner, minlength=len(who)) > 0
         self._tally.staleness(staleness[who[~received]])

@@ -186,9 +186,9 @@ def _notes(topology: Topology, scenario: Scenario, wiring: Wiring, tally: Tally)
         needed = scenario.bandwidth_mbit or 0.0
         needed *= busy_s / scenario.update_s
         notes.append(
-            f"the links are saturated: sending one update to {degree:.3g} hearers takes "
+            f"the links are saturated: sending one update to {degree:.3g} out-neighbours takes "
             f"{busy_s:.3g} s and computing it {scenario.update_s:.3g} s, so that most versions are "
-            f"never sent; {needed:.3g} Mbit/s, or fewer hearers, would be enough"
+            f"never sent; {needed:.3g} Mbit/s, or fewer out-neighbours, would be enough"
         )
     if tally.seen.largest > 10 * max(tally.seen.mean, 1):
         notes.append(

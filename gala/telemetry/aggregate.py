@@ -1,8 +1,8 @@
 """The run as a whole for TensorBoard: the run ``aggregate`` beside those of the agents.
 
-Its x axis is the steps of all agents. It also holds what is said once: hyper-parameters, topology
-and opening block as text, and a layout of custom scalars: one chart with the distance of each run
-(of each agent from the mean, of all together) within the bound.
+Its x axis is the steps of all agents. It also holds what is written once: hyper-parameters,
+topology and opening block as text, and a layout of custom scalars: one chart with the distance of
+each run (of each agent from the mean, of all together) within the bound.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Agents count their windows from the same moment, so that their phases can be dra
 - ``trace.json``: the operators as torch's profiler saw them, in Chrome's format, which
   https://ui.perfetto.dev shows; the phases are in it under their names;
 - ``phases.jsonl``: a line for each phase of each update: ``{"v": 1, "rank", "update", "phase",
-  "begin": unix seconds, "end", "mixed": bool or null}``; ``mixed`` is said of ``gossip``.
+  "begin": unix seconds, "end", "mixed": bool or null}``; ``mixed`` belongs to ``gossip``.
 
 An agent that is not profiled never loads this module, and one whose window is over pays nothing.
 
@@ -164,12 +164,12 @@ class Profile:
         self._file.close()
         problem = self._stop_trace()
         folder = self._window.folder
-        said = [
+        text = [
             f"updates {self._update + 1} to {self._count()[0]} in {folder}",
             *([f"no trace: {problem}"] if problem else []),
             f"gala profile {folder.parents[1]} -o gantt.png draws all agents",
         ]
-        self._finish("profile", "; ".join(said))
+        self._finish("profile", "; ".join(text))
 
     def _stop_trace(self) -> str:
         """Write the trace; returns why there is none, if there is none."""

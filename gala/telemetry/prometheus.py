@@ -62,7 +62,7 @@ class Metric:
 
 
 UP = Metric("gala_up", "gauge", f"1: the newest record is younger than {UP_S:g} s, or it is done.")
-FINISHED = Metric("gala_finished", "gauge", "1: the agent said that it is done, or that it stops.")
+FINISHED = Metric("gala_finished", "gauge", "1: the agent reported that it is done or stops.")
 AGE = Metric("gala_heartbeat_age_seconds", "gauge", "Age of the newest record.")
 EVENTS = Metric("gala_events_total", "counter", "Events, by kind.")
 ALARMS = Metric("gala_alarms_total", "counter", "Alarms: the agents left the epsilon-ball.")
@@ -82,7 +82,7 @@ REFUSED = Metric(
 RECORDED = (
     Metric("gala_steps_total", "counter", "Environment steps of this agent.", "step"),
     Metric("gala_updates_total", "counter", "Updates of the parameters.", "update"),
-    Metric("gala_restarts_total", "counter", "Earlier lives of this agent.", "incarnation"),
+    Metric("gala_restarts_total", "counter", "Restarts of this agent so far.", "incarnation"),
     Metric("gala_steps_per_second", "gauge", "Environment steps per second.", "charts/SPS"),
     Metric(
         "gala_episodic_return",
@@ -230,14 +230,14 @@ def _samples(reader: RunReader, now: float) -> Iterator[Sample]:
     for rank in sorted(set(reader.latest) | set(range(_expected(meta)))):
         own = {"rank": str(rank)}
         values = reader.latest.get(rank, {})
-        last, heard = last_words.get(rank), number(values.get("t"))
-        age = max(now - heard, 0.0) if heard is not None else math.inf
+        last, recorded = last_words.get(rank), number(values.get("t"))
+        age = max(now - recorded, 0.0) if recorded is not None else math.inf
         yield UP, own, age < UP_S or last == "done"
         yield FINISHED, own, last in ("stop", "done")
         counts = dict.fromkeys(KINDS, 0) | kinds.get(rank, {})
         yield ALARMS, own, counts["alarm"]
         yield from ((EVENTS, {**own, "kind": kind}, count) for kind, count in counts.items())
-        if heard is not None:
+        if recorded is not None:
             yield AGE, own, age
         yield from ((metric, {**own, **more}, x) for metric, more, x in _recorded(values))
 

@@ -1,7 +1,7 @@
 """Some records of a long file without reading all of it: what a chart of a day needs, in a moment.
 
 The records of an agent are in the order of time, so that a time is found by halving the file, and
-evenly spaced places of the file give evenly spaced records. Nothing is indexed or kept: whatever
+evenly spaced positions in the file give evenly spaced records. Nothing is indexed or kept: whatever
 happens to the file between two calls, the next call reads what is there then.
 
 What lasts for less than the records that are passed over would be lost. Where there is time to look
@@ -154,13 +154,13 @@ def _thinned(file: _File, begin: int, end: int, stride: float, peaks: Sequence[s
 
 def _value(line: bytes, key: bytes) -> float | None:
     """The number after ``key`` in a line that is not parsed for it."""
-    place = line.find(key)
-    if place < 0:
+    position = line.find(key)
+    if position < 0:
         return None
-    place += len(key)
-    end = line.find(b",", place)
+    position += len(key)
+    end = line.find(b",", position)
     try:
-        return float(line[place : end if end >= 0 else -1])
+        return float(line[position : end if end >= 0 else -1])
     except ValueError:  # null
         return None
 
@@ -206,13 +206,13 @@ class _File:
     def lines(self, begin: int, end: int, size: int = BLOCK) -> Iterator[tuple[int, bytes]]:
         """Complete lines that begin in ``[begin, end)``, and where; ``size``: bytes of a read."""
         # A line begins after a newline: the byte before `begin` tells whether one begins there.
-        place = start = max(begin - 1, 0)
+        position = start = max(begin - 1, 0)
         rest, skip = b"", begin > 0
         while start < end:
-            block = os.pread(self._fd, size, place)
+            block = os.pread(self._fd, size, position)
             if not block:
                 return
-            place += len(block)
+            position += len(block)
             *lines, rest = (rest + block).split(b"\n")
             for line in lines:
                 if start >= end:

@@ -18,9 +18,9 @@ def select_runs(folders: Sequence[str | Path]) -> dict[str, Path]:
     paths = [Path(folder) for folder in folders]
     for path in paths:
         _require_records(path)
-    places = [path.resolve() for path in paths]
-    for path, place in zip(paths, places, strict=True):
-        if places.count(place) > 1:
+    resolved = [path.resolve() for path in paths]
+    for path, real in zip(paths, resolved, strict=True):
+        if resolved.count(real) > 1:
             raise UserError("is named twice", file=path)
     return name_runs(paths)
 

@@ -12,7 +12,7 @@ field                 type        meaning
 ``tick``              int64       wall-clock tick (or lock-step tick) shared by all agents
 ``update``            int64       local updates done
 ``step``              int64       environment steps done by this agent
-``incarnation``       int64       lives of this agent before this one
+``incarnation``       int64       restarts of this agent so far
 ``norm``              float64     exact L2 norm of the parameters
 ``update_norm``       float64     largest L2 norm of a recent local update
 ``mix_every``         int64       largest recent number of updates from one mix to the next

@@ -47,11 +47,11 @@ class WandbSink:
             "job_type": "agent",
             "dir": str(folder),
             "config": {**config, "rank": rank},
-            "resume": "allow",  # the next life of this agent goes on
+            "resume": "allow",  # the next incarnation of this agent goes on
             "reinit": "create_new",  # several agents may live in one process
         }
         self._queue: queue.Queue[Values | None] = queue.Queue(WAITING)
-        self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._told: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._failed = self._full = False
         self._thread = threading.Thread(target=self._work, name=f"wandb-{rank}", daemon=True)
         self._thread.start()
@@ -64,12 +64,12 @@ class WandbSink:
             self._queue.put_nowait({**values, "step": step})
         except queue.Full:
             if not self._full:
-                self._news.put("it is too slow, records are left out there")
+                self._told.put("it is too slow, records are left out there")
             self._full = True
 
     def problem(self) -> str | None:
-        """What went wrong since the last call; at most one failure in the life of a sink."""
-        return None if self._news.empty() else f"Weights & Biases: {self._news.get()}"
+        """What went wrong since the last call; at most one failure of a sink is told."""
+        return None if self._told.empty() else f"Weights & Biases: {self._told.get()}"
 
     def close(self) -> None:
         """Send what is waiting, for at most ``CLOSE_S`` seconds."""
@@ -79,7 +79,7 @@ class WandbSink:
             return
         self._thread.join(CLOSE_S)
         if self._thread.is_alive():
-            self._news.put(f"it did not finish within {CLOSE_S:g} s; `wandb sync` sends the rest")
+            self._told.put(f"it did not finish within {CLOSE_S:g} s; `wandb sync` sends the rest")
 
     def _work(self) -> None:
         try:
@@ -90,7 +90,7 @@ class WandbSink:
         except BaseException as error:  # it must not take the agent with it, whatever it raises
             self._failed = True
             reason = str(error).strip().splitlines()
-            self._news.put(f"{reason[0] if reason else type(error).__name__}; nothing more is sent")
+            self._told.put(f"{reason[0] if reason else type(error).__name__}; nothing more is sent")
             while not self._queue.empty():  # close() must find room
                 self._queue.get()
 

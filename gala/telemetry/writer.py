@@ -1,4 +1,4 @@
-"""Metrics of one agent: one flat JSON object a line, stamped in one place, never blocking training.
+"""Metrics of one agent: one flat JSON object a line, stamped here alone, never blocking training.
 
 Format (version 1): ``{"v": 1, "t": unix seconds, "rank", "incarnation", "update", "step", metric:
 number or null, ...}``; events carry ``"event"`` and ``"message"``. A crash can lose at most the
@@ -23,7 +23,7 @@ class MetricsWriter:
     Args:
         path: the file; an existing one is continued.
         rank: index of the agent.
-        incarnation: earlier lives of the agent.
+        incarnation: restarts of the agent so far.
 
     Attributes:
         lost: records that could not be written.

@@ -16,7 +16,7 @@ from gala.dashboard.run_index import require_runs
 from gala.dashboard.run_view import RunView
 from gala.errors import EXIT_OK, UserError
 from gala.watch.frame import frame
-from gala.watch.snapshot import Snapshot, Watcher
+from gala.watch.snapshot import Peer, Snapshot, Watcher
 
 PLAIN_WIDTH = 160
 """Columns where there is no terminal."""
@@ -92,13 +92,19 @@ def watch(
 
 
 def to_json(shot: Snapshot) -> dict[str, object]:
-    """A snapshot as plain data: ``facts``, ``agents``, ``events`` (the newest) and ``problems``."""
+    """Snapshot as plain data: ``facts``, ``agents``, ``events`` (the newest) and ``problems``."""
     return {
         "facts": dict(shot.facts),
         "steps": shot.steps,
         "steps_per_s": shot.sps,
         "over": shot.over,
-        "agents": [asdict(peer) for peer in shot.peers],
+        "agents": [_agent(peer) for peer in shot.peers],
         "events": list(shot.events)[-100:],
         "problems": list(shot.problems),
     }
+
+
+def _agent(peer: Peer) -> dict[str, object]:
+    """One agent in the output, whose names are fixed: ``life`` is 1 for the first incarnation."""
+    data = asdict(peer)
+    return data | {"life": data.pop("incarnation") + 1, "hears": data.pop("in_neighbours")}

@@ -28,7 +28,7 @@ EVENTS, NEIGHBOURS = 8, 4
 """Shown at most."""
 
 NUMBERS = ("age", "steps", "steps/s", "return", "stale", "distance")
-LEAST_FIRST = ("hears", "time of an update", "steps", "distance", "age", "stale")
+LEAST_FIRST = ("in-neighbours", "time of an update", "steps", "distance", "age", "stale")
 """Columns that narrow terminals go without, one after another."""
 
 OTHER_LINES = EVENTS + 11
@@ -105,12 +105,12 @@ def _topology(shot: Snapshot) -> list[RenderableType]:
     edges = shot.facts.get("edges") or []
     if shot.facts.get("coupling") != "gossip" or not edges:
         return []
-    heard: dict[int, list[int]] = {}
+    sources_of: dict[int, list[int]] = {}
     for source, target in edges:
-        heard.setdefault(target, []).append(source)
+        sources_of.setdefault(target, []).append(source)
     each = "  ".join(
         f"{target}<-{','.join(map(str, sorted(sources)))}"
-        for target, sources in sorted(heard.items())
+        for target, sources in sorted(sources_of.items())
     )
     text = Text(f"{shot.facts.get('topology')}: {each}", style="dim", overflow="ellipsis")
     text.no_wrap = True
@@ -161,7 +161,7 @@ def _titles(peers: Sequence[Peer], ascii_only: bool) -> dict[str, str]:
 
 def _columns(peers: Sequence[Peer], ascii_only: bool) -> dict[str, list[Text | str]]:
     return {
-        "agent": [f"{p.rank}" + (f" life {p.life}" if p.life > 1 else "") for p in peers],
+        "agent": [_name(p) for p in peers],
         "state": [Text(p.state, style=STATES.get(p.state, "")) for p in peers],
         "age": [_age(p.age_s) for p in peers],
         "steps": [_number(p.step, ",d") for p in peers],
@@ -171,8 +171,12 @@ def _columns(peers: Sequence[Peer], ascii_only: bool) -> dict[str, list[Text | s
         "distance": [_number(p.distance, ".3g") for p in peers],
         "of bound": [bar(p.ratio, ascii_only=ascii_only) for p in peers],
         "time of an update": [_split(p, ascii_only) for p in peers],
-        "hears": [_hears(p) for p in peers],
+        "in-neighbours": [_in_neighbours(p) for p in peers],
     }
+
+
+def _name(peer: Peer) -> str:
+    return f"{peer.rank} incarnation {peer.incarnation}" if peer.incarnation else f"{peer.rank}"
 
 
 def _split(peer: Peer, ascii_only: bool) -> Text:
@@ -197,13 +201,13 @@ def _legend(ascii_only: bool) -> Text:
     return text
 
 
-def _hears(peer: Peer) -> Text:
+def _in_neighbours(peer: Peer) -> Text:
     text = Text()
-    for j, (state, age) in list(peer.hears.items())[:NEIGHBOURS]:
+    for j, (state, age) in list(peer.in_neighbours.items())[:NEIGHBOURS]:
         bad = state in ("suspect", "down")
         shown = "" if state == "active" else f" {state}"
         text.append(f"{j}{shown} {_age(age)}  ", style="yellow" if bad else "")
-    more = len(peer.hears) - NEIGHBOURS
+    more = len(peer.in_neighbours) - NEIGHBOURS
     return text.append(f"+{more}") if more > 0 else text
 
 
@@ -221,8 +225,8 @@ def _lines(shot: Snapshot, ascii_only: bool) -> list[RenderableType]:
 
 def _events(shot: Snapshot) -> list[RenderableType]:
     """The newest events; checkpoints only where nothing else has happened."""
-    news = [event for event in shot.events if event["event"] != "checkpoint"]
-    shown = (news or list(shot.events))[-EVENTS:]
+    happened = [event for event in shot.events if event["event"] != "checkpoint"]
+    shown = (happened or list(shot.events))[-EVENTS:]
     lines: list[RenderableType] = []
     for event in shown:
         t = event.get("t")

@@ -26,13 +26,13 @@ PEER_STATES = ("joining", "active", "suspect", "down", "left")
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """One agent.
+    """State of one agent.
 
     Attributes:
         rank: of the agent.
         state: fresh, stale, dead, joining, done, stopped or absent.
         age_s: of its newest record.
-        life: 1 for the first.
+        incarnation: restarts so far.
         step: environment steps.
         sps: steps per second.
         episodic_return: mean of its last 100 games.
@@ -40,7 +40,7 @@ class Peer:
         distance: to the mean.
         ratio: of the divergence of all agents to their bound.
         spent: ms per update of each of :data:`PHASES`.
-        hears: state of each in-neighbour as this agent sees it, and age of its newest message.
+        in_neighbours: state of each as this agent sees it, and age of its newest message.
         proven: 1 where that bound is proven, 0 where it comes from a model.
         sketch_error: relative standard error of the distance.
     """
@@ -48,7 +48,7 @@ class Peer:
     rank: int
     state: str
     age_s: float | None
-    life: int
+    incarnation: int
     step: int | None
     sps: float | None
     episodic_return: float | None
@@ -56,7 +56,7 @@ class Peer:
     distance: float | None
     ratio: float | None
     spent: tuple[float, ...]
-    hears: Mapping[int, tuple[str, float | None]]
+    in_neighbours: Mapping[int, tuple[str, float | None]]
     proven: float | None = None
     sketch_error: float | None = None
 
@@ -68,7 +68,7 @@ class Peer:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """All agents, and what happened.
+    """Snapshot of all agents, and what happened.
 
     Attributes:
         facts: of the run: name, env_id, agents, coupling, topology, seed, total_steps, edges.
@@ -98,13 +98,13 @@ class Snapshot:
 
     @property
     def over(self) -> bool:
-        """Whether every agent has said goodbye."""
+        """Whether every agent is done or stopped."""
         states = {peer.state for peer in self.peers}
         return bool(states) and states <= {"done", "stopped"}
 
 
 class Watcher:
-    """Takes snapshots of a run that may still go on.
+    """Watcher that takes snapshots of a run that may still go on.
 
     Args:
         view: of the run folder.
@@ -149,8 +149,8 @@ def over_time(agents: Any, metric: str, combine: Callable[[Sequence[float]], flo
     first, last = min(values)[0], max(values)[0]
     spans: list[list[float]] = [[] for _ in range(POINTS)]
     for t, value in values:
-        place = (t - first) / (last - first) if last > first else 0.0
-        spans[min(int(place * POINTS), POINTS - 1)].append(value)
+        share = (t - first) / (last - first) if last > first else 0.0
+        spans[min(int(share * POINTS), POINTS - 1)].append(value)
     return [combine(span) for span in spans if span]
 
 
@@ -173,7 +173,7 @@ def _peer(rank: int, found: Mapping[str, Any], now: float) -> Peer:
         rank=rank,
         state=state,
         age_s=age,
-        life=(incarnation if isinstance(incarnation, int) else 0) + 1,
+        incarnation=incarnation if isinstance(incarnation, int) else 0,
         step=found["step"] if isinstance(found["step"], int) else None,
         sps=values["charts/SPS"],
         episodic_return=values["charts/episodic_return"],
@@ -183,7 +183,7 @@ def _peer(rank: int, found: Mapping[str, Any], now: float) -> Peer:
         proven=values["divergence/proven"],
         sketch_error=values["divergence/sketch_error"],
         spent=(*spent, max(gossip - wait, 0.0), wait, rest),
-        hears={
+        in_neighbours={
             j: (_peer_state(state_number), age_s)
             for j, (age_s, state_number) in sorted(found["hears"].items())
         },

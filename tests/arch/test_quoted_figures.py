@@ -73,7 +73,7 @@ def test_the_levers_in_the_page_on_performance() -> None:
         return f"{statistics.median(each / base for each, base in speeds[name]):.2f}"
 
     alone, averaged = "one agent with all simulators", "gradients averaged (allreduce)"
-    assert f"simulators {share(alone)}, gradients averaged {share(averaged)} of it" in text
+    assert f"environments {share(alone)}, gradients averaged {share(averaged)} of it" in text
     assert f"| float32 {share('float32')} of it" in text
     spin, sleep = (f"one agent, OpenMP threads that {x}" for x in ("spin", "sleep at once"))
     assert f"spin {share(spin)}, sleep at once {share(sleep)} of it" in text
@@ -101,7 +101,7 @@ def test_what_was_not_taken_in_the_page_on_performance() -> None:
     assert f"and {cold:.0f} s until the first update" in text
 
 
-def test_slow_simulators_in_the_page_on_performance() -> None:
+def test_slow_environments_in_the_page_on_performance() -> None:
     """Two agents do not notice them, one with two threads does."""
     shares = results("slow-simulator")["of_quick"]
     assert "Two agents with 16 each [do not notice" in page("docs/performance.md")

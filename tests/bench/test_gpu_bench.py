@@ -30,7 +30,7 @@ def row(way: str, agents: int, speed: float, **changes: Any) -> gpu.Row:
 
 @pytest.mark.parametrize("way", gpu.NAMES)
 @pytest.mark.parametrize("agents", [1, 2, 4, 8, 16])
-def test_every_case_has_64_simulators_and_is_a_run_that_gala_accepts(way: str, agents: int) -> None:
+def test_every_case_has_64_environments_and_is_accepted_by_gala(way: str, agents: int) -> None:
     case = gpu.case_of(way, agents, 64, "pong")
     request = read_request([str(each) for each in case.arguments], agents=agents)
     assert case.agents * request.config.env.num_envs == 64
@@ -39,8 +39,8 @@ def test_every_case_has_64_simulators_and_is_a_run_that_gala_accepts(way: str, a
     assert request.config.device == "cuda:0" and request.topology.agents == agents
 
 
-def test_simulators_that_cannot_be_shared_are_refused() -> None:
-    with pytest.raises(UserError, match="64 simulators.*3 agents"):
+def test_environments_that_cannot_be_shared_are_refused() -> None:
+    with pytest.raises(UserError, match="64 environments.*3 agents"):
         gpu.case_of("threads", 3, 64, "pong")
 
 
@@ -68,7 +68,7 @@ def test_rows_are_medians() -> None:
 
 def test_the_page_compares_with_as_many_agents() -> None:
     rows = [row("threads", 4, 9000.0), row("threads", 8, 12000.0), row("allreduce", 4, 6000.0)]
-    text = gpu.markdown(rows, gpu="Made-up GPU", simulators=64, seconds=30, repeats=3)
+    text = gpu.markdown(rows, gpu="Made-up GPU", envs=64, seconds=30, repeats=3)
     lines = [line for line in text.splitlines() if line.startswith("| gossip")]
     assert lines[0] == (
         "| gossip, threads of one process | 4 | 9,000 | 1.50 | 50 % | 200 | 45.0 | 3,000 | 2.0 |"

@@ -23,7 +23,7 @@ ROWS = {
 
 
 def test_the_window_is_the_shortest_that_holds_the_games() -> None:
-    curve = learning.crowd_curve(ROWS, games=2)
+    curve = learning.mean_curve(ROWS, games=2)
     assert curve.seconds.tolist() == [0, 1, 2, 3, 4]
     assert curve.steps.tolist() == [100, 190, 290, 390, 490]
     # games so far 0, 1, 3, 4, 6 with sums 0, -21, -61, -62, -42
@@ -32,13 +32,13 @@ def test_the_window_is_the_shortest_that_holds_the_games() -> None:
 
 
 def test_when_a_goal_was_reached() -> None:
-    curve = learning.crowd_curve(ROWS, games=2)
+    curve = learning.mean_curve(ROWS, games=2)
     assert learning.reached(curve, -15.0) == (3.0, 390.0)
     assert learning.reached(curve, 10.5) is None
 
 
 def test_the_return_at_some_step() -> None:
-    curve = learning.crowd_curve(ROWS, games=2)
+    curve = learning.mean_curve(ROWS, games=2)
     assert learning.at_steps(curve, 291) == pytest.approx(-41 / 3)
     assert learning.at_steps(curve, 120) is None  # too few games
     assert learning.at_steps(curve, 500) is None  # never came so far

@@ -48,6 +48,6 @@ def test_cases_have_names_of_their_own() -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if case.name.startswith("Pong")])
 def test_a_case_is_what_its_name_says(case: Case) -> None:
     words = list(case.arguments)
-    simulators = words[words.index("--env.num-envs") + 1]
+    envs = words[words.index("--env.num-envs") + 1]
     agents = f"{case.agents} agent{'s' if case.agents > 1 else ''}"
-    assert case.name == f"Pong, {agents} x {simulators}"
+    assert case.name == f"Pong, {agents} x {envs}"

@@ -112,8 +112,8 @@ def test_what_failed_and_what_was_not_installed_is_in_the_text() -> None:
     assert "Other: NOT MEASURED. It could not." in text and "torch 2" in text
 
 
-def test_everybody_gets_the_same_number_of_simulators_as_what_it_is_held_against() -> None:
-    rows = peers.rows(agents=2, simulators=16)
+def test_everybody_gets_the_same_number_of_environments_as_what_it_is_held_against() -> None:
+    rows = peers.rows(agents=2, envs=16)
     assert len({row.name for row in rows}) == len(rows)
     for row in rows:
         arguments = list(row.arguments)

@@ -41,7 +41,7 @@ def test_a_case_is_a_run_of_pong() -> None:
 def test_the_text_has_a_row_for_each_number_of_agents() -> None:
     options = argparse.Namespace(simulators=16, rounds=2, seconds=20.0, arguments=["--seed", "2"])
     text = scaling.text_of(FOUND, options)
-    assert "Pong --seed 2, 16 simulators per agent," in text
+    assert "Pong --seed 2, 16 environments per agent," in text
     assert "| 1 | 950 | 900 - 1,000 | 0.61 | 300 | 2.5 |" in text
     assert "| 4 | 30.00 | 20.00 | 0.80 | 0.20 | 0.00 | 2.0% |" in text
 

@@ -36,7 +36,7 @@ def test_memory_that_is_written_is_own() -> None:
 def test_when_and_by_whom_a_process_was_started() -> None:
     before = time.time()
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
-        assert before - 0.03 <= start.born(process.pid) <= time.time() + 0.03
+        assert before - 0.03 <= start.started(process.pid) <= time.time() + 0.03
         assert start.parent(process.pid) == os.getpid()
 
 

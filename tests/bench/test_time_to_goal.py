@@ -70,7 +70,7 @@ def test_what_is_told() -> None:
     text = time_to_goal.text_of(rows)
     assert "| gala | `gala train pong` | 1 | 20.0 min | 2.40 M | 2,000 | 18.0 after 20.0" in text
     assert "| rl-zoo | 1 | not reached | - | 2,000 | -3.0 after 20.0 min" in text
-    assert "parameters of rl-zoo and 16 simulators" in text
+    assert "parameters of rl-zoo and 16 environments" in text
     assert "parameters of rl-zoo" not in time_to_goal.text_of(rows[:1])
 
 

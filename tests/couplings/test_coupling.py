@@ -60,7 +60,7 @@ def test_what_is_not_due_is_not_published_but_mixing_goes_on() -> None:
             self.asked += 1
             return 2 * (self.asked % 2 == 0)
 
-        def hear(self, *heard: object) -> None: ...
+        def before_mix(self, *received: object) -> None: ...
 
         def sent(self, copies: int) -> None:
             self.told += copies

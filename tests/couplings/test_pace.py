@@ -38,13 +38,13 @@ def test_each_option_has_its_pace() -> None:
 
 
 class Listener(EpsilonController):
-    """Notes what it hears."""
+    """Notes what it receives."""
 
     def __init__(self) -> None:
         super().__init__(1.0, spread=1.0, most=1.0)
         self.heard_of: list[tuple[float, float, list[float], float]] = []
 
-    def heard(
+    def received(
         self, distance: float, norm: float, gaps: Collection[float], share: float = 1.0
     ) -> None:
         self.heard_of.append((distance, norm, list(gaps), share))
@@ -54,12 +54,12 @@ def test_the_controller_hears_distances_and_gaps() -> None:
     listener = Listener()
     epsilon = EpsilonPace(torch.tensor([3.0, 4.0]), listener, 2)
     others = {1: torch.tensor([3.0, 7.0]), 2: torch.tensor([3.0, 10.0])}
-    epsilon.hear({1: 0.25, 2: 0.5, 9: 0.25}, others, {1: 10, 2: 40})
-    epsilon.hear({1: 0.25, 2: 0.5}, others, {1: 13, 2: 40})
+    epsilon.before_mix({1: 0.25, 2: 0.5, 9: 0.25}, others, {1: 10, 2: 40})
+    epsilon.before_mix({1: 0.25, 2: 0.5}, others, {1: 13, 2: 40})
     # sqrt((0.25 * 3^2 + 0.5 * 6^2) / 0.75); agent 2 sent nothing new
     rms = pytest.approx(27**0.5)
     assert listener.heard_of == [(rms, 5.0, [], 0.75), (rms, 5.0, [3], 1.0)]
-    epsilon.hear({1: 0.25, 2: 0.5}, {1: others[1]}, {1: 20})
+    epsilon.before_mix({1: 0.25, 2: 0.5}, {1: others[1]}, {1: 20})
     # a quarter of the way from 3 to 7
     assert listener.heard_of[-1] == (pytest.approx(3), 5.0, [4], pytest.approx(1 / 3))
 
@@ -71,12 +71,12 @@ def test_whoever_falls_silent_holds_nobody_back() -> None:
     for k in range(2, 20, 2):
         for _ in range(2):
             epsilon.due(1)
-        epsilon.hear(weights, both, {1: k, 2: k})
+        epsilon.before_mix(weights, both, {1: k, 2: k})
     assert listener.heard_of[-1][2] == [2, 2]
     for k in range(20, 60, 2):  # agent 1 died
         for _ in range(2):
             epsilon.due(1)
-        epsilon.hear(weights, {2: x}, {2: k})
+        epsilon.before_mix(weights, {2: x}, {2: k})
     assert listener.heard_of[-1][2] == [40, 2]
 
 

@@ -40,9 +40,9 @@ def serve() -> Iterator[Callable[..., str]]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout is not None
-        said = [process.stdout.readline(), process.stdout.readline()]
-        address = said[1].strip().partition("?")[0]
-        assert address.startswith("http://"), said
+        lines = [process.stdout.readline(), process.stdout.readline()]
+        address = lines[1].strip().partition("?")[0]
+        assert address.startswith("http://"), lines
         return address
 
     yield start

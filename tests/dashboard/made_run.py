@@ -20,7 +20,7 @@ class MadeRun:
         agents: how many.
         records: of each agent; the newest is a second old.
         ratio: divergence over bound; None where no bound applies.
-        ended: whether the agents said goodbye.
+        ended: whether the agents are done.
         coupling: gossip, allreduce or none.
     """
 

@@ -143,14 +143,14 @@ def test_hovering_an_agent_tells_all(tmp_path: Path, serve: Serve, visit: Visit)
         "update 190",
         "1003 steps/s",
         "of the bound",
-        "hears",
+        "in-neighbours",
         "2: active",
     ):
         assert part in tip
     page.locator('.edge[data-edge="0-1"]').dispatch_event(
         "pointermove", {"clientX": 5, "clientY": 5}
     )
-    assert "1 hears 0" in page.locator("#tip").inner_text()
+    assert "0 -> 1" in page.locator("#tip").inner_text()
 
 
 @pytest.mark.parametrize("charts", [CHARTS[:4], CHARTS[4:8], (*CHARTS[8:], "heat")])
@@ -264,8 +264,8 @@ def test_damage_is_reported_on_the_page(tmp_path: Path, serve: Serve, visit: Vis
     (made.path / "topology.json").write_text("{")
     page = visit.open(serve(tmp_path))
     page.wait_for_selector("#problems:not([hidden])")
-    said = page.locator("#problems").inner_text()
-    assert "topology.json cannot be read" in said and "1 damaged line skipped" in said
+    text = page.locator("#problems").inner_text()
+    assert "topology.json cannot be read" in text and "1 damaged line skipped" in text
 
 
 def test_names_and_messages_are_text_never_markup(
@@ -394,7 +394,7 @@ def test_what_the_dead_heard_last_is_old(tmp_path: Path, serve: Serve, visit: Vi
     page = visit.open(serve(tmp_path))
     page.wait_for_selector('.node[data-status="dead"]')
     assert page.locator('.edge[data-kind="old"]').count() == 2
-    assert "nothing heard for 1:0" in page.locator("#verdict").inner_text()
+    assert "no record for 1:0" in page.locator("#verdict").inner_text()
 
 
 def test_a_run_that_has_not_begun(tmp_path: Path, serve: Serve, visit: Visit) -> None:

@@ -212,8 +212,8 @@ def test_a_frozen_page_promises_no_more_than_it_has(tmp_path: Path, visit: Visit
     made = MadeRun(tmp_path / "run", agents=2, records=3_000, ended=True)
     (tmp_path / "report.html").write_text(freeze([made.path]))
     page = visit.open((tmp_path / "report.html").as_uri())
-    said = page.locator("#verdict").inner_text()
-    assert "th record is shown" in said and "zoom" not in said
+    text = page.locator("#verdict").inner_text()
+    assert "th record is shown" in text and "zoom" not in text
 
 
 @pytest.mark.parametrize("width", [375, 1500])

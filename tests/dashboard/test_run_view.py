@@ -255,8 +255,8 @@ def test_nothing_in_a_record_can_break_the_stream(run: MadeRun) -> None:
            '{"rank": 0, "t": 6, "event": "x", "message": {"a": NaN}}')  # fmt: skip
     run.append(0, *(line + "\n" for line in odd))
     rows, events = view.poll()
-    said = [rows, events, view.peers(run.now), view.events(), view.history(9), view.problems]
-    assert json.loads(json.dumps(said, allow_nan=False))
+    sent = [rows, events, view.peers(run.now), view.events(), view.history(9), view.problems]
+    assert json.loads(json.dumps(sent, allow_nan=False))
     assert [e["message"] for e in events] == ["{'a': nan}"]
     assert view.trouble == {}
 

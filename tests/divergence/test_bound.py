@@ -308,8 +308,8 @@ def test_ages_that_conspire_can_leave_the_delay_model() -> None:
         x = np.diag(np.diag(matrix)) @ own
         for i in range(6):
             j = (i - 1) % 6
-            heard = [messages[j] for messages in published[-1 - delay :]]
-            x[i] += matrix[i, j] * max(heard, key=lambda y: y[0] * (own[i] - own.mean())[0])
+            received = [messages[j] for messages in published[-1 - delay :]]
+            x[i] += matrix[i, j] * max(received, key=lambda y: y[0] * (own[i] - own.mean())[0])
         largest = max(largest, disagreement(own))
     assert largest > model.before_mix
     assert not model.exact and model.reason.startswith("delay model")
@@ -365,7 +365,7 @@ def test_a_dead_agent_changes_the_graph() -> None:
 
 
 def test_a_directed_ring_without_one_agent_follows_its_first() -> None:
-    """Still a bound: everybody hears agent 2's successor, though the mean is no longer kept."""
+    """Still a bound: agent 2's successor reaches everybody, though the mean is no longer kept."""
     model = bounded(contraction(load_topology("directed-ring", 4), alive=frozenset({0, 1, 3})))
     assert "row-stochastic only" in model.reason
     assert 0 < model.factor < 100

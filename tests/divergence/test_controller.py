@@ -76,10 +76,10 @@ def test_the_interval_by_hand() -> None:
     controller = EpsilonController(1.0, spread=2.0, most=10.0)
     assert controller.interval == 1.0
     for k in range(1, 6):
-        controller.heard(distance=0.1, norm=10.0, gaps=[])  # distance 0.02, far inside
+        controller.received(distance=0.1, norm=10.0, gaps=[])  # distance 0.02, far inside
         assert controller.estimate == pytest.approx(0.02)
         assert controller.interval == pytest.approx(GROWTH**k)
-    controller.heard(distance=4.875, norm=10.0, gaps=[])  # 0.975 is one and a half times the aim
+    controller.received(distance=4.875, norm=10.0, gaps=[])  # 0.975 is one and a half times the aim
     assert controller.interval == pytest.approx(GROWTH**5 * MARGIN / 0.975)
 
 
@@ -87,23 +87,23 @@ def test_who_is_heard_in_parts_lengthens_in_parts_and_shortens_at_once() -> None
     """Four quarters of the neighbours are worth what all of them at once are."""
     controller = EpsilonController(1.0, spread=1.0, most=1.0)
     for _ in range(4):
-        controller.heard(distance=0.1, norm=1.0, gaps=[], share=0.25)
+        controller.received(distance=0.1, norm=1.0, gaps=[], share=0.25)
     assert controller.interval == pytest.approx(GROWTH)
-    controller.heard(distance=0.05, norm=1.0, gaps=[], share=0.25)
+    controller.received(distance=0.05, norm=1.0, gaps=[], share=0.25)
     assert controller.estimate == pytest.approx(0.1 - SMOOTHING / 4 * 0.05)
-    controller.heard(distance=0.8 * MARGIN, norm=1.0, gaps=[], share=0.25)
+    controller.received(distance=0.8 * MARGIN, norm=1.0, gaps=[], share=0.25)
     before = controller.interval
-    controller.heard(distance=1.25 * MARGIN, norm=1.0, gaps=[], share=0.25)
+    controller.received(distance=1.25 * MARGIN, norm=1.0, gaps=[], share=0.25)
     assert controller.interval == pytest.approx(max(before / 1.25, 1.0))
 
 
 def test_nobody_waits_much_longer_than_the_most_eager() -> None:
     controller = EpsilonController(1.0, spread=1.0, most=1.0)
     for _ in range(60):
-        controller.heard(distance=1e-6, norm=1.0, gaps=[8, 50])
+        controller.received(distance=1e-6, norm=1.0, gaps=[8, 50])
     assert controller.interval == 10
     for _ in range(60):
-        controller.heard(distance=1e-6, norm=1.0, gaps=[])
+        controller.received(distance=1e-6, norm=1.0, gaps=[])
     assert controller.interval == LONGEST
 
 
@@ -154,14 +154,14 @@ def test_who_moved_far_says_so_before_its_time() -> None:
 def test_measurements_correct_the_estimate_within_limits() -> None:
     controller = EpsilonController(1.0, spread=1.0, most=3.0)
     controller.measured(5.0)  # nothing to correct yet
-    controller.heard(distance=1.0, norm=10.0, gaps=[])
+    controller.received(distance=1.0, norm=10.0, gaps=[])
     for _ in range(200):
         controller.measured(99.0 * controller.estimate)
-        controller.heard(distance=1.0, norm=10.0, gaps=[])
+        controller.received(distance=1.0, norm=10.0, gaps=[])
     assert controller.estimate == pytest.approx(0.3)  # three times, not more
     for _ in range(200):
         controller.measured(0.001 * controller.estimate)
-        controller.heard(distance=1.0, norm=10.0, gaps=[])
+        controller.received(distance=1.0, norm=10.0, gaps=[])
     assert controller.estimate == pytest.approx(0.1)  # never below what theory expects
 
 
@@ -204,7 +204,7 @@ def closed_loop(name: str, agents: int, target: float, *, drift: float = 0.0, up
                 heard_at[j, i] = sent_at[j]
             squares = sum(w * np.sum((box[j] - x[i]) ** 2) for j, w in row.items())
             distance = np.sqrt(squares / sum(row.values()))
-            local_group[i].heard(distance, np.linalg.norm(x[i]), [gap[j, i] for j in row])
+            local_group[i].received(distance, np.linalg.norm(x[i]), [gap[j, i] for j in row])
             x[i] = own * x[i] + sum(w * box[j] for j, w in row.items())
             round[i] += 1
         mean = x.mean(axis=0)

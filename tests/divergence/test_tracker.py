@@ -75,7 +75,7 @@ def test_distances_agree_with_the_exact_ones_and_the_bound_holds(tmp_path: Path)
     metrics = local_group[-1].metrics(update_norm=1.0)
     assert metrics["divergence/epsilon_ratio"] == ball.total / ball.epsilon == ball.ratio
     assert metrics["divergence/beta"] == pytest.approx(np.cos(np.pi / AGENTS))
-    assert metrics["divergence/agents"] == AGENTS and local_group[-1].news() is None
+    assert metrics["divergence/agents"] == AGENTS and local_group[-1].event() is None
     for j in range(AGENTS - 1):
         apart = float((x[j] - x[-1]).norm())
         assert metrics[f"divergence/to/{j}"] == pytest.approx(apart, rel=0.15)
@@ -107,9 +107,7 @@ def test_agents_that_did_not_write_are_left_out(tmp_path: Path) -> None:
     files = [tmp_path / f"rank_{rank:02d}" / "sketches.bin" for rank in range(AGENTS)]
     ball = measure(files, 1, load_topology("ring", AGENTS), lock_step=True)
     assert ball is not None and set(ball.to_mean) == {0, 2}
-    assert (
-        ball.epsilon is None and "no bound applies" in ball.reason
-    )  # 0 and 2 do not hear each other
+    assert ball.epsilon is None and "no bound applies" in ball.reason  # 0 and 2 are no neighbours
     assert measure(files, 99, None, lock_step=True) is None
     for tracker in local_group:
         tracker.close()
@@ -156,7 +154,7 @@ def test_a_death_changes_beta_and_is_told_once(tmp_path: Path) -> None:
         for rank in reversed(ranks):
             x = torch.full((P,), float(rank))
             local_group[rank].observe(x, update=tick * LOCK_STEP_TICK, step=0, update_norm=1.0)
-        told.append(local_group[0].news())
+        told.append(local_group[0].event())
         beta = local_group[0].metrics(1.0).get("divergence/beta")
         assert tick < 2 or beta is not None
     # a tick is measured when the next one begins: the death of 2 shows at tick 6, is told at 7
@@ -175,14 +173,14 @@ def test_when_the_rest_falls_apart_no_bound_applies(tmp_path: Path) -> None:
             local_group[rank].observe(
                 torch.zeros(P), update=tick * LOCK_STEP_TICK, step=0, update_norm=1.0
             )
-        told.append(local_group[0].news())
+        told.append(local_group[0].event())
     text = told[-1]
     assert (
         told[:2] == [None, None]
         and text is not None
         and text.startswith("no bound applies: with the others gone")
     )
-    assert local_group[0].news() is None
+    assert local_group[0].event() is None
     for tracker in local_group:
         tracker.close()
 
@@ -201,7 +199,7 @@ def at_ticks(
             local_group[rank].observe(
                 torch.full((P,), float(rank)), update=tick, step=0, update_norm=1.0, **observed
             )
-        told.append(local_group[0].news())
+        told.append(local_group[0].event())
     for tracker in local_group:
         tracker.close()
     return told

@@ -1,4 +1,4 @@
-"""Triggers: silence until there is news."""
+"""Triggers: silence until something moved."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Episodes: how many each simulator plays, what is counted, and how a policy acts."""
+"""Episodes: how many each environment plays, what is counted, and how a policy acts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gala.networks import build_network
 
 
 class ScriptedEnv:
-    """Simulator i plays episodes of the lengths ``script[i]``, again and again; return = length."""
+    """Environment i plays episodes of lengths ``script[i]``, again and again; return = length."""
 
     action_mask = None
 
@@ -73,7 +73,7 @@ def test_long_episodes_count_as_much_as_short_ones() -> None:
     assert env.steps == 20
 
 
-def test_only_the_first_episodes_of_each_simulator_count() -> None:
+def test_only_the_first_episodes_of_each_environment_count() -> None:
     games = play(ScriptedEnv([[2, 3, 50], [7, 1]]), still, 3)  # type: ignore[arg-type]
     assert games.returns.tolist() == [2.0, 3.0, 7.0]
 
@@ -85,14 +85,14 @@ def test_progress_is_told_in_finished_games() -> None:
 
 
 @given(st.integers(1, 200), st.integers(1, 32))
-def test_quotas_are_fair_and_complete(episodes: int, simulators: int) -> None:
-    shares = quotas(episodes, simulators)
+def test_quotas_are_fair_and_complete(episodes: int, environments: int) -> None:
+    shares = quotas(episodes, environments)
     assert sum(shares) == episodes
     assert max(shares) - min(shares) <= 1
 
 
 @given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=5))
-def test_exactly_the_quota_of_each_simulator_is_played(script: list[list[int]]) -> None:
+def test_exactly_the_quota_of_each_environment_is_played(script: list[list[int]]) -> None:
     episodes = 2 * len(script) + 1
     games = play(ScriptedEnv(script), still, episodes)  # type: ignore[arg-type]
     expected = [
@@ -108,7 +108,7 @@ def test_an_endless_episode_is_an_error_not_a_hang() -> None:
         play(ScriptedEnv([[5], [10**9]]), still, 2, max_steps=50)  # type: ignore[arg-type]
 
 
-def test_a_simulator_that_has_played_its_share_may_go_on_forever() -> None:
+def test_a_environment_that_has_played_its_share_may_go_on_forever() -> None:
     games = play(ScriptedEnv([[1, 10**9], [40]]), still, 2, max_steps=45)  # type: ignore[arg-type]
     assert games.returns.tolist() == [1.0, 40.0]
 

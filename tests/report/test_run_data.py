@@ -1,4 +1,4 @@
-"""Runs as arrays: counters over lives, pauses between launches, files in any state."""
+"""Runs as arrays: counters over incarnations, pauses between launches, files in any state."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_records_become_columns(write_run: Write) -> None:
     ("values", "counted"),
     [
         ([1, 5, 9], 9),
-        ([5, 9, 2, 3], 12),  # a second life counted to 3
+        ([5, 9, 2, 3], 12),  # a second incarnation counted to 3
         ([5, math.nan, 6], 6),
         ([4, 4, 0, 0, 1], 5),
         ([], 0),
     ],
 )
-def test_counters_go_on_over_lives(values: list[float], counted: float) -> None:
+def test_counters_go_on_over_incarnations(values: list[float], counted: float) -> None:
     column = np.array(values, dtype=float)
     empty = np.zeros(len(values))
     assert AgentData(0, empty, empty, empty, {"n": column}).counted("n") == counted

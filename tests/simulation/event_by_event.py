@@ -47,25 +47,25 @@ class VirtualNetwork:
             self.send(sender)
 
     def send(self, sender: int) -> None:
-        """The link of ``sender`` is free: begin with the next hearer in turn."""
+        """The link of ``sender`` is free: begin with the next receiver in turn."""
         self._busy[sender] = False
-        hearers = self.topology.out_neighbours(sender)
+        receivers = self.topology.out_neighbours(sender)
         while self._pending[sender] and not self._busy[sender]:
-            hearer = hearers[self._turn[sender] % len(hearers)]
-            assert hearer in self._pending[sender]
-            self._pending[sender].remove(hearer)
+            receiver = receivers[self._turn[sender] % len(receivers)]
+            assert receiver in self._pending[sender]
+            self._pending[sender].remove(receiver)
             self._turn[sender] += 1
             self.sends[sender] += 1
             arrival = self.now + self.send_s + self.latency_s
-            self.at(arrival, "arrive", (sender, hearer, self._newest[sender]))
+            self.at(arrival, "arrive", (sender, receiver, self._newest[sender]))
             if self.send_s:
                 self._busy[sender] = True
                 self.at(self.now + self.send_s, "free", sender)
 
-    def arrive(self, sender: int, hearer: int, message: tuple[Header, Tensor]) -> None:
-        before = self.mailbox.get((sender, hearer))
+    def arrive(self, sender: int, receiver: int, message: tuple[Header, Tensor]) -> None:
+        before = self.mailbox.get((sender, receiver))
         if before is None or message[0].version > before[0].version:
-            self.mailbox[sender, hearer] = message
+            self.mailbox[sender, receiver] = message
 
 
 class VirtualTransport:

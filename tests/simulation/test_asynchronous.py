@@ -116,7 +116,7 @@ def test_by_hand_two_agents_of_different_speed() -> None:
     updates = np.array([[[1.0]] * 9, [[10.0]] * 9])
     scenario = Scenario(updates=3, dimension=1)
     run, _, end = simulated(topology, durations, updates, scenario)
-    # t=1: 1, t=2: 2 (nothing heard)   t=2.5: 10 mixes with 2 -> 6
+    # t=1: 1, t=2: 2 (nothing arrived)   t=2.5: 10 mixes with 2 -> 6
     # t=3: 3 mixes with 10 -> 6.5 (the message is from before the mix)   t=4: 7.5
     # t=5 (both, publish first): agent 0: 8.5 with 16, agent 1: 16 with 8.5, both 12.25
     assert end == 5.0

@@ -36,8 +36,8 @@ def test_tables_of_uneven_rows() -> None:
     entries, owner = expand(starts, np.array([2, 1, 0, 2]))
     assert entries.tolist() == [2, 3, 4, 0, 1, 2, 3, 4]
     assert owner.tolist() == [0, 0, 0, 2, 2, 3, 3, 3]
-    place, owner = unroll(np.array([2, 0, 3]))
-    assert place.tolist() == [0, 1, 0, 1, 2] and owner.tolist() == [0, 0, 2, 2, 2]
+    entries, owner = unroll(np.array([2, 0, 3]))
+    assert entries.tolist() == [0, 1, 0, 1, 2] and owner.tolist() == [0, 0, 2, 2, 2]
 
 
 @pytest.mark.parametrize("name", ["star", "one-peer-exponential", "hierarchical"])
@@ -53,8 +53,8 @@ def test_the_wiring_is_the_topology(name: str) -> None:
         np.fill_diagonal(expected, 0.0)
         np.testing.assert_array_equal(matrix, expected)
     for agent in range(8):
-        heard = wiring.in_edges[wiring.in_starts[agent] : wiring.in_starts[agent + 1]]
-        assert sorted(wiring.source[heard]) == list(topology.in_neighbours(agent))
+        received = wiring.in_edges[wiring.in_starts[agent] : wiring.in_starts[agent + 1]]
+        assert sorted(wiring.source[received]) == list(topology.in_neighbours(agent))
 
 
 def test_the_newest_message_that_has_arrived() -> None:
@@ -75,8 +75,8 @@ def test_the_newest_message_that_has_arrived() -> None:
 
 
 @pytest.mark.parametrize("told", [False, True])
-def test_a_slow_link_serves_its_hearers_in_turns(told: bool) -> None:
-    """The hub of a star with 3 hearers; one message takes 1 s of its link."""
+def test_a_slow_link_serves_its_out_neighbours_in_turns(told: bool) -> None:
+    """The hub of a star with 3 out-neighbours; one message takes 1 s of its link."""
     wiring, found = links(bandwidth_mbit=8.0)
     publish(found, 0, 0.0, 1.0, until=1.5 if told else None)  # to 1 from 0 s, to 2 from 1 s
     publish(found, 0, 1.5, 2.0, until=9.0 if told else None)  # to 3 from 2 s, to 1, to 2

@@ -190,5 +190,5 @@ def test_tensorboard_opens_it_without_a_warning(written: Any, tmp_path: Path) ->
     finally:
         server.terminate()
         server.wait(20)
-    said = log.read_text()
-    assert not re.search(r"warn|error|Traceback|deprecat", said, re.IGNORECASE), said
+    text = log.read_text()
+    assert not re.search(r"warn|error|Traceback|deprecat", text, re.IGNORECASE), text

@@ -183,8 +183,8 @@ def dashboard(folder: Path, *options: str) -> Iterator[str]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        said = [process.stdout.readline(), process.stdout.readline()]
-        yield re.findall(r"http://([^/]+)/", said[1])[0]
+        lines = [process.stdout.readline(), process.stdout.readline()]
+        yield re.findall(r"http://([^/]+)/", lines[1])[0]
     finally:
         process.terminate()
         process.wait(20)

@@ -74,7 +74,7 @@ def make_sink(tmp_path: Path) -> Iterator[Callable[..., WandbSink]]:
         sink.close()
 
 
-def news(sink: WandbSink) -> list[str]:
+def problems(sink: WandbSink) -> list[str]:
     """Everything that the sink has to say, at least one sentence."""
     deadline = time.monotonic() + PATIENCE_S
     while (first := sink.problem()) is None:
@@ -111,7 +111,7 @@ def test_any_failure_is_one_sentence(
     for step in range(5):
         sink.record({"charts/SPS": 1.0}, step=step)
     sink.close()
-    (text,) = news(sink)
+    (text,) = problems(sink)
     assert text.startswith("Weights & Biases: ") and "\n" not in text
     assert "out of; nothing more is sent" in text or type(error) is not RuntimeError
     for step in range(2 * WAITING):  # never full, never blocked
@@ -123,13 +123,13 @@ def test_it_is_told_when_the_extra_is_missing(
     make_sink: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    (text,) = news(make_sink())
+    (text,) = problems(make_sink())
     assert "not installed: pip install 'gala[wandb]'" in text
 
 
 def test_nobody_is_asked_for_a_key(fake: FakeWandb, make_sink: Any) -> None:
     fake.key = False
-    (text,) = news(make_sink())
+    (text,) = problems(make_sink())
     assert "no API key: run `wandb login`, or set WANDB_MODE=offline" in text
     assert fake.runs == []
 
@@ -152,7 +152,7 @@ def test_a_server_that_hangs_costs_no_time(
     for step in range(3 * WAITING):
         sink.record({"charts/SPS": 1.0}, step=step)
     assert time.monotonic() - began < PATIENCE_S / 3
-    assert news(sink) == ["Weights & Biases: it is too slow, records are left out there"]
+    assert problems(sink) == ["Weights & Biases: it is too slow, records are left out there"]
     sink.close()
     assert time.monotonic() - began < PATIENCE_S / 2
     awake.set()
@@ -166,7 +166,7 @@ def test_an_end_that_takes_too_long_is_told(
     fake.finish = lambda: awake.wait(PATIENCE_S)  # type: ignore[method-assign,assignment,return-value]
     sink = make_sink()
     sink.close()
-    assert "did not finish within 0.05 s; `wandb sync` sends the rest" in news(sink)[0]
+    assert "did not finish within 0.05 s; `wandb sync` sends the rest" in problems(sink)[0]
     awake.set()
 
 
@@ -235,10 +235,10 @@ def python(script: str, *arguments: object, **environment: str) -> tuple[str, st
 
 
 def test_offline_the_records_are_in_the_run_folder(tmp_path: Path) -> None:
-    said, complaints = python(
+    output, complaints = python(
         SCRIPT, tmp_path, 60, WANDB_MODE="offline", HOME=str(tmp_path / "home")
     )
-    assert said.split() == ["None", "None"] and complaints == ""
+    assert output.split() == ["None", "None"] and complaints == ""
     files = sorted(tmp_path.glob("wandb/offline-run-*/run-*.wandb"), key=lambda path: path.name)
     found = [json.loads(python(READ, path)[0]) for path in files]
     assert [each["id"] for each in found] == ["57f6-00", "57f6-01"]
@@ -251,15 +251,17 @@ def test_offline_the_records_are_in_the_run_folder(tmp_path: Path) -> None:
 
 
 def test_without_a_key_it_says_so(tmp_path: Path) -> None:
-    said, _ = python(SCRIPT, tmp_path, 60, HOME=str(tmp_path), WANDB_BASE_URL="http://127.0.0.1:9")
-    assert said.count("no API key") == 2
+    output, _ = python(
+        SCRIPT, tmp_path, 60, HOME=str(tmp_path), WANDB_BASE_URL="http://127.0.0.1:9"
+    )
+    assert output.count("no API key") == 2
 
 
 def test_an_unreachable_server_ends_with_the_process(tmp_path: Path) -> None:
     began = time.monotonic()
-    said, _ = python(
+    output, _ = python(
         SCRIPT, tmp_path, 1, HOME=str(tmp_path), WANDB_BASE_URL="http://127.0.0.1:9",
         WANDB_API_KEY="a" * 40,
     )  # fmt: skip
-    assert said.count("Weights & Biases: ") == 2
+    assert output.count("Weights & Biases: ") == 2
     assert time.monotonic() - began < 60

@@ -42,7 +42,9 @@ def test_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["watch", str(run), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {"facts", "steps", "steps_per_s", "over", "agents", "events", "problems"} == set(found)
-    assert found["agents"][0]["hears"] == {"1": ["active", None]}
+    agent = found["agents"][0]
+    assert agent["hears"] == {"1": ["active", None]} and agent["life"] == 1
+    assert not {"incarnation", "in_neighbours"} & set(agent), "names of the output are fixed"
 
 
 def read_until(terminal: int, words: str, seen: str = "") -> str:

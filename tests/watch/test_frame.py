@@ -22,9 +22,9 @@ FACTS = {
 
 def peer(rank: int, state: str = "fresh", **changes: Any) -> Peer:
     values: dict[str, Any] = {
-        "rank": rank, "state": state, "age_s": 0.5, "life": 1, "step": 100, "sps": 25.0,
+        "rank": rank, "state": state, "age_s": 0.5, "incarnation": 0, "step": 100, "sps": 25.0,
         "episodic_return": 3.25, "staleness": 2, "distance": 0.125, "ratio": 0.5,
-        "spent": (6.0, 2.0, 1.0, 0.5, 0.5), "hears": {1 - rank: ("active", 0.25)},
+        "spent": (6.0, 2.0, 1.0, 0.5, 0.5), "in_neighbours": {1 - rank: ("active", 0.25)},
     }  # fmt: skip
     return Peer(**(values | changes))
 
@@ -46,7 +46,7 @@ def text(snapshot: Snapshot, width: int = 160, **options: Any) -> str:
 
 def test_a_frame_by_hand() -> None:
     events = [{"t": 0.0, "rank": 1, "event": "alarm", "message": "left\nthe ball"}]
-    shown = text(shot(peer(0), peer(1, "dead", life=3, ratio=None), events=events,
+    shown = text(shot(peer(0), peer(1, "dead", incarnation=2, ratio=None), events=events,
                       problems=["meta.json cannot be read"]))  # fmt: skip
     head, graph, *_ = shown.splitlines()
     assert head.rstrip() == (
@@ -59,7 +59,7 @@ def test_a_frame_by_hand() -> None:
     }
     assert rows["0"][1:9] == ["fresh", "0.5", "s", "100", "25", "3.25", "2", "0.125"]
     assert "█████····· 0.5" in shown and "no bound" in shown
-    assert "cccccccclllggr 10 ms" in shown and "1 life 3  dead" in shown
+    assert "cccccccclllggr 10 ms" in shown and "1 incarnation 2  dead" in shown
     assert "alarm      left the ball" in shown and "! meta.json cannot be read" in shown
     assert "return      ▁▃█  4.00  (0.00 to 4.00)" in shown
 
@@ -106,7 +106,7 @@ def test_narrow_terminals_get_whole_columns(width: int) -> None:
 
 def test_short_terminals_show_who_needs_a_look() -> None:
     local_group = [
-        peer(rank, "dead" if rank in (40, 63) else "fresh", hears={}) for rank in range(64)
+        peer(rank, "dead" if rank in (40, 63) else "fresh", in_neighbours={}) for rank in range(64)
     ]
     shown = text(shot(*local_group), height=30)
     assert len(shown.splitlines()) <= 30

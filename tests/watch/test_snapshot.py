@@ -47,7 +47,7 @@ def test_neighbours_know_of_a_death_first(write_run: Write) -> None:
     )  # fmt: skip
     shot = look(run)
     assert shot.peers[0].state == "dead" and not shot.peers[0].at_work
-    assert shot.peers[1].hears == {0: ("down", 6.5), 2: ("unknown", None)}
+    assert shot.peers[1].in_neighbours == {0: ("down", 6.5), 2: ("unknown", None)}
 
 
 def test_values_of_an_agent(write_run: Write) -> None:
@@ -58,7 +58,7 @@ def test_values_of_an_agent(write_run: Write) -> None:
         "gossip/wait_ms": 1.5, "time/log_ms": 0.25, "time/other_ms": 0.25,
     }  # fmt: skip
     (peer,) = look(write_run("r", {0: [record]})).peers
-    assert (peer.life, peer.step, peer.sps, peer.episodic_return) == (3, 70, 12.5, -4.0)
+    assert (peer.incarnation, peer.step, peer.sps, peer.episodic_return) == (2, 70, 12.5, -4.0)
     assert (peer.staleness, peer.distance, peer.ratio) == (3, 0.5, 0.25)
     assert peer.spent == (5.0, 3.0, 0.5, 1.5, 0.5)  # collect, learn, gossip, wait, rest
 

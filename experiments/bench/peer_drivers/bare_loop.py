@@ -2,9 +2,9 @@
 
 Run by ../peers.py in gala's own environment, none of whose code it uses:
 
-    python bare_loop.py SIMULATORS THREADS [channels-last] [compile]
+    python bare_loop.py ENVS THREADS [channels-last] [compile]
 
-What can be had for little: ALE's own vector of simulators, 64 filters in bfloat16, torch's fused
+What can be had for little: ALE's own vector of environments, 64 filters in bfloat16, torch's fused
 optimizer. Its variables for OpenMP and malloc are those of gala's agents; ../peers.py sets them.
 What gala does without is here to be tried, by ../not_taken.py.
 """
@@ -24,13 +24,13 @@ STEPS, GAMMA, RATE, ENTROPY, VALUE, CLIP = 5, 0.99, 7e-4, 0.01, 0.5, 0.5
 
 def main() -> None:
     """Train until somebody ends it."""
-    simulators, threads, tried = int(sys.argv[1]), int(sys.argv[2]), set(sys.argv[3:])
+    envs, threads, tried = int(sys.argv[1]), int(sys.argv[2]), set(sys.argv[3:])
     assert tried <= {"channels-last", "compile"}, tried
     layout = torch.channels_last if "channels-last" in tried else torch.contiguous_format
     torch.set_num_threads(threads)
     env = AtariVectorEnv(
         "pong",
-        simulators,
+        envs,
         num_threads=threads,
         reward_clipping=False,
         repeat_action_probability=0.0,
@@ -58,8 +58,8 @@ def main() -> None:
     first, _ = env.reset(seed=1)
     obs = torch.zeros((STEPS + 1, *first.shape), dtype=torch.uint8)
     obs[0].copy_(torch.from_numpy(first))
-    actions = torch.zeros((STEPS, simulators), dtype=torch.int64)
-    reward, going = (torch.zeros((STEPS, simulators)) for _ in range(2))
+    actions = torch.zeros((STEPS, envs), dtype=torch.int64)
+    reward, going = (torch.zeros((STEPS, envs)) for _ in range(2))
     steps = 0
     while True:
         with torch.no_grad():
@@ -87,7 +87,7 @@ def main() -> None:
         nn.utils.clip_grad_norm_(parameters, CLIP)
         optimizer.step()
         obs[0].copy_(obs[STEPS])
-        steps += STEPS * simulators
+        steps += STEPS * envs
         print(json.dumps({"t": time.time(), "steps": steps}), flush=True)
 
 

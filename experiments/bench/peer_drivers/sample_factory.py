@@ -2,7 +2,7 @@
 
 Run by ../peers.py in an environment of its own:
 
-    python sample_factory.py pong SIMULATORS WORKERS EPOCHS
+    python sample_factory.py pong ENVS WORKERS EPOCHS
 """
 
 import json
@@ -32,7 +32,7 @@ class Tell(AlgoObserver):
 
 
 def make_pong(name, config, env_config, render_mode=None):
-    """The simulators of its examples; ale-py tells old versions of Gymnasium only when asked."""
+    """The environments of its examples; ale-py tells old versions of Gymnasium only when asked."""
     if "PongNoFrameskip-v4" not in gymnasium.registry:
         register_v0_v4_envs()
     return make_atari_env("atari_pong", config, env_config, render_mode)
@@ -40,7 +40,7 @@ def make_pong(name, config, env_config, render_mode=None):
 
 def main() -> None:
     """Train until somebody ends it."""
-    simulators, workers, epochs = map(int, sys.argv[2:5])
+    envs, workers, epochs = map(int, sys.argv[2:5])
     register_env("atari_pong", make_pong)
     with tempfile.TemporaryDirectory() as folder:
         config = parse_atari_args([
@@ -48,7 +48,7 @@ def main() -> None:
             "--device=cpu", "--seed=1", f"--train_for_env_steps={ENDLESS}",
             "--summaries_use_frameskip=False",  # count steps, not frames
             # its documentation's advice for throughput: a worker a core, double-buffered sampling
-            f"--num_workers={workers}", f"--num_envs_per_worker={simulators // workers}",
+            f"--num_workers={workers}", f"--num_envs_per_worker={envs // workers}",
             "--worker_num_splits=2", "--async_rl=True",
             f"--num_epochs={epochs}",
             "--decorrelate_envs_on_one_worker=False",  # steps before the first update: not counted

@@ -2,7 +2,7 @@
 
 Run by ../peers.py in an environment of its own:
 
-    python stable_baselines3.py pong|cartpole SIMULATORS dummy|subproc [SEED]
+    python stable_baselines3.py pong|cartpole ENVS dummy|subproc [SEED]
 """
 
 import json
@@ -23,22 +23,22 @@ ENDLESS = 10**9
 
 
 class Tell(BaseCallback):
-    """Steps of all simulators so far, and when; mean raw return of the last 100 games."""
+    """Steps of all environments so far, and when; mean raw return of the last 100 games."""
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_end(self) -> None:
         games = [each["r"] for each in self.model.ep_info_buffer]  # raw, the newest 100
-        said = {"t": time.time(), "steps": self.num_timesteps, "games": len(games)}
+        found = {"t": time.time(), "steps": self.num_timesteps, "games": len(games)}
         if games:
-            said["return"] = sum(games) / len(games)
-        print(json.dumps(said), flush=True)
+            found["return"] = sum(games) / len(games)
+        print(json.dumps(found), flush=True)
 
 
 def main() -> None:
     """Train until somebody ends it."""
-    game, simulators, workers = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    game, envs, workers = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     seed = int(sys.argv[4]) if len(sys.argv) > 4 else 1
     gymnasium.register_envs(ale_py)
     vector = {
@@ -47,7 +47,7 @@ def main() -> None:
     }
     if game == "pong":
         # no sticky actions, 30 no-ops, frame skip 4, episodic life, sign of the reward
-        env = make_atari_env("PongNoFrameskip-v4", n_envs=simulators, seed=seed, **vector)
+        env = make_atari_env("PongNoFrameskip-v4", n_envs=envs, seed=seed, **vector)
         model = A2C(
             "CnnPolicy",
             VecFrameStack(env, n_stack=4),
@@ -58,7 +58,7 @@ def main() -> None:
             seed=seed,
         )
     else:
-        env = make_vec_env("CartPole-v1", n_envs=simulators, seed=seed, **vector)
+        env = make_vec_env("CartPole-v1", n_envs=envs, seed=seed, **vector)
         model = A2C("MlpPolicy", env, ent_coef=0.0, device="cpu", seed=seed)
     model.learn(ENDLESS, callback=Tell(), log_interval=100)
 

@@ -1,4 +1,4 @@
-// The agents as the topology's graph: who hears whom, who is near the mean, who is silent.
+// The agents as the topology's graph: who receives from whom, who is near the mean, who is silent.
 "use strict";
 
 Gala.FRESH_S = 5;   // a message so young is as good as new: agents tell of it once a second
@@ -16,7 +16,7 @@ Gala.Graph = class {
     this.heads = ["fresh", "old", "down", "left"].map((kind) => Gala.svg("marker",
       { id: `head-${kind}`, viewBox: "0 0 8 8", refX: 7, refY: 4, orient: "auto-start-reverse", markerUnits: "userSpaceOnUse" },
       Gala.svg("path", { d: "M0 0L8 4L0 8z", class: "head", "data-kind": kind })));
-    this.svg = Gala.svg("svg", { role: "group", "aria-label": "agents and who hears whom" }, Gala.svg("defs", {}, ...this.heads), this.edges, this.nodes, this.none);
+    this.svg = Gala.svg("svg", { role: "group", "aria-label": "agents and the edges of the topology" }, Gala.svg("defs", {}, ...this.heads), this.edges, this.nodes, this.none);
     place.append(this.svg);
     place.after(this.legend());
     this.listen();
@@ -154,7 +154,7 @@ Gala.Graph = class {
   tell({ rank, edge }) {
     if (rank !== undefined) return this.text(Number(rank));
     const [source, target] = edge.split("-").map(Number), [age, state] = this.message(source, target);
-    return `${target} hears ${source}\n${state ?? "state unknown"}\nnewest message ${age === null ? "none" : `${Gala.number(age)} s old`}`;
+    return `${source} -> ${target}\n${state ?? "state unknown"}\nnewest message ${age === null ? "none" : `${Gala.number(age)} s old`}`;
   }
 
   text(rank) {
@@ -163,13 +163,13 @@ Gala.Graph = class {
     const v = peer.values || {}, n = Gala.number, age = this.age(peer), ratio = this.share(v);
     const hears = Object.entries(peer.hears || {}).map(([j, [s, code]]) => `  ${j}: ${Gala.STATES[code] ?? "?"}, ${s === null ? "nothing yet" : `${n(s)} s old`}`);
     return [
-      `agent ${rank}: ${peer.status}${peer.incarnation ? `, life ${peer.incarnation + 1}` : ""}`,
+      `agent ${rank}: ${peer.status}${peer.incarnation ? `, incarnation ${peer.incarnation}` : ""}`,
       `newest record ${Number.isFinite(age) ? `${Gala.clock(age)} ago` : "none"}`,
       `update ${n(peer.update, 5)}, step ${n(peer.step, 5)}, ${n(v["charts/SPS"])} steps/s`,
       `return ${n(v["charts/episodic_return"])}`,
       `distance to the mean ${n(v["divergence/to_mean"])}${ratio === null ? " (no bound applies)" : ` = ${n(ratio, 2)} of its share of the bound`}`,
       `staleness ${n(v["gossip/staleness_max"])} updates, ${n(v["gossip/messages_refused"])} refused`,
-      ...(hears.length ? [`hears`, ...hears.slice(0, 12), ...(hears.length > 12 ? [`  and ${hears.length - 12} more`] : [])] : []),
+      ...(hears.length ? [`in-neighbours`, ...hears.slice(0, 12), ...(hears.length > 12 ? [`  and ${hears.length - 12} more`] : [])] : []),
     ].join("\n");
   }
 

@@ -107,7 +107,7 @@ Gala.Series = class {
     return peak ? found : found.map((sum, k) => (sizes[k] ? sum / sizes[k] : null));
   }
 
-  // Growth per second of a counter; a counter that fell began anew with another life.
+  // Growth per second of a counter; a counter that fell began anew with another incarnation.
   rate(grid, rank, metric) {
     const count = grid.t.length, grown = new Array(count).fill(0), spent = new Array(count).fill(0);
     const place = grid.place.get(rank) || [], columns = this.agents.get(rank);
@@ -164,7 +164,7 @@ Gala.Series = class {
     return gaps.flatMap((gap, k) => (gap > Math.max(120, 30 * usual) ? [[k, k + 1]] : []));
   }
 
-  // Where one agent was away, as pairs of bins: before each of its lives, which began at `starts`,
+  // Where one agent was away, as pairs of bins: before each of its incarnations, which began at `starts`,
   // and where it was silent for as long as the dead are, and for longer than it usually is.
   absences(grid, rank, starts = []) {
     const t = this.agents.get(rank)?.t ?? [], place = grid.place.get(rank) ?? [], found = [];
@@ -200,7 +200,7 @@ Gala.marks = (events, series, xs, kind) => {
 };
 
 // The values of several agents as one: `values` per bin, and of what they say now (`newest`). Who
-// recorded nothing in a bin, which is short, counts with what it said a few before.
+// recorded nothing in a bin, which is short, counts with what it recorded a few before.
 Gala.columns = (ranks, binned, newest = []) => {
   const known = (v) => v !== null && v !== undefined, now = newest.filter(known);
   const rows = ranks.map(binned).map((row) => row.map((v, k) => v ?? row[k - 1] ?? row[k - 2] ?? row[k - 3] ?? null));

@@ -58,7 +58,7 @@ Gala.Verdict = class {
     for (const { rank } of alarms) each.set(rank, (each.get(rank) ?? 0) + 1); // all agents tell of the same
     const times = Math.max(0, ...each.values());
     if (times) parts.push([`${times === 1 ? "1 alarm," : `${times} alarms, the last`} at ${Gala.clock(Math.max(...alarms.map((e) => e.t)) - start)}`, "bad"]);
-    if (all.length && dead.length === all.length) parts.push([`nothing heard for ${Gala.clock(page.now - Math.max(...all.map(([, p]) => p.t ?? 0)))}`, "bad"]);
+    if (all.length && dead.length === all.length) parts.push([`no record for ${Gala.clock(page.now - Math.max(...all.map(([, p]) => p.t ?? 0)))}`, "bad"]);
     else if (dead.length) parts.push([`dead: ${dead.slice(0, 8).join(", ")}${dead.length > 8 ? ` and ${dead.length - 8} more` : ""}`, "bad"]);
     const speeds = known("charts/SPS").filter(([v]) => v > 0).sort(([a], [b]) => a - b), middle = speeds[speeds.length >> 1]?.[0];
     if (!dead.length && !this.ended() && speeds.length > 2 && speeds[0][0] < middle / 2) parts.push([`agent ${speeds[0][1]} is slow: ${n(speeds[0][0])} of ${n(middle)} steps/s`, "bad"]);
