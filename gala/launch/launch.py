@@ -76,8 +76,9 @@ class Launch:
         """The same launch with this incarnation counted in the store; once per process."""
         if self.rendezvous is None:
             return self
-        # a key per incarnation, no counter: all can be written again to a store that lost them
-        incarnation = 0
+        # a key per incarnation, no counter: all can be written again to a store that lost them;
+        # who is supervised never counts below what the supervisor has seen
+        incarnation = int(os.environ.get(INCARNATION_VARIABLE, "0"))
         while self.rendezvous.check([f"incarnation/{self.local_group[0]}/{incarnation}"]):
             incarnation += 1
         for each in range(incarnation + 1):
