@@ -90,8 +90,12 @@ class Model:
         if dtype != torch.float32 and network.critic is None:
             self.module = _with_trunk(network, copy.deepcopy(network.actor))
             self._trunk = FlatParameters(self.module.actor, dtype=dtype)
-            assert flat.layout[0][0].startswith("actor."), "the trunk leads the flat vector"
-            self._end = self._trunk.data.numel()
+            begin = 0  # a free log deviation comes before the trunk
+            for name, shape in flat.layout:
+                if name.startswith("actor."):
+                    break
+                begin += torch.Size(shape).numel()
+            self._span = slice(begin, begin + self._trunk.data.numel())
         trunk = self.module.actor
         self._cnn = trunk if isinstance(trunk, NatureCNN) and observations else None
         self._kept = Activations(observations)
@@ -177,7 +181,7 @@ class Model:
     def follow(self) -> None:
         """Let the copies that compute follow the parameters; may be recorded."""
         if self._trunk is not None:
-            self._trunk.data.copy_(self.flat.data[: self._end])
+            self._trunk.data.copy_(self.flat.data[self._span])
         self._kept.forget()
         if self._cnn is not None:
             for mine, changed in zip(self._acting, self._cnn.layers(), strict=True):
@@ -203,7 +207,7 @@ class Model:
     def gradient(self) -> Tensor:
         """Float32[P], the gradient of the master parameters after a backward pass."""
         if self._trunk is not None:
-            self.flat.grad[: self._end].copy_(self._trunk.grad)
+            self.flat.grad[self._span].copy_(self._trunk.grad)
         return self.flat.grad
 
     def _outputs(self, dist: Tensor, value: Tensor, mask: Tensor | None) -> Outputs:

@@ -158,3 +158,17 @@ def test_gradients_do_not_pile_up() -> None:
     _, _, compute = gradient(torch.bfloat16)
     compute.zero_grad()
     assert bool((compute.gradient() == 0).all())
+
+
+def test_pictures_and_continuous_actions_compute_in_bfloat16() -> None:
+    """The free deviations lead the flat vector there; the trunk's copy must find its own part."""
+    box = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    policy = build_network(IMAGES, box, NetworkConfig(), seed=1)
+    model = Model(policy, FlatParameters(policy), torch.bfloat16)
+    trunk = torch.cat([p.detach().flatten() for p in policy.actor.parameters()])
+    copied = torch.cat([p.detach().flatten() for p in model.module.actor.parameters()])
+    assert torch.equal(copied, trunk.to(torch.bfloat16))
+    model.zero_grad()
+    model.module(images(2))[1].sum().backward()
+    model.gradient()
+    assert all(bool(p.grad.any()) for p in policy.actor.parameters())
