@@ -27,7 +27,7 @@ def _network_kind(kind: str) -> str:
     if kind in NETWORKS or ":" in kind:
         return kind
     hint = did_you_mean(kind, [*NETWORKS, "MODULE:CALLABLE"])
-    raise ValueError(f"no network is called {kind!r} ({hint})")
+    raise ValueError(f"no such network ({hint})")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,6 +106,10 @@ def test_positional_arguments_are_kept_apart() -> None:
         ("seed: 1.5", "run.yaml:1: seed: must be a valid integer"),
         ("coupling: gosip", "coupling: must be 'gossip', 'allreduce' or 'none', got 'gosip'"),
         ("network: {filters: []}", "network.filters"),
+        (
+            "network: {kind: natur-cnn}",
+            "network.kind: no such network (did you mean 'nature-cnn'?), got 'natur-cnn'",
+        ),
         ("a2c: {gamma: 1.5}", "a2c.gamma: must be less than or equal to 1, got 1.5"),
         ("a2c: {lr: .nan}", "a2c.lr"),
         ("a2c: {lr: .inf}", "a2c.lr"),

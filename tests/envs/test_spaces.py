@@ -69,6 +69,34 @@ def test_pictures_have_their_channels_first(space: Box, shape: tuple[int, ...], 
             np.testing.assert_allclose(scaled, expected[:, :, channel], atol=1e-6)
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    height=st.integers(3, 40),
+    wider=st.integers(0, 9),
+    channels=st.integers(1, 60),
+    dtype=st.sampled_from([np.uint8, bool, np.float32]),
+    frames=st.integers(0, 2),
+)
+def test_channels_are_found_or_asked_for_and_never_mistaken(
+    height: int, wider: int, channels: int, dtype: Any, frames: int
+) -> None:
+    width = height + wider
+    for place, shape in (
+        ("last", (height, width, channels)),
+        ("first", (channels, height, width)),
+    ):
+        given_shape = (frames, *shape) if frames else shape
+        space = box(*given_shape, dtype=dtype, low=0, high=255 if dtype is np.uint8 else 1)
+        try:
+            plan = plan_observations(space)
+        except UserError as error:
+            assert error.field == "env.channels"
+            assert height == channels or (wider and 2 * channels > height)
+            plan = plan_observations(space, channels=place)
+        if not wider or channels < height:  # 7 channels of 3x6 read as well as 3 of 6x7
+            assert plan.space.shape == (channels * max(frames, 1), height, width)
+
+
 @pytest.mark.parametrize(
     ("space", "dtype", "high", "text"),
     [
