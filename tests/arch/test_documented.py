@@ -1,10 +1,14 @@
 """Every metric that is recorded is explained, and nothing that is not recorded is."""
 
 import ast
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from gala.learning.table import ALGORITHMS
 from gala.telemetry.prometheus import FAMILIES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -72,3 +76,28 @@ def test_every_prometheus_metric_is_explained() -> None:
             assert (labels, source) == (
                 ", ".join(["rank", *re.findall(r"<(\w+)>", metric.source)]), metric.source
             )  # fmt: skip
+
+
+def test_every_option_of_an_algorithm_is_told_with_its_default() -> None:
+    page = (DOCS / "algorithms.md").read_text().partition("## Options and their defaults")[2]
+    rows = [
+        [cell.strip(" `") for cell in line.strip("|").split("|")]
+        for line in page.partition("\n## ")[0].splitlines()
+        if line.startswith("| ")
+    ]
+    names = rows[0][1:-1]
+    assert names == list(ALGORITHMS)
+    told = {
+        (name, row[0]): yaml.safe_load(cell)
+        for row in rows[1:]
+        for name, cell in zip(names, row[1:-1], strict=True)
+        if cell
+    }
+    real = {
+        (name, field.name): list(field.default)
+        if isinstance(field.default, tuple)
+        else field.default
+        for name, entry in ALGORITHMS.items()
+        for field in dataclasses.fields(entry.config)
+    }
+    assert told == real
