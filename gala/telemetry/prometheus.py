@@ -101,6 +101,24 @@ RECORDED = (
     Metric("gala_policy_entropy_nats", "gauge", "Entropy of the policy.", "losses/entropy"),
     Metric("gala_gradient_norm", "gauge", "L2 norm before clipping.", "losses/grad_norm"),
     Metric(
+        "gala_policy_lag_max_updates",
+        "gauge",
+        "Changes of the parameters between who acted and who learned, at most.",
+        "policy/lag_max",
+    ),
+    Metric(
+        "gala_policy_kl_nats",
+        "gauge",
+        "KL divergence of the policy learned from the one that acted; absent but for PPO.",
+        "policy/kl",
+    ),
+    Metric(
+        "gala_policy_clip_ratio",
+        "gauge",
+        "Share of steps that are clipped; absent where nothing is.",
+        "policy/clip_fraction",
+    ),
+    Metric(
         "gala_staleness_updates", "gauge", "Updates since the last mix, now.", "gossip/staleness"
     ),
     Metric(
