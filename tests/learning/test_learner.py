@@ -9,6 +9,7 @@ import torch
 from batches import ACTIONS, N, linear_learner, random_batch
 from torch.nn import functional as F
 
+from gala.learning.learner import Learner
 from gala.learning.returns import gae, vtrace
 
 T, B = 6, 4
@@ -30,8 +31,8 @@ class Noting:
         return number if self.answer is None else self.answer
 
 
-def test_each_epoch_takes_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    learner, _, model = linear_learner("ppo", **PLANS)
+def rows_of(learner: Any, model: Any, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The rows of each optimizer step of one update."""
     taken: list[list[int]] = []
     unroll = model.unroll
 
@@ -41,6 +42,12 @@ def test_each_epoch_takes_every_row_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(model, "unroll", noting)
     learner.update(random_batch(t=T, b=B))
+    return taken
+
+
+def test_each_epoch_takes_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, _, model = linear_learner("ppo", **PLANS)
+    taken = rows_of(learner, model, monkeypatch)
     assert [len(rows) for rows in taken] == [T * B // 4] * 12
     epochs = [sum(taken[k : k + 4], []) for k in (0, 4, 8)]
     assert all(sorted(rows) == list(range(T * B)) for rows in epochs)
@@ -226,3 +233,103 @@ def test_no_gradient_flows_through_targets_and_weights() -> None:
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(loss, network.parameters())])
     learner.update(batch, coupling)
     torch.testing.assert_close(seen[0], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_order_of_rows_is_drawn_from_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = []
+    for seed in (1, 1, 2):
+        made, _, model = linear_learner("ppo", **PLANS)
+        g = torch.Generator().manual_seed(seed)
+        learner = Learner(made.algorithm, model, lr=0.01, generator=g)
+        torch.manual_seed(seed + len(orders))  # not from torch's own
+        orders.append(rows_of(learner, model, monkeypatch))
+    assert orders[0] == orders[1] != orders[2]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_scheduled_numbers_reach_the_optimizer(algorithm: str) -> None:
+    """With half of the run to come, twice as much that falls is as much that stays."""
+    plan: dict[str, Any] = PLANS if algorithm == "ppo" else {}
+    clip = [{"clip": 0.1}, {"clip": 0.2, "clip_schedule": "linear"}]
+    constant = {"lr": 0.01, "entropy_coef": 0.2, **(clip[0] if plan else {}), **plan}
+    falling = {"lr": 0.02, "entropy_coef": 0.4, **(clip[1] if plan else {}), **plan}
+    falling |= {"lr_schedule": "linear", "entropy_schedule": "linear"}
+    results = []
+    for settings in (constant, falling):
+        learner, _, model = linear_learner(algorithm, **settings)
+        assert learner.schedule(0.5) == 0.01
+        learner.update(random_batch(t=T, b=B))
+        results.append(model.flat.data.clone())
+    assert torch.equal(*results)
+    assert learner.schedule(7.0) == 0.0  # others went on a little
+    learner.update(random_batch(seed=1, t=T, b=B))
+    assert torch.equal(model.flat.data, results[0])
+
+
+def test_minibatches_without_valid_rows_are_survived() -> None:
+    learner, _, model = linear_learner("ppo", epochs=2, minibatches=T * B)  # of one row each
+    batch = random_batch(t=T, b=B)
+    batch.valid[:] = False
+    batch.valid[3, 1] = True
+    batch.reward[~batch.valid] = 1e6
+    before = model.flat.data.clone()
+    losses = learner.update(batch)
+    assert losses.steps == 2 * T * B
+    assert bool(model.flat.data.isfinite().all()) and not torch.equal(model.flat.data, before)
+    assert losses.numbers()["losses/entropy"] < 2  # of one step in 24 each epoch, not of noise
+
+
+def test_agents_agree_on_the_divergence_of_each_epoch_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner, _, _ = linear_learner("ppo", stop_kl=1e9, **PLANS)
+    each, loss = [], learner.algorithm.loss
+
+    def noting(columns: Any, out: Any, terms: Any) -> Any:
+        found = loss(columns, out, terms)
+        each.append(float(found.logged["policy/kl"]))
+        return found
+
+    monkeypatch.setattr(learner.algorithm, "loss", noting)
+    coupling = Noting()
+    losses = learner.update(random_batch(t=T, b=B), coupling)
+    epochs = [sum(each[k : k + 4]) / 4 for k in (0, 4, 8)]
+    assert coupling.agreed == pytest.approx(epochs, rel=1e-4, abs=1e-6)
+    assert losses.numbers()["policy/kl"] == pytest.approx(sum(each) / 12, rel=1e-4)
+
+
+def test_ratios_are_to_who_acted() -> None:
+    learner, network, _ = linear_learner("ppo", epochs=1, minibatches=1)
+    batch = random_batch(t=T, b=B)
+    batch.dist.normal_(generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        dist, _ = network(batch.obs[:-1].flatten(0, 1))
+    new = F.log_softmax(dist, -1).gather(-1, batch.action.view(-1, 1))
+    old = F.log_softmax(batch.dist.flatten(0, 1), -1).gather(-1, batch.action.view(-1, 1))
+    expected = float(((new - old).exp() - 1 - (new - old)).mean())
+    assert learner.update(batch).numbers()["policy/kl"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_v_trace_takes_a_batch_of_its_own_as_it_is() -> None:
+    """Who acted is who learns: nothing is valued again, and no weight differs from 1."""
+    learner, _, _ = linear_learner("vtrace")
+    batch = random_batch(t=T, b=B)  # its values are not those of the network
+    one = torch.ones(T, B)
+    expected, _ = vtrace(
+        one, batch.reward, batch.discount, batch.value, batch.next_value, batch.cut
+    )
+    losses = learner.update(batch)
+    torch.testing.assert_close(losses.target, expected.flatten())
+    assert losses.numbers()["policy/rho"] == pytest.approx(1.0)
+    assert losses.numbers()["policy/clip_fraction"] == 0.0
+
+
+def test_policy_lag_is_counted_in_changes_of_the_parameters() -> None:
+    learner, _, model = linear_learner("ppo", **PLANS)
+    batch = random_batch(t=T, b=B)
+    assert learner.update(batch).lag == (0.0, 0)
+    assert learner.update(batch).lag == (12.0, 12)  # a whole update later
+    model.refresh()  # a mix with neighbours
+    batch.version[:] = [25, 25, 24, 21]
+    numbers = learner.update(batch).numbers()
+    assert (numbers["policy/lag"], numbers["policy/lag_max"]) == (1.25, 4.0)
