@@ -12,7 +12,7 @@ from gala.parameters.optimizer_config import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig(LearnerConfig):
-    """Proximal policy optimization (Schulman et al. 2017); defaults as CleanRL's for Atari."""
+    """Proximal policy optimization (Schulman et al. 2017); most defaults are CleanRL's."""
 
     n_step: Positive = 128
     """Steps in each environment between two updates."""
