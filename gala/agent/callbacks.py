@@ -5,7 +5,6 @@ One that raises is told once and not called again: training goes on.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from gala.errors import UserError
-from gala.files.importing import import_object
+from gala.files.importing import import_object, told
 from gala.parameters.flat import FlatParameters, unflatten
 
 Kind = Literal["record", "checkpoint", "end"]
@@ -99,15 +98,10 @@ class Callbacks:
         for name, callback in list(self._callbacks.items()):
             try:
                 callback(event)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 del self._callbacks[name]
-                where = traceback.extract_tb(error.__traceback__)[-1]
-                text = f"{type(error).__name__}: {error}"
-                self._tell(
-                    "error",
-                    f"callback {name} raised {text} ({where.filename}:{where.lineno}); it is not "
-                    "called again",
-                )
+                text = told(error, name, field="callbacks")
+                self._tell("error", f"{text} (it is not called again)")
 
     def _parameters(self) -> dict[str, Tensor]:
         return unflatten(self._flat.data.detach().cpu().clone(), self._flat.layout)

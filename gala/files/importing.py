@@ -112,11 +112,22 @@ def users_code(spec: str, *, field: str) -> Iterator[None]:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        file, line = _culprit(error, spec.partition(":")[0])
-        text = " ".join(str(error).split())
-        text = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
-        rule = f"{spec} raised {type(error).__name__}" + (f": {text}" if text else "")
-        raise UserError(rule, file=shown(file), line=line, field=field) from error
+        raise told(error, spec, field=field) from error
+
+
+def told(error: BaseException, spec: str, *, field: str) -> UserError:
+    """What code of the user's module raised, as one line with file and line.
+
+    Args:
+        error: what was raised.
+        spec: ``MODULE:NAME`` that was imported or called.
+        field: option or field that holds ``spec``.
+    """
+    file, line = _culprit(error, spec.partition(":")[0])
+    text = " ".join(str(error).split())
+    text = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+    rule = f"{spec} raised {type(error).__name__}" + (f": {text}" if text else "")
+    return UserError(rule, file=shown(file), line=line, field=field)
 
 
 def _culprit(error: BaseException, module: str) -> tuple[str | None, int | None]:

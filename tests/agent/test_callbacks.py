@@ -26,6 +26,13 @@ def fail(event):
     seen.append("failed")
     raise ValueError("no room")
 
+def fail_below(event):
+    import json
+    json.loads("{")
+
+def leave(event):
+    raise SystemExit("enough")
+
 number = 3
 """
 
@@ -85,6 +92,19 @@ def test_one_that_raises_is_told_once_and_training_goes_on(
     told = [r["message"] for line in lines if (r := json.loads(line)).get("event") == "error"]
     assert len(told) == 1 and "my_callbacks:fail raised ValueError: no room" in told[0]
     assert "my_callbacks.py:9" in told[0]
+
+
+def test_the_line_is_the_users_and_none_ends_the_run(
+    train_here: Callable[..., ActorLearner], mine: Callable[[], Any]
+) -> None:
+    agent = train_here(config("my_callbacks:fail_below", "my_callbacks:leave"))
+    assert agent.update == 20
+    lines = agent.setting.run.metrics(0).read_text().splitlines()
+    below, leave = [
+        r["message"] for line in lines if (r := json.loads(line)).get("event") == "error"
+    ]
+    assert below.startswith("my_callbacks.py:13: callbacks: my_callbacks:fail_below raised JSON")
+    assert leave.startswith("my_callbacks.py:16: callbacks: my_callbacks:leave raised SystemExit")
 
 
 @pytest.mark.parametrize(
