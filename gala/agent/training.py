@@ -28,6 +28,7 @@ from gala.gossip.mixing import require_mixable
 from gala.launch import supervisor
 from gala.launch.launch import Launch, from_environment
 from gala.launch.signals import StopRequest
+from gala.learning.rehearsal import rehearse
 from gala.learning.table import make_algorithm
 from gala.networks import Network
 from gala.run import checkpoint
@@ -97,7 +98,7 @@ def _equip(request: Request, launch: Launch, stack: ExitStack) -> Equipped:
     """
     config = request.config
     load_callbacks(config.callbacks)  # said before anything is begun
-    make_algorithm(config.algorithm, config.learning)
+    algorithm = make_algorithm(config.algorithm, config.learning)
     require_mixable(request.topology)
     device = choose_device(config.device, launch)
     local_group = LocalGroup(launch.local_group, handover_on(device))
@@ -111,6 +112,9 @@ def _equip(request: Request, launch: Launch, stack: ExitStack) -> Equipped:
         for env in envs:  # has its agent closed it, then once more does no harm
             stack.callback(env.close)
         learners.append((envs, network))
+    if ":" in config.algorithm:
+        (envs, network), count = learners[0], config.env.num_envs
+        rehearse(config.algorithm, algorithm, network, envs[0].observation_space, envs=count)
     return Equipped(device=device, threads=threads, local_group=local_group, learners=learners)
 
 

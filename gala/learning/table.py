@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from gala.config.tree import section_of
+from gala.config.tree import Config, section_of
 from gala.errors import UserError, did_you_mean
-from gala.files.importing import import_object
+from gala.files.importing import import_object, users_code
 from gala.learning.a2c_config import A2CConfig
 from gala.learning.ppo_config import PPOConfig
 from gala.learning.settings import LearnerConfig
@@ -65,7 +65,8 @@ def entry_of(algorithm: str) -> Entry:
     :class:`~gala.learning.settings.LearnerConfig`; its section is the class's name in lower case.
 
     Raises:
-        UserError: there is none of that name (with the nearest one), or it cannot be imported.
+        UserError: there is none of that name (with the nearest one), it cannot be imported, or its
+            ``Config`` makes no section.
     """
     if ":" not in algorithm:
         if algorithm not in ALGORITHMS:
@@ -80,6 +81,20 @@ def entry_of(algorithm: str) -> Entry:
             field="algorithm",
             hint="extend gala.learning.settings.LearnerConfig",
         )
+    if "__dataclass_fields__" not in vars(config):  # its fields would be no options
+        raise UserError(
+            f"the Config of {algorithm} is no dataclass",
+            field="algorithm",
+            hint="@dataclass(frozen=True, kw_only=True) above it",
+        )
+    if section_of(algorithm) in {each.name for each in fields(Config)}:
+        raise UserError(
+            f"the section of {algorithm} would be {section_of(algorithm)!r}, which there is",
+            field="algorithm",
+            hint="give the class another name",
+        )
+    with users_code(algorithm, field="algorithm"):
+        config()  # each field needs a default
     return Entry(config=config, code=algorithm)
 
 
@@ -97,6 +112,10 @@ def make_algorithm(algorithm: str, config: Any) -> Any:
     """The algorithm that ``algorithm`` names, with its section of the configuration.
 
     Raises:
-        UserError: it cannot be imported.
+        UserError: it cannot be imported, or an own one raises.
     """
-    return import_object(entry_of(algorithm).code, field="algorithm")(config)
+    kind = import_object(entry_of(algorithm).code, field="algorithm")
+    if ":" not in algorithm:
+        return kind(config)
+    with users_code(algorithm, field="algorithm"):
+        return kind(config)
