@@ -1,0 +1,163 @@
+"""What --algorithm names: the table, own classes, and a line for whatever is wrong with them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gala.config.options import option_names
+from gala.errors import UserError
+from gala.learning.table import ALGORITHMS, DISCRETE, entry_of, make_algorithm, sections
+from gala.run.config import config_type, load
+from gala.run.request import read_request
+
+OWN = """
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from gala.learning.algorithm import ActorCritic, Loss
+from gala.learning.settings import LearnerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(LearnerConfig):
+    lr: float = 0.125
+    share: float = 1.0
+
+
+class Columns(NamedTuple):
+    action: Tensor
+    target: Tensor
+
+
+class Reinforce(ActorCritic):
+    Config = Settings
+
+    def targets(self, batch, view):
+        return Columns(batch.action, batch.reward + batch.discount * view.next_value)
+
+    def loss(self, columns, out, terms):
+        gain = self.config.share * columns.target - out.value.detach()
+        policy = -(terms.weight * gain * out.log_prob(columns.action)).sum()
+        value = (terms.weight * (columns.target - out.value).square()).sum()
+        return Loss(policy + value, {"losses/policy_loss": policy.detach()})
+
+
+class Plain(Reinforce):
+    class Config:
+        lr = 1.0
+
+
+class Env(Reinforce):
+    pass
+"""
+
+
+@pytest.fixture(autouse=True)
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder holds mine.py."""
+    (tmp_path / "mine.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+
+
+def options(*words: object) -> Any:
+    return read_request([*map(str, words)], agents=1).config
+
+
+def complaint(*words: object) -> str:
+    with pytest.raises(UserError) as error:
+        options(*words)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_line_of_the_table_is_true(name: str) -> None:
+    entry = entry_of(name)
+    algorithm = make_algorithm(name, entry.config())
+    assert algorithm.config == entry.config() and algorithm.plan.epochs >= 1
+    assert set(DISCRETE) < set(entry.actions) and "arXiv" in entry.paper
+    assert all(f"--{name}.{field}" in option_names(config_type()) for field in ("lr", "gamma"))
+
+
+def test_the_chosen_section_is_the_one_that_is_learned_with() -> None:
+    config = options("--algorithm", "ppo", "--ppo.lr", "0.5")
+    assert config.learning is config.ppo and config.learning.lr == 0.5
+    assert options().learning == options("--algorithm", "a2c").a2c
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--algorithm", "pp0"], "--algorithm: no algorithm is named 'pp0' (did you mean 'ppo'?)"),
+        (["--algorithm", "ppo", "--ppo.clp", 1], "--ppo.clp: unknown option (did you mean"),
+        (["--algorithm", "ppo", "--vtrace.lr", 1],
+         "is of vtrace, and this run learns with ppo (--algorithm vtrace, or --ppo.lr)"),
+        (["--vtrace.rho-clip", 2], "--vtrace.rho-clip: is of vtrace, and this run learns with a2c"),
+        (["--algorithm", "ppo", "--ppo.minibatches", 3], "--ppo.minibatches: must divide"),
+        (["--algorithm", "mine:Reinforced"], "has no 'Reinforced' (did you mean 'Reinforce'?)"),
+        (["--algorithm", "mien:Reinforce"], "no module 'mien'"),
+        (["--algorithm", "mine:Plain"], "the Config of mine:Plain is no settings of a learner"),
+        (["--algorithm", "mine:Env"], "the section of mine:Env would be 'env', which there is"),
+        (["--algorithm", "mine:Reinforce", "--reinforce.shar", 1],
+         "--reinforce.shar: unknown option (did you mean '--reinforce.share'?)"),
+        (["--algorithm", "mine:Reinforce", "--a2c.lr", 1], "--a2c.lr: is of a2c, and this run"),
+    ],
+)  # fmt: skip
+def test_mistakes_on_the_command_line(words: list[object], message: str) -> None:
+    assert message in complaint(*words)
+
+
+def test_mistakes_in_a_file_are_told_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("seed: 1\nalgorithm: vtrac\n")
+    assert "run.yaml:2: algorithm: no algorithm is named 'vtrac'" in complaint(path)
+    path.write_text("algorithm: mine:Reinforce\nreinforce:\n  share: x\n")
+    assert "run.yaml:3: reinforce.share: must be a valid number" in complaint(path)
+
+
+def test_a_file_may_hold_sections_of_several_algorithms(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("a2c: {lr: 0.1}\nppo: {lr: 0.2}\nreinforce: {share: 0.5}\n")
+    assert "reinforce: unknown field" in complaint(path)  # of no algorithm that is known here
+    config = options(path, "--algorithm", "mine:Reinforce")
+    assert (config.learning.share, config.learning.lr, config.ppo.lr) == (0.5, 0.125, 0.2)
+
+
+def test_an_own_class_brings_its_section() -> None:
+    config = options("--algorithm", "mine:Reinforce", "--reinforce.lr", "0.25")
+    assert (config.learning.lr, config.learning.share) == (0.25, 1.0)
+    assert "reinforce" in sections("mine:Reinforce") and "reinforce" not in sections("a2c")
+    assert type(make_algorithm("mine:Reinforce", config.learning)).__module__ == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "section"),
+    [
+        (["--algorithm", "vtrace", "--vtrace.rho-clip", "3"], "vtrace"),
+        (["--algorithm", "mine:Reinforce", "--reinforce.share", "0.5"], "reinforce"),
+    ],
+)
+def test_a_run_writes_the_chosen_section_alone_and_runs_again_from_it(
+    train_here: Callable[..., Any], tmp_path: Path, words: list[str], section: str
+) -> None:
+    small = ["--env.id", "gala/Identity-v0", "--env.num-envs", "4", "--total-steps", "400",
+             "--log.no-tensorboard"]  # fmt: skip
+    config = options(*small, *words)
+    first = train_here(config, "first")
+    path = tmp_path / "first" / "config.yaml"
+    top = [line.partition(":")[0] for line in path.read_text().splitlines() if line[0] != " "]
+    assert {"a2c", "ppo", "vtrace", "reinforce"} & set(top) == {section}
+    again = load(path)
+    assert again.learning == config.learning and again.algorithm == config.algorithm
+    second = train_here(again, "second")
+    assert (tmp_path / "second" / "config.yaml").read_text() == path.read_text()
+    assert first.model.flat.data.equal(second.model.flat.data)
