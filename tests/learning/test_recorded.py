@@ -112,18 +112,26 @@ def learn_by(
     algorithm: str, stream: Stream, older: bool, **changes: Any
 ) -> tuple[list[Tensor], list[dict[str, float]]]:
     """Parameters and statistics after each update, by any algorithm."""
-    network = build_network(VECTORS, SIX, NetworkConfig(hidden=(16,)), seed=1)
-    flat = FlatParameters(network)
-    model = Model(network, flat, torch.float32)
+    spaces, dtype = changes.pop("spaces", (VECTORS, SIX)), changes.pop("dtype", torch.float32)
+    scaled, masked = changes.pop("scaled", False), changes.pop("masked", False)
+    choices = NetworkConfig(filters=(8, 8, 8), hidden=(16,))
+    network = build_network(*spaces, choices, seed=1, normalize_observation=scaled)
+    flat = FlatParameters(network, buffers=network.statistics)
+    model = Model(network, flat, dtype)
     config = ALGORITHMS[algorithm].config(
         lr_schedule="linear", entropy_schedule="linear", optimizer="adam", **changes
     )
     learner = Learner(make_algorithm(algorithm, config), model, lr=0.01, stream=stream)
-    batch = empty_rollout((VECTORS, SIX), model)
+    batch = empty_rollout(spaces, model)
+    if masked:
+        batch.mask = torch.zeros(batch.dist.shape, dtype=torch.bool)
     parameters, numbers = [], []
     for k in range(UPDATES):
         play(batch, seed=k)
-        batch.dist.normal_(generator=torch.Generator().manual_seed(k))
+        g = torch.Generator().manual_seed(k)
+        batch.dist.normal_(generator=g)
+        if batch.mask is not None:
+            batch.mask.random_(0, 2, generator=g).scatter_(-1, batch.action[..., None], True)
         batch.version[:] = model.revision - (older and k % 2)
         learner.schedule(k / UPDATES)
         losses = learner.update(batch)
@@ -140,7 +148,17 @@ PLANS: dict[str, tuple[str, dict[str, Any]]] = {
         "ppo", {"epochs": 4, "minibatches": 2, "value_clip": True, "stop_kl": 1e-3},
     ),
     "ppo, whole batches": ("ppo", {"epochs": 2, "minibatches": 1}),
+    "ppo, both clips, images in bfloat16": (
+        "ppo", {"epochs": 2, "minibatches": 2, "dual_clip": 2.0, "spaces": (IMAGES, SIX),
+                "dtype": torch.bfloat16},
+    ),
+    "ppo, masked and normalised": (
+        "ppo", {"epochs": 2, "minibatches": 3, "masked": True, "scaled": True},
+    ),
     "vtrace": ("vtrace", {}),
+    "vtrace, images in bfloat16": ("vtrace", {"spaces": (IMAGES, SIX), "dtype": torch.bfloat16}),
+    "vtrace, masked and normalised": ("vtrace", {"masked": True, "scaled": True}),
+    "vtrace, torques": ("vtrace", {"spaces": (VECTORS, TORQUE)}),
 }  # fmt: skip
 
 
@@ -155,6 +173,7 @@ def test_every_plan_is_recorded_bit_for_bit(name: str, older: bool, warm_up: int
         assert torch.equal(theirs, ours), f"update {k}"
     for one, other in zip(numbers, again, strict=True):
         assert other == pytest.approx(one, nan_ok=True)
+    assert not torch.equal(found[0], found[-1]) and bool(found[-1].isfinite().all())
 
 
 def test_a_baked_in_rate_would_have_been_seen(monkeypatch: pytest.MonkeyPatch) -> None:
