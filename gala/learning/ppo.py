@@ -76,6 +76,7 @@ class PPO(ActorCritic):
             advantage = normalized(advantage, weight)
         clip = terms.coefficients.clip
         log_ratio = out.log_prob(columns.action) - columns.log_prob
+        log_ratio = log_ratio.masked_fill(weight == 0, 0.0)  # 0 times infinity would be felt
         ratio = log_ratio.exp()
         gain = torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
         if config.dual_clip is not None:  # Ye et al. 2020, eq. 5

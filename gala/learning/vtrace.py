@@ -39,6 +39,7 @@ class VTrace(ActorCritic):
         """See :class:`~gala.learning.algorithm.Algorithm`."""
         log_prob = view.head.log_prob
         rho = (log_prob(view.dist, batch.action) - log_prob(batch.dist, batch.action)).exp()
+        rho = rho.masked_fill(~batch.valid, 1.0)  # 0 times infinity would be logged
         config = self.config
         target, advantage = vtrace(
             rho,

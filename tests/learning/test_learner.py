@@ -128,21 +128,27 @@ def test_a_learner_goes_on_from_its_state_bit_for_bit(algorithm: str) -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("noise", [1e6, -1e6])
-def test_rows_that_are_not_valid_cannot_be_felt(algorithm: str, noise: float) -> None:
-    results = []
+@pytest.mark.parametrize("older", [False, True])
+def test_rows_that_are_not_valid_cannot_be_felt(algorithm: str, noise: float, older: bool) -> None:
+    results, numbers = [], []
     for much in (0.0, noise):
         plan = PLANS if algorithm == "ppo" else {}
         learner, _, model = linear_learner(algorithm, **plan)
+        model.revision += older
         batch = random_batch(t=T, b=B)
         for t, b in ((2, 0), (4, 3)):  # the rows after an episode's last one
             batch.valid[t, b] = False
             batch.cut[t - 1, b] = True
             batch.reward[t, b] += much
-            batch.obs[t, b] += much
             batch.next_value[t, b] += much
-        learner.update(batch)
+            batch.value[t, b] += much
+            batch.dist[t, b, batch.action[t, b]] += much  # ratios of nothing, and infinite ones
+            if not older:  # else the step before is valued by it
+                batch.obs[t, b] += much
+        numbers.append(learner.update(batch).numbers())
         results.append(model.flat.data.clone())
     assert torch.equal(*results)
+    assert numbers[0] == numbers[1]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
