@@ -118,8 +118,9 @@ def _first_look(arguments: Sequence[str]) -> tuple[Document, list[tuple[str, Any
     given = dict(options)
     if len(positional) == 1:
         return load_yaml(shipped.resolve("experiments", positional[0])), options
-    if given.get("resume") is not None:
-        return load_yaml(RunFolder(Path(str(given["resume"]))).config), options
+    resumed = RunFolder(Path(str(given["resume"]))) if given.get("resume") is not None else None
+    if resumed is not None and resumed.config.is_file():  # else that is said when it is resumed
+        return load_yaml(resumed.config), options
     return parse_yaml("{}", "command line"), options
 
 

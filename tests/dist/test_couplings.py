@@ -87,5 +87,5 @@ def test_python_m_gala_train_is_one_agent(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=100,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "1 x 4 simulators = 4" in done.stdout
+    assert "1 x 4 environments = 4" in done.stdout
     assert newest_state(run, 0)["step"] == 2000
