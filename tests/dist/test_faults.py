@@ -211,7 +211,7 @@ def test_agents_that_are_threads(tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ("train", experiment(tmp_path, total_steps=STEPS), "--agents", 4, "--run-dir", run)
     output = gala(*arguments, "--agents-per-process", 2, "--gossip.max-staleness", 0)
-    assert "4 x 4 simulators" in output
+    assert "4 x 4 environments" in output
     assert len({pid_of(run, rank) for rank in range(4)}) == 2
     plain = tmp_path / "plain"
     gala(*arguments[:-1], plain, "--gossip.max-staleness", 0)
