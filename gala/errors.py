@@ -12,9 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 EXIT_OK = 0
+EXIT_CRASH = 1
 EXIT_BAD_INPUT = 2
 EXIT_ALARM = 3
+EXIT_NOT_WRITTEN = 74
+"""What was promised does not lie on the disk (EX_IOERR of sysexits)."""
 EXIT_START_AGAIN = 75
+EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):
@@ -45,6 +49,13 @@ class UserError(Exception):
         if hint:
             text = f"{text} ({hint})"
         super().__init__(" ".join(text.split()))
+
+
+class NotFinite(Exception):
+    """Parameters or optimizer state of an agent are not finite: nothing good comes of them.
+
+    The agent ends with ``EXIT_START_AGAIN``, and its next incarnation begins with sound ones.
+    """
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:

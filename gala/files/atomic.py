@@ -11,11 +11,25 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 TEMPORARY_SUFFIX = ".tmp"
+
+faults: list[Callable[[Path], None]] = []
+"""Faults on purpose: called with each file that a run is about to write; they raise OSError, or do
+not return. Empty but where somebody asked for them."""
+
+
+def meet_faults(path: Path) -> None:
+    """Let faults on purpose happen to ``path``; nothing where there are none.
+
+    Raises:
+        OSError: as if the disk was full.
+    """
+    for fault in faults:
+        fault(path)
 
 
 def is_temporary(path: Path) -> bool:
@@ -41,6 +55,7 @@ def open_atomic(path: str | Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        meet_faults(path)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -104,14 +104,15 @@ def users_code(spec: str, *, field: str) -> Iterator[None]:
         field: option or field that holds ``spec``, for messages.
 
     Raises:
-        UserError: for any exception, with file and line where the module's folder is on the stack.
+        UserError: for whatever is raised, also what is no ``Exception``, but for Ctrl-C; with file
+            and line where the module's folder is on the stack.
     """
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a command's standard output is its result
             yield
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # SystemExit, CancelledError, a panic of a binding's
         raise told(error, spec, field=field) from error
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gala.errors import UserError
+from gala.files import commands
 from gala.files.atomic import open_atomic
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def new_figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UserError("plots need matplotlib", hint="pip install 'gala[plots]'") from None
+        raise UserError("plots need matplotlib", hint=commands.install("plots")) from None
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 

@@ -1,7 +1,7 @@
 """Ready-made files: ``experiments/pong.yaml`` works in any folder, also from an installed package.
 
 A name on the command line means the file that is there. When none is there, it means the file of
-that name that gala ships: ``pong``, ``pong.yaml`` and ``experiments/pong.yaml`` are the same one.
+that name that gala ships: ``pong``, ``Pong``, ``pong.yaml`` and ``experiments/pong.yaml`` are one.
 The shipped files travel in ``gala/shipped``, which in a checkout links to the folders at its root.
 """
 
@@ -36,8 +36,13 @@ def shipped(kind: Kind, name: str | Path) -> Path | None:
     if path.is_absolute() or path.parent not in (Path(), Path(kind)):
         return None
     stem = path.stem if path.suffix in SUFFIXES else path.name
-    candidate = folder(kind) / f"{stem}.yaml"
-    return candidate if candidate.is_file() else None
+    found = {_letters(each): each for each in names(kind)}.get(_letters(stem))
+    return folder(kind) / f"{found}.yaml" if found is not None else None
+
+
+def _letters(name: str) -> str:
+    """As people write it: SpaceInvaders, space_invaders and space-invaders are one."""
+    return "".join(each for each in name.lower() if each.isalnum())
 
 
 def resolve(kind: Kind, name: str | Path) -> Path:
@@ -51,7 +56,7 @@ def resolve(kind: Kind, name: str | Path) -> Path:
         UserError: there is no such file and none of that name is shipped.
     """
     path = Path(name)
-    if path.is_file():
+    if path.exists() and not path.is_dir():  # whoever reads it says what it is, if it is no file
         return path
     preset = shipped(kind, path)
     if preset is not None:

@@ -3,19 +3,25 @@
 Used for experiment and topology files. Refuses what no hand-written file needs (aliases that
 multiply, deep nesting, megabytes of text) while it reads, so that a file from elsewhere cannot
 exhaust memory or patience.
+
+Numbers are decimal (``10``, ``1_000``, ``1e-4``), truth is ``true`` and ``false``, nothing is
+``null`` or ``~``; everything else is text. YAML 1.1 made numbers of ``017`` and ``1:30``, truth of
+``on`` and dates of ``2020-01-01``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gala.errors import UserError
+from gala.files.bounded import read_bounded
+from gala.files.numbers import FLOAT, WHOLE
 
 try:  # ten times as fast, where PyYAML was built with it
     from yaml import CSafeLoader as _SafeLoader
@@ -25,26 +31,29 @@ except ImportError:
 MAX_BYTES = 16 * 2**20
 MAX_DEPTH = 32
 
+TEXT_TAG = "tag:yaml.org,2002:str"
+
 Key = tuple[str | int, ...]
 
 
 class _Loader(_SafeLoader):
-    """Safe loader that reads ``1e-4`` as a number, as people expect."""
+    """Safe loader that reads as number, truth or nothing only what people mean so."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
 
 class _Dumper(yaml.SafeDumper):
-    """Safe dumper that quotes text which the loader would read as a number."""
+    """Safe dumper that quotes text which any loader would read as something else."""
 
 
-_FLOAT = re.compile(
-    r"""^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?
-    |[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
-    |[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?
-    |[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
-    re.X,
-)
-for _cls in (_Loader, _Dumper):
-    _cls.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+for _tag, _pattern, _first in (
+    ("int", WHOLE, "-+0123456789"),
+    ("float", FLOAT, "-+0123456789."),
+    ("bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"),
+    ("null", re.compile("^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
+):
+    for _cls in (_Loader, _Dumper):
+        _cls.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, list(_first))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +64,13 @@ class Document:
         path: the file it came from, for messages.
         data: plain Python data (dict, list, str, int, float, bool, None).
         lines: 1-based line of every key and item, by its path, e.g. ``("edges", 3, "weight")``.
+        written: what stands in the file for a number, truth or nothing, by its path.
     """
 
     path: Path
     data: Any
     lines: dict[Key, int]
+    written: dict[Key, str] = field(default_factory=dict)
 
     def line(self, *key: str | int) -> int | None:
         """Line of ``key``, or of its nearest enclosing field, or None."""
@@ -83,21 +94,13 @@ def load_yaml(path: str | Path) -> Document:
             duplicate key or an alias.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UserError("is a folder, expected a YAML file", file=path)
     try:
-        if path.is_dir():
-            raise UserError("is a folder, expected a YAML file", file=path)
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise UserError(
-                f"is {size / 2**20:.0f} MiB, the limit is {MAX_BYTES // 2**20} MiB", file=path
-            )
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError("no such file", file=path) from None
+        text = read_bounded(path, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"is not UTF-8 text (byte {error.start})", file=path) from None
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", file=path) from None
+        rule = f"is not UTF-8 text (byte {error.start})"
+        raise UserError(rule, file=path, hint="save it as UTF-8") from None
     return parse_yaml(text, path)
 
 
@@ -117,14 +120,15 @@ def parse_yaml(text: str, path: str | Path) -> Document:
         if node is None:
             raise UserError("is empty", file=path, hint="a comment is no field")
         lines: dict[Key, int] = {}
-        _walk(node, (), lines, path)
+        written: dict[Key, str] = {}
+        _walk(node, (), lines, written, path)
         data = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        written = text.split("\n")
-        line = min(mark.line + 1, len(written)) if mark is not None else None
+        rows = text.split("\n")
+        line = min(mark.line + 1, len(rows)) if mark is not None else None
         hint = "check brackets, colons and indentation up to this line"
-        if line and "\t" in written[line - 1]:
+        if line and "\t" in rows[line - 1]:
             hint = "indent with spaces instead of tabs"
         elif "tag" in str(error.problem):
             hint = "remove the tag: values are plain text and numbers"
@@ -135,8 +139,8 @@ def parse_yaml(text: str, path: str | Path) -> Document:
         raise UserError(f"malformed YAML: {error}", file=path, hint=hint) from None
     except ValueError as error:
         rule = f"malformed YAML: {str(error).split(';')[0]}"
-        raise UserError(rule, file=path, hint="correct the number or date, or quote it") from None
-    return Document(path=path, data=data, lines=lines)
+        raise UserError(rule, file=path, hint="correct the number, or quote it") from None
+    return Document(path=path, data=data, lines=lines, written=written)
 
 
 def _check_events(text: str, path: Path) -> None:
@@ -164,8 +168,12 @@ def _check_events(text: str, path: Path) -> None:
             )
 
 
-def _walk(node: yaml.Node, key: Key, lines: dict[Key, int], path: Path) -> None:
+def _walk(
+    node: yaml.Node, key: Key, lines: dict[Key, int], written: dict[Key, str], path: Path
+) -> None:
     lines.setdefault(key, node.start_mark.line + 1)
+    if isinstance(node, yaml.ScalarNode) and node.tag != TEXT_TAG:
+        written[key] = node.value
     if isinstance(node, yaml.MappingNode):
         seen: set[Hashable] = set()
         for name, value in node.value:
@@ -181,7 +189,7 @@ def _walk(node: yaml.Node, key: Key, lines: dict[Key, int], path: Path) -> None:
                 )
             seen.add(part)
             lines[(*key, part)] = line
-            _walk(value, (*key, part), lines, path)
+            _walk(value, (*key, part), lines, written, path)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            _walk(value, (*key, index), lines, path)
+            _walk(value, (*key, index), lines, written, path)

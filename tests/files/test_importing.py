@@ -89,6 +89,8 @@ def test_names_that_are_not_there(write: Write) -> None:
         ("def make(:\n", 1, "raised SyntaxError: "),
         ("import torhc\n", 1, "raised ModuleNotFoundError: No module named 'torhc'"),
         ("import sys\nsys.exit('no')\n", 2, "raised SystemExit: no"),
+        ("raise BaseException('bare')\n", 1, "raised BaseException: bare"),
+        ("import asyncio\nraise asyncio.CancelledError\n", 2, "raised CancelledError"),
         ("raise ValueError('a\\nb')\n", 1, "raised ValueError: a b"),
         ("import json\n\njson.loads('{')\n", 3, "raised JSONDecodeError: "),
         ("raise KeyError\n", 1, "raised KeyError"),

@@ -27,7 +27,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["pong", "pong.yaml", "pong.yml", "experiments/pong.yaml", "experiments/pong", "./pong"]
+    "name",
+    ["pong", "PONG", "pong.yaml", "experiments/pong.yaml", "experiments/pong", "./pong"],
 )
 def test_a_shipped_file_by_each_of_its_names(name: str) -> None:
     assert resolve("experiments", name) == shipped.folder("experiments") / "pong.yaml"
