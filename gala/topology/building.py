@@ -23,7 +23,7 @@ from gala.topology.graph import (
 from gala.topology.mixing import Mixing
 from gala.topology.schedules import Schedule, rounds_of
 from gala.topology.topology import Topology
-from gala.topology.weights import WeightError, Weights, fill, weigh
+from gala.topology.weights import NAMED, WeightError, Weights, fill, weigh
 
 
 def build(description: Description, agents: int | None) -> Topology:
@@ -127,77 +127,83 @@ def _family(description: Description, agents: int) -> Graph:
 
 def _written(description: Description, listed: EdgeList, agents: int) -> Graph:
     """The graph of a list of edges, after checking each of them."""
-    place, field = description.place, description.edges_key
-    edges, entry = listed.edges, listed.entry
+    _check_edges(description, listed, agents)
+    _check_weights(description, listed)
+    explicit = bool(listed.weighted.any())
+    if description.weights is not None and description.weights.kind != "push-sum":
+        explicit = description.weights.kind == "explicit"
+    kind = description.weights.kind if description.weights is not None else None
+    chosen = [_of_round(description, listed, number) for number in range(listed.rounds)]
+    return Graph(
+        agents=agents,
+        layers=tuple(listed.edges[each] for each in chosen),
+        weights=tuple(listed.weight[each] for each in chosen)
+        if explicit and kind not in NAMED
+        else None,
+        timed=listed.rounds > 1,
+    )
 
-    def bad(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
-        return [(i, int(entry[i])) for i in np.flatnonzero(mask)[:1].tolist()]
 
-    for i, e in bad(np.any((edges < 0) | (edges >= agents), axis=1)):
+def _first(mask: NDArray[np.bool_], listed: EdgeList) -> list[tuple[int, int]]:
+    """Index and entry of the first edge in ``mask``, if there is one."""
+    return [(i, int(listed.entry[i])) for i in np.flatnonzero(mask)[:1].tolist()]
+
+
+def _check_edges(description: Description, listed: EdgeList, agents: int) -> None:
+    place, field, edges = description.place, description.edges_key, listed.edges
+    for i, e in _first(np.any((edges < 0) | (edges >= agents), axis=1), listed):
         missing = next(a for a in edges[i].tolist() if not 0 <= a < agents)
         rule, fix = complaints.of_agent(missing, agents)
         raise place.error(rule, field, e, hint=fix)
-    for i, e in bad(edges[:, 0] == edges[:, 1]):
+    for i, e in _first(edges[:, 0] == edges[:, 1], listed):
         raise place.error(
             f"agent {edges[i, 0]} hears itself; an agent's own weight is what is left of one",
             field,
             e,
             hint=description.hints.get("self", "remove the edge"),
         )
-    for i, e in bad(listed.weighted & ~((listed.weight > 0) & np.isfinite(listed.weight))):
+
+
+def _check_weights(description: Description, listed: EdgeList) -> None:
+    place, field = description.place, description.edges_key
+    bad = listed.weighted & ~((listed.weight > 0) & np.isfinite(listed.weight))
+    for i, e in _first(bad, listed):
         wrong = complaints.of_weight(float(listed.weight[i]))
         assert wrong is not None
         raise place.error(wrong[0], field, e, hint=wrong[1])
-    explicit = bool(listed.weighted.any())
-    if description.weights is not None and description.weights.kind != "push-sum":
-        explicit = description.weights.kind == "explicit"
     kind = description.weights.kind if description.weights is not None else None
-    if kind == "explicit":
-        for _, e in bad(~listed.weighted):
-            raise place.error(
-                "weights: explicit needs a weight on every edge",
-                field,
-                e,
-                hint="add one such as 0.5, or write weights: uniform",
-            )
-    elif kind in ("uniform", "metropolis", "lazy"):
-        for _, e in bad(listed.weighted):
-            raise place.error(
-                f"has a weight, but weights: {kind} makes the weights",
-                field,
-                e,
-                hint="remove it or write weights: explicit",
-            )
-    elif explicit:
-        for _, e in bad(~listed.weighted):
-            raise place.error(
-                "has no weight, but other edges have one",
-                field,
-                e,
-                hint="give all edges a weight, or none",
-            )
-    layers, weights = [], []
-    for number in range(listed.rounds):
-        chosen = np.flatnonzero((listed.round == -1) | (listed.round == number))
-        part = edges[chosen]
-        order = np.lexsort((part[:, 0], part[:, 1]))
-        part, chosen = part[order], chosen[order]
-        for i in np.flatnonzero((part[1:] == part[:-1]).all(axis=1))[:1].tolist():
-            first, second = sorted((int(entry[chosen[i]]), int(entry[chosen[i + 1]])))
-            raise place.error(
-                f"edge {part[i, 0]} to {part[i, 1]} is given twice, first as {field}.{first}",
-                field,
-                second,
-                hint=description.hints.get("twice", "remove one of them"),
-            )
-        layers.append(part)
-        weights.append(listed.weight[chosen])
-    return Graph(
-        agents=agents,
-        layers=tuple(layers),
-        weights=tuple(weights) if explicit and kind != "push-sum" else None,
-        timed=listed.rounds > 1,
-    )
+    if kind in ("uniform", "metropolis", "lazy"):
+        rule = f"has a weight, but weights: {kind} makes the weights"
+        fix, mask = "remove it or write weights: explicit", listed.weighted
+    elif kind == "explicit":
+        rule = "weights: explicit needs a weight on every edge"
+        fix, mask = "add one such as 0.5, or write weights: uniform", ~listed.weighted
+    elif kind in (None, "push-sum") and listed.weighted.any():
+        rule = "has no weight, but other edges have one"
+        fix, mask = "give all edges a weight, or none", ~listed.weighted
+    else:
+        return
+    for _, e in _first(mask, listed):
+        raise place.error(rule, field, e, hint=fix)
+
+
+def _of_round(description: Description, listed: EdgeList, number: int) -> NDArray[np.int64]:
+    """Indices of the edges of a round, by target and source; each edge may be there once."""
+    chosen = np.flatnonzero((listed.round == -1) | (listed.round == number))
+    part = listed.edges[chosen]
+    order = np.lexsort((part[:, 0], part[:, 1]))
+    part, chosen = part[order], chosen[order]
+    for i in np.flatnonzero((part[1:] == part[:-1]).all(axis=1))[:1].tolist():
+        entries = listed.entry[chosen[i]], listed.entry[chosen[i + 1]]
+        first, second = sorted(map(int, entries))
+        field = description.edges_key
+        raise description.place.error(
+            f"edge {part[i, 0]} to {part[i, 1]} is given twice, first as {field}.{first}",
+            field,
+            second,
+            hint=description.hints.get("twice", "remove one of them"),
+        )
+    return np.asarray(chosen)
 
 
 def _check_schedule(description: Description, graph: Graph) -> None:

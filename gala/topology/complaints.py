@@ -27,9 +27,9 @@ def of_agent(agent: int, agents: int) -> Complaint:
 
 def of_groups(groups: Sequence[Group]) -> Complaint:
     """A graph falls into ``groups``; the fix names edges that are enough to join them."""
-    alone = [g for g in groups if not g.hears and not g.heard]
-    first = [g for g in groups if not g.hears and g.heard]
-    last = [g for g in groups if g.hears and not g.heard]
+    alone = [g for g in groups if not g.has_in and not g.has_out]
+    first = [g for g in groups if not g.has_in and g.has_out]
+    last = [g for g in groups if g.has_in and not g.has_out]
     rules = []
     if len(alone) == len(groups):
         rules.append(f"agents {_sets(alone)} never reach each other")
@@ -40,10 +40,10 @@ def of_groups(groups: Sequence[Group]) -> Complaint:
     if last:
         rules.append(f"agents {_sets(last, 'or')} never reach the others")
     # a circle through a last group behind each first one, and back from all other last groups
-    sources = [g for g in groups if not g.hears]
+    sources = [g for g in groups if not g.has_in]
     behind = [groups[g.reaches] for g in sources]
     reached = {g.reaches for g in sources}
-    ends = behind + [g for g in groups if not g.heard and g.reaches not in reached]
+    ends = behind + [g for g in groups if not g.has_out and g.reaches not in reached]
     starts = sources[1:] + sources[:1] * (1 + len(ends) - len(behind))
     edges = [
         f"[{end.agents[-1]}, {start.agents[0]}]" for end, start in zip(ends, starts, strict=True)

@@ -111,14 +111,14 @@ class Group:
 
     Attributes:
         agents: sorted.
-        hears: whether they hear any other group.
-        heard: whether any other group hears them.
+        has_in: whether they average what any other group publishes.
+        has_out: whether any other group averages what they publish.
         reaches: number, among all groups, of one that they reach and that reaches none.
     """
 
     agents: list[int]
-    hears: bool
-    heard: bool
+    has_in: bool
+    has_out: bool
     reaches: int
 
 
@@ -137,8 +137,8 @@ def groups(edges: Edges, agents: int) -> list[Group]:
     return [
         Group(
             agents=part,
-            hears=parts_graph.in_degree(number) > 0,
-            heard=parts_graph.out_degree(number) > 0,
+            has_in=parts_graph.in_degree(number) > 0,
+            has_out=parts_graph.out_degree(number) > 0,
             reaches=last[number],
         )
         for number, part in enumerate(parts)

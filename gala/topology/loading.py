@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gala.errors import UserError, did_you_mean
 from gala.files import shipped
+from gala.files.bounded import read_bounded
 from gala.files.yaml import parse_yaml
 from gala.topology.building import build
 from gala.topology.description import Description, Place
@@ -96,7 +97,8 @@ def _read_file(path: Path) -> Description:
         _check_size(path.stat().st_size, suffix, place)
         if suffix == ".npy":
             return read_npy(path)
-        text = path.read_text(encoding="utf-8-sig")  # with the mark that Excel writes, or without
+        data = read_bounded(path, max_mib(suffix) * 2**20)
+        text = data.decode("utf-8-sig")  # with the mark that Excel writes, or without
     except UnicodeDecodeError as error:
         rule = f"is not UTF-8 text (byte {error.start})"
         raise place.error(rule, hint="save it as UTF-8") from None

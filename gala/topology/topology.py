@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gala.topology import drawing
 from gala.topology.graph import Edges, edge_array, neighbour_lists
 from gala.topology.mixing import Mixing, Row
+from gala.topology.weights import NAMED, ROBUST
 
 MAX_JSON_NUMBERS = 2**20
 """Matrices are written out as long as all of one period together have no more entries."""
@@ -28,7 +29,8 @@ class Topology:
         name: what people call it.
         agents: N.
         rounds: the mixing matrix of each round of one period; round r uses ``rounds[r % period]``.
-        weights: how weights were made: uniform, metropolis, explicit, lazy, push-sum.
+        weights: how weights were made: uniform, metropolis, explicit, lazy, push-sum, clipped,
+            trimmed.
         schedule: how rounds were made: static, rotate, one-peer, random.
         push_sum: columns sum to one instead of rows; every message carries a scalar weight, and
             the parameters are divided by it.
@@ -59,6 +61,16 @@ class Topology:
         """Rounds after which the schedule repeats."""
         return len(self.rounds)
 
+    @property
+    def robust(self) -> bool:
+        """Whether whoever mixes bounds what one neighbour can do, by clipping or trimming."""
+        return self.weights in ROBUST
+
+    @property
+    def named_weights(self) -> str:
+        """``weights`` as a file with the weight of each edge has it."""
+        return self.weights if self.weights in NAMED else "explicit"
+
     def mixing(self, round: int) -> Mixing:
         """The sparse matrix of ``round`` (any non-negative number)."""
         return self.rounds[round % len(self.rounds)]
@@ -74,17 +86,15 @@ class Topology:
         """
         return self.rounds[round % len(self.rounds)].rows[rank]
 
-    def hearers(self, rank: int, round: int) -> tuple[int, ...]:
-        """Agents that average what ``rank`` publishes for ``round``, sorted."""
-        return self._hearers[round % len(self.rounds)][rank]
-
     def in_neighbours(self, rank: int) -> tuple[int, ...]:
         """Agents that ``rank`` hears in any round, sorted."""
         return self._heard[rank]
 
-    def out_neighbours(self, rank: int) -> tuple[int, ...]:
-        """Agents that hear ``rank`` in any round, sorted."""
-        return self._heard_by[rank]
+    def out_neighbours(self, rank: int, round: int | None = None) -> tuple[int, ...]:
+        """Agents that average what ``rank`` publishes for ``round`` (None: any), sorted."""
+        if round is None:
+            return self._heard_by[rank]
+        return self._heard_by_round[round % len(self.rounds)][rank]
 
     @cached_property
     def edges(self) -> Edges:
@@ -101,7 +111,7 @@ class Topology:
         return tuple(map(tuple, neighbour_lists(self.edges[:, 0], self.edges[:, 1], self.agents)))
 
     @cached_property
-    def _hearers(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    def _heard_by_round(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
         return tuple(
             tuple(map(tuple, neighbour_lists(mixing.source, mixing.target, self.agents)))
             for mixing in self.rounds
@@ -122,6 +132,8 @@ class Topology:
         """16 hex digits of what it does: size, period, edges and weights (to 12 decimals)."""
         digest = hashlib.blake2b(digest_size=8)
         digest.update(f"{self.agents} {len(self.rounds)} {self.push_sum}".encode())
+        if self.robust:
+            digest.update(self.weights.encode())
         if self.discount != 1.0:
             digest.update(f"discount {self.discount:.12g}".encode())
         for mixing in self.rounds:
@@ -159,7 +171,7 @@ class Topology:
             "multigraph": many,
             "graph": {
                 "name": self.name,
-                "weights": "push-sum" if self.push_sum else "explicit",
+                "weights": self.named_weights,
                 "rounds": len(self.rounds),
                 "discount": self.discount,
             },

@@ -6,8 +6,12 @@ metropolis     1 / (1 + the larger degree of the two ends), the rest to oneself:
                on every undirected graph (Metropolis-Hastings; Xiao, Boyd 2004)
 lazy           ``self_weight`` (1/2) to oneself, the rest shared equally among those heard
 explicit       as the file says; what is left of one goes to oneself
-push-sum       a publisher splits its mass over itself and its hearers: columns sum to one instead
+push-sum       a publisher splits its mass over itself and its listeners: columns sum to one instead
                of rows, and a travelling scalar weight repairs the scale (Kempe et al. 2003)
+clipped        uniform or metropolis, whichever keeps the mean; whoever mixes clips each difference
+               to a ball around itself (He, Karimireddy, Jaggi 2022)
+trimmed        likewise, but whoever mixes takes the mean over itself and everybody heard in each
+               coordinate, without its largest and its smallest value (Yin et al. 2018)
 =============  ==================================================================================
 
 With any of them a ``discount`` below one makes old messages count less: the weight of a message
@@ -23,10 +27,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gala.topology.graph import Edges, degrees
+from gala.topology.graph import Edges, degrees, symmetric
 from gala.topology.mixing import TOLERANCE, Mixing, Row
 
-WeightsKind = Literal["uniform", "metropolis", "explicit", "lazy", "push-sum"]
+WeightsKind = Literal["uniform", "metropolis", "explicit", "lazy", "push-sum", "clipped", "trimmed"]
+
+ROBUST = ("clipped", "trimmed")
+"""Kinds whose matrix is that of agents that tell the truth: what one liar does is bounded."""
+
+NAMED = ("push-sum", *ROBUST)
+"""Kinds that say how agents mix; files name them, and their edges need no weights."""
+
+TRIMMED_FROM = 3
+"""Agents that each must hear under ``trimmed``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +92,10 @@ def weigh(edges: Edges, agents: int, weights: Weights) -> Mixing:
         WeightError: metropolis on a graph whose directions do not balance.
     """
     source, target = edges[:, 0], edges[:, 1]
-    heard, hearers = degrees(edges, agents)
+    heard, listeners = degrees(edges, agents)
     if weights.kind == "push-sum":
-        weight = 1.0 / (1.0 + hearers[source])
-        return Mixing.of(agents, source, target, weight, 1.0 / (1.0 + hearers))
+        weight = 1.0 / (1.0 + listeners[source])
+        return Mixing.of(agents, source, target, weight, 1.0 / (1.0 + listeners))
     if weights.kind == "uniform":
         weight = 1.0 / (1.0 + heard[target])
         return Mixing.of(agents, source, target, weight, 1.0 / (1.0 + heard))
@@ -90,14 +103,27 @@ def weigh(edges: Edges, agents: int, weights: Weights) -> Mixing:
         weight = (1.0 - weights.self_weight) / heard[target]
         own = np.where(heard > 0, weights.self_weight, 1.0)
         return Mixing.of(agents, source, target, weight, own)
-    assert weights.kind == "metropolis"
+    if weights.kind == "trimmed" and agents > 1 and heard.min() < TRIMMED_FROM:
+        agent = int(heard.argmin())
+        raise WeightError(
+            f"trimmed weights need {TRIMMED_FROM} agents or more to hear; agent {agent} hears "
+            f"{heard[agent]}",
+            agent=agent,
+            hint="weights: clipped, or more edges",
+        )
+    if weights.kind in ROBUST:
+        uniform = weigh(edges, agents, Weights(kind="uniform"))
+        if uniform.column_stochastic or not symmetric(edges):
+            return uniform
+    else:
+        assert weights.kind == "metropolis"
     weight = 1.0 / (1.0 + np.maximum(heard[source], heard[target]))
     mixing = fill(edges, agents, weight)
     if not mixing.column_stochastic:
         worst = int(np.abs(mixing.column_sums - 1).argmax())
         raise WeightError(
             f"metropolis weights need a graph that is heard both ways; agent {worst} hears "
-            f"{heard[worst]} and is heard by {hearers[worst]}",
+            f"{heard[worst]} and is heard by {listeners[worst]}",
             agent=worst,
             hint="add the edges back, or use weights: push-sum",
         )

@@ -57,8 +57,8 @@ def test_layers_are_matchings_and_hold_every_edge_once(
         tuple(edge) for layer in layers for edge in layer.tolist()
     )
     for layer in layers:
-        heard, hearers = degrees(layer, agents)
-        assert heard.max() <= 1 and hearers.max() <= 1
+        heard, listeners = degrees(layer, agents)
+        assert heard.max() <= 1 and listeners.max() <= 1
         assert symmetric(layer) or not symmetric(edges)
 
 

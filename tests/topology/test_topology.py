@@ -52,7 +52,7 @@ def test_rows_are_the_rows_of_the_matrix(name: str, power: int, round: int) -> N
             row[j] = weight
         np.testing.assert_array_equal(row, matrix[rank])
         assert set(others) <= set(topology.in_neighbours(rank))
-        assert topology.hearers(rank, round) == tuple(
+        assert topology.out_neighbours(rank, round) == tuple(
             j for j in range(topology.agents) if rank in topology.row(j, round)[1]
         )
     np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-12)
@@ -72,7 +72,7 @@ def test_rounds_repeat_after_the_period() -> None:
     assert [topology.row(0, r)[1] for r in range(4)] == [{7: 0.5}, {6: 0.5}, {4: 0.5}, {7: 0.5}]
     assert topology.in_neighbours(0) == (4, 6, 7)  # of all rounds
     assert topology.out_neighbours(0) == (1, 2, 4)
-    assert topology.hearers(0, 1) == (2,)
+    assert topology.out_neighbours(0, 1) == (2,)
 
 
 def test_the_hash_is_of_what_it_does() -> None:

@@ -236,14 +236,14 @@ def report(topology: Topology) -> dict[str, Any]:
 
     Numbers that do not exist (no bound, not connected) are None.
     """
-    heard, hearers = degrees(topology.edges, topology.agents)
+    heard, listeners = degrees(topology.edges, topology.agents)
     rate = beta(topology)
     return {
         "name": topology.name,
         "agents": topology.agents,
         "edges": len(topology.edges),
         "in_degree": heard.tolist(),
-        "out_degree": hearers.tolist(),
+        "out_degree": listeners.tolist(),
         "strongly_connected": strongly_connected(topology.edges, topology.agents),
         "row_stochastic": topology.row_stochastic,
         "doubly_stochastic": topology.doubly_stochastic,

@@ -61,7 +61,7 @@ def to_networkx(topology: Topology) -> nx.DiGraph[int] | nx.MultiDiGraph[int]:
     graph: nx.DiGraph[int] | nx.MultiDiGraph[int] = nx.MultiDiGraph() if many else nx.DiGraph()
     graph.graph.update(
         name=_plain(topology.name),
-        weights="push-sum" if topology.push_sum else "explicit",
+        weights=topology.named_weights,
         rounds=len(topology.rounds),
         discount=topology.discount,
     )
@@ -106,10 +106,10 @@ def _comments(topology: Topology) -> bytes:
     lines = ["# directed", f"# name {_plain(topology.name)}"]
     if len(topology.rounds) > 1:
         lines.append(f"# rounds {len(topology.rounds)}")
-    if topology.push_sum:
-        lines.append("# weights push-sum")
+    if topology.named_weights != "explicit":
+        lines.append(f"# weights {topology.named_weights}")
     if topology.discount != 1.0:
-        lines += [] if topology.push_sum else ["# weights explicit"]
+        lines += [] if topology.named_weights != "explicit" else ["# weights explicit"]
         lines.append(f"# discount {topology.discount!r}")
     return "".join(f"{line}\n" for line in lines).encode()
 
@@ -134,10 +134,10 @@ def _yaml(topology: Topology) -> str:
             mixing.source.tolist(), mixing.target.tolist(), mixing.weight.tolist(), strict=True
         ):
             parts = [f"source: {source}", f"target: {target}"]
-            parts += [] if topology.push_sum else [f"weight: {weight!r}"]
+            parts += [f"weight: {weight!r}"] if topology.named_weights == "explicit" else []
             parts += [f"round: {number}"] if many else []
             lines.append(f"  - {{{', '.join(parts)}}}")
-    kind = "push-sum" if topology.push_sum else "explicit" if len(topology.edges) else "uniform"
+    kind = topology.named_weights if len(topology.edges) or topology.push_sum else "uniform"
     if topology.discount != 1.0:
         kind = f"{{kind: {kind}, discount: {topology.discount!r}}}"
     return "\n".join([*lines, f"weights: {kind}", ""])

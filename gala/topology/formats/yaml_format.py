@@ -11,7 +11,8 @@ Format
     edges:
       - [0, 1]                  # agent 1 averages what agent 0 publishes
       - {source: 1, target: 2, weight: 0.5, round: 0}
-    weights: metropolis         # uniform | metropolis | explicit | lazy | push-sum
+    weights: metropolis         # uniform | metropolis | explicit | lazy | push-sum |
+                                # clipped | trimmed
     schedule: static            # static | rotate | one-peer | random
 
 ``weights`` may be ``{kind: lazy, self_weight: 0.7}`` or ``{kind: uniform, discount: 0.9}`` (a
@@ -171,8 +172,11 @@ def describe(document: Document) -> Description:
     place = Place(file=document.path, line=lambda key: document.line(*key))
     if not isinstance(document.data, dict):
         raise place.error("a topology file is a mapping of fields", hint=EXAMPLE)
+    data = document.data
+    if data.get("name") is not None:  # text, whatever it looks like
+        data = data | {"name": document.written.get(("name",), data["name"])}
     try:
-        model = TopologyFile.model_validate(document.data)
+        model = TopologyFile.model_validate(data)
     except ValidationError as error:
         raise explain(error, place) from None
     if model.family is None and model.edges is None:

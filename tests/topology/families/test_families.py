@@ -151,7 +151,7 @@ def test_random_peer(agents: int, seed: int) -> None:
     assert topology.period == 5
     for round in range(5):
         assert all(len(topology.row(i, round)[1]) == 1 for i in range(agents))
-        assert all(len(topology.hearers(i, round)) == 1 for i in range(agents))
+        assert all(len(topology.out_neighbours(i, round)) == 1 for i in range(agents))
 
 
 def test_seeds_change_random_families() -> None:
