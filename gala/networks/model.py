@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gala.networks.activations import Activations, Layer
-from gala.networks.network import Network, distribution_at
+from gala.networks.memory import Recall
+from gala.networks.network import Network, outputs_at
 from gala.networks.outputs import Outputs
 from gala.networks.trunks import NatureCNN
 from gala.parameters.flat import FlatParameters
@@ -37,8 +38,23 @@ class Observed(Protocol):
         ...
 
     @property
+    def memory(self) -> Tensor | None:
+        """Float[B, ...], what was remembered before row 0; None: the network is feed-forward."""
+        ...
+
+    @property
+    def begin(self) -> Tensor | None:
+        """Bool[T + 1, B], where an observation is the first of an episode; None likewise."""
+        ...
+
+    @property
+    def burn_in(self) -> int:
+        """Leading rows that are there for the memory alone."""
+        ...
+
+    @property
     def version(self) -> NDArray[np.int64]:
-        """Int64[B], revision of the parameters that acted."""
+        """Int64[T, B], revision of the parameters that acted."""
         ...
 
 
@@ -57,7 +73,7 @@ def native_bfloat16(device: torch.device) -> bool:
 def choose_precision(setting: str, network: Network, device: torch.device) -> torch.dtype:
     """The trunk's dtype: ``auto`` means bfloat16 for convolutions where it is native."""
     if setting == "auto":
-        convolutional = isinstance(network.actor, NatureCNN)
+        convolutional = isinstance(network.actor, NatureCNN) and network.soft is None
         return torch.bfloat16 if convolutional and native_bfloat16(device) else torch.float32
     return torch.bfloat16 if setting == "bfloat16" else torch.float32
 
@@ -70,7 +86,7 @@ class Model:
         flat: its parameters.
         dtype: of the trunk.
         observations: between two updates, whose activations are kept from acting for learning
-            (convolutions only); 0: none.
+            (convolutions only, and no memory); 0: none.
 
     Attributes:
         module: call it; it is ``network`` itself in float32.
@@ -85,7 +101,7 @@ class Model:
         self.module = network
         self.flat = flat
         self.revision = 0
-        self._network = network
+        self._network, self._dtype = network, dtype
         self._trunk: FlatParameters | None = None
         if dtype != torch.float32 and network.critic is None:
             self.module = _with_trunk(network, copy.deepcopy(network.actor))
@@ -97,7 +113,8 @@ class Model:
                 begin += torch.Size(shape).numel()
             self._span = slice(begin, begin + self._trunk.data.numel())
         trunk = self.module.actor
-        self._cnn = trunk if isinstance(trunk, NatureCNN) and observations else None
+        keeps = observations > 0 and network.memory is None
+        self._cnn = trunk if keeps and isinstance(trunk, NatureCNN) else None
         self._kept = Activations(observations)
         self._acting: list[Layer] = []  # memory of their own: a recording of acting reads there
         if self._cnn is not None:
@@ -107,7 +124,11 @@ class Model:
 
     @torch.no_grad()
     def act(
-        self, obs: Tensor, rows: slice | None = None, mask: Tensor | None = None
+        self,
+        obs: Tensor,
+        rows: slice | None = None,
+        mask: Tensor | None = None,
+        recall: Recall | None = None,
     ) -> tuple[Tensor, Tensor]:
         """``dist`` and value of B observations, without gradients.
 
@@ -116,14 +137,26 @@ class Model:
             rows: theirs among the T x B observations that are going to be learned from, which
                 come one after the other from 0 on; None: they are not part of them.
             mask: Bool[B, K], actions that are allowed; None: all.
+            recall: of a network with a memory; where there are ``rows``, its state moves on.
         """
-        if rows is None or self._cnn is None:
+        if recall is not None:
+            dist, value = self._remember(obs, recall, keep=rows is not None)
+        elif rows is None or self._cnn is None:
             dist, value = self.module(obs)
         else:
             self._kept.begin(rows)
             features = self._cnn.record(obs, self._acting, self._kept)
-            dist, value = self.module.heads(features, features)
+            dist, value = self.module.heads(features)
         return (dist if mask is None else self.module.head.masked(dist, mask)), value
+
+    def _remember(self, obs: Tensor, recall: Recall, *, keep: bool) -> tuple[Tensor, Tensor]:
+        begin = recall.begin
+        if begin is None:
+            begin = torch.zeros(len(obs), dtype=torch.bool, device=obs.device)
+        dist, value, state = self.module.unroll(obs.unsqueeze(0), recall.state, begin.unsqueeze(0))
+        if keep:
+            recall.state.copy_(state)
+        return dist, value
 
     def acted(self, batch: Observed) -> bool:
         """Whether the current parameters are those that acted in all of ``batch``."""
@@ -137,8 +170,12 @@ class Model:
 
         Args:
             batch: T x B observations and the masks they came with.
-            rows: Int64[N], which of the T x B observations, in any order; None: all.
+            rows: Int64[N], which of the T x B observations, in any order; None: all. With a memory
+                all steps of some environments: first the rows of step 0, then those of step 1.
+                What is said of rows that a memory is burned in with has no gradient.
         """
+        if batch.memory is not None:
+            return self._unroll_remembering(batch, batch.memory, rows)
         obs = batch.obs[:-1].flatten(0, 1)
         mask = None if batch.mask is None else batch.mask.flatten(0, 1)
         if rows is not None:
@@ -147,35 +184,93 @@ class Model:
         elif self._cnn is not None and self._kept.complete and self.acted(batch):
             features = self._cnn.replay(self._kept)
             assert len(features) == len(obs), (features.shape, obs.shape)
-            dist, value = self.module.heads(features, features)
-            return self._outputs(dist, value, mask)
-        dist, value = self.module(obs)
-        return self._outputs(dist, value, mask)
+            return self._outputs((features,), mask)
+        return self._outputs(self.module.features(obs), mask)
+
+    def _unroll_remembering(self, batch: Observed, state: Tensor, rows: Tensor | None) -> Outputs:
+        assert batch.begin is not None
+        obs, begin = batch.obs[:-1], batch.begin[:-1]
+        mask = None if batch.mask is None else batch.mask.flatten(0, 1)
+        if rows is not None:
+            envs = rows[: len(rows) // len(obs)]
+            obs, begin = obs.index_select(1, envs), begin.index_select(1, envs)
+            state = state.index_select(0, envs)
+            mask = None if mask is None else mask.index_select(0, rows)
+        if batch.burn_in:
+            return self._outputs((self._burned_in(obs, state, begin, batch.burn_in),), mask)
+        found, _ = self.module.remember(obs, state, begin)
+        return self._outputs((found,), mask)
+
+    def _burned_in(self, obs: Tensor, state: Tensor, begin: Tensor, rows: int) -> Tensor:
+        """No gradient goes further back than where the memory has been burned in."""
+        with torch.no_grad():
+            before, state = self.module.remember(obs[:rows], state, begin[:rows])
+        found, _ = self.module.remember(obs[rows:], state, begin[rows:])
+        return torch.cat([before, found])
 
     @torch.no_grad()
     def evaluate(self, batch: Observed) -> tuple[Tensor, Tensor]:
-        """Distributions Float[T, B, K] and values Float[T + 1, B] by the current parameters."""
+        """Distributions Float[T + 1, B, K] and values Float[T + 1, B] by the current parameters.
+
+        The last row of distributions has no mask.
+        """
         shape = batch.obs.shape[:2]
-        dist, value = self.module(batch.obs.flatten(0, 1))
-        dist = dist.unflatten(0, shape)[:-1]
+        if batch.memory is not None:
+            assert batch.begin is not None
+            dist, value, _ = self.module.unroll(batch.obs, batch.memory, batch.begin)
+        else:
+            dist, value = self.module(batch.obs.flatten(0, 1))
+        dist = dist.view(*shape, -1)
         if batch.mask is not None:
-            dist = self.module.head.masked(dist, batch.mask)
-        return dist, value.unflatten(0, shape)
+            dist = torch.cat([self.module.head.masked(dist[:-1], batch.mask), dist[-1:]])
+        return dist, value.view(shape)
 
     def at(self, vector: Tensor, obs: Tensor) -> Tensor:
         """The action distributions Float[N, K] that other parameters would give.
+
+        With a memory, each observation is taken for the first of an episode.
 
         Args:
             vector: Float[P], laid out as :attr:`flat`, on any device.
             obs: [N, ...].
         """
         device = self.flat.data.device
-        return distribution_at(self._network, self.flat.layout, vector.to(device), obs.to(device))
+        return outputs_at(self._network, self.flat.layout, vector.to(device), obs.to(device))[0]
+
+    @torch.no_grad()
+    def consult(self, vector: Tensor, batch: Observed) -> tuple[Tensor, Tensor]:
+        """What other parameters say of a batch; may be recorded. Of networks without a memory.
+
+        Args:
+            vector: Float[P], laid out as :attr:`flat`, on its device.
+            batch: T x B observations and the masks they came with.
+
+        Returns:
+            Distributions Float[T, B, K] and values Float[T, B].
+        """
+        obs = batch.obs[:-1]
+        shape = obs.shape[:2]
+        dist, value = outputs_at(self._network, self.flat.layout, vector, obs.flatten(0, 1))
+        dist = dist.view(*shape, -1)
+        if batch.mask is not None:
+            dist = self.module.head.masked(dist, batch.mask)
+        return dist, value.view(shape)
+
+    def twin(self) -> Model:
+        """A model of the same form, with parameters of its own that are equal now."""
+        network = copy.deepcopy(self._network)
+        flat = FlatParameters(network, buffers=network.statistics)
+        return Model(network, flat, self._dtype)
 
     def refresh(self) -> None:
         """Take over changed parameters; call after each mix."""
         self.revision += 1
         self.follow()
+
+    @property
+    def copies(self) -> bool:
+        """Whether something computes on copies of the parameters, so that it must follow them."""
+        return self._trunk is not None or self._cnn is not None
 
     @torch.no_grad()
     def follow(self) -> None:
@@ -198,11 +293,20 @@ class Model:
         """Whether observations are counted."""
         return self._network.observed is not None
 
+    @property
+    def duals(self) -> tuple[Tensor, ...]:
+        """The duals, Float[] each, with gradients; none: the algorithm has none."""
+        mine = self._network.duals
+        return () if mine is None else mine.values.unbind()
+
     def zero_grad(self) -> None:
-        """Set all gradients to zero in place."""
-        self.flat.zero_grad()
-        if self._trunk is not None:
-            self._trunk.zero_grad()
+        """Set all gradients to zero in place, but those that :meth:`gradient` writes anew."""
+        if self._trunk is None:
+            self.flat.zero_grad()
+            return
+        self._trunk.zero_grad()
+        self.flat.grad[: self._span.start].zero_()
+        self.flat.grad[self._span.stop :].zero_()
 
     def gradient(self) -> Tensor:
         """Float32[P], the gradient of the master parameters after a backward pass."""
@@ -210,9 +314,10 @@ class Model:
             self.flat.grad[self._span].copy_(self._trunk.grad)
         return self.flat.grad
 
-    def _outputs(self, dist: Tensor, value: Tensor, mask: Tensor | None) -> Outputs:
+    def _outputs(self, features: tuple[Tensor, ...], mask: Tensor | None) -> Outputs:
         head = self.module.head
-        return Outputs(dist if mask is None else head.masked(dist, mask), value, head)
+        dist, value = self.module.heads(*features)
+        return Outputs(dist if mask is None else head.masked(dist, mask), value, head, features)
 
 
 def _with_trunk(network: Network, trunk: nn.Module) -> Network:
@@ -220,6 +325,8 @@ def _with_trunk(network: Network, trunk: nn.Module) -> Network:
     twin = Network.__new__(Network)
     nn.Module.__init__(twin)
     twin.head, twin.observed, twin.returns = network.head, None, network.returns
-    twin.actor, twin.critic = trunk, None
+    twin.duals = twin.soft = None
+    twin.dueling = network.dueling
+    twin.actor, twin.critic, twin.memory = trunk, None, network.memory
     twin.logits, twin.value, twin.log_std = network.logits, network.value, network.log_std
     return twin

@@ -17,11 +17,14 @@ class Outputs:
         dist: Float[N, K], parameters of the distributions; forbidden actions are masked already.
         value: Float[N].
         head: what turns ``dist`` into probabilities.
+        features: Float[N, ...] each, what the heads were given: of a trunk or memory that serves
+            both, or of the actor's and the critic's.
     """
 
     dist: Tensor
     value: Tensor
     head: ActionHead
+    features: tuple[Tensor, ...] = ()
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Log-probability (or log-density) of [N, ...] actions, Float[N]."""

@@ -60,14 +60,21 @@ def own_trunk(
 
 
 def _trial(trunk: nn.Module, space: gymnasium.Space[Any], spec: str) -> Any:
-    """What it gives for two observations of zeros; its running statistics do not see them."""
+    """What it gives for two observations of zeros.
+
+    Raises:
+        UserError: it raises, or remembers something: buffers are neither mixed nor saved, so that
+            an evaluation would play another network than the one that was trained.
+    """
     assert space.shape is not None and space.dtype is not None
     zeros = torch.from_numpy(np.zeros((2, *space.shape), space.dtype))
-    was = trunk.training
-    trunk.eval()
+    before = {name: buffer.clone() for name, buffer in trunk.named_buffers()}
     with users_code(spec, field=FIELD), torch.no_grad():
         out = trunk(zeros)
-    trunk.train(was)
+    for name, buffer in trunk.named_buffers():
+        if name not in before or not torch.equal(buffer, before[name]):
+            rule = f"{spec}: its buffer {name} changes with what it sees, and is not saved"
+            raise UserError(rule, field=FIELD, hint="LayerNorm instead of BatchNorm")
     return out
 
 

@@ -7,7 +7,7 @@ reference implementations of A2C.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -177,14 +177,18 @@ class SmallCNN(nn.Module):
         return x
 
 
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": F.relu}
+
+
 class MLP(nn.Module):
-    """Fully connected layers with tanh: Float[B, ...], flattened, to Float[B, features].
+    """Fully connected layers: Float[B, ...], flattened, to Float[B, features].
 
     Args:
         inputs: numbers of an observation.
         hidden: units of the layers.
         generator: draws the weights.
         scale: what the numbers are multiplied by.
+        activation: of each layer, a name of :data:`ACTIVATIONS`.
     """
 
     def __init__(
@@ -193,24 +197,27 @@ class MLP(nn.Module):
         hidden: Sequence[int],
         generator: torch.Generator,
         scale: float = 1.0,
+        activation: str = "tanh",
     ) -> None:
         super().__init__()
-        self._scale = scale
+        self._scale, self._activation = scale, ACTIVATIONS[activation]
         self.text = f"mlp, hidden {listed(hidden)}"
         widths = [inputs, *hidden]
         linears = [nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True)]
-        self.hidden = nn.ModuleList(linears)
+        self.hidden, self._layers = nn.ModuleList(linears), linears
         self.features = widths[-1]
         for layer in linears:
             orthogonal_(layer, math.sqrt(2), generator)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Float[B, features]."""
-        x = obs.flatten(1)
+        x = obs if obs.dim() == 2 else obs.flatten(1)
+        if not x.is_floating_point():
+            x = x.to(torch.float32)
         if self._scale != 1:
             x = x * self._scale
-        for layer in self.hidden:
-            x = torch.tanh(layer(x))
+        for layer in self._layers:  # not called as modules: for few rows that takes a fifth
+            x = self._activation(F.linear(x, layer.weight, layer.bias))
         return x
 
 
@@ -223,13 +230,21 @@ class StateTable(nn.Module):
         states: how many there are.
         hidden: units of the layers; the first one is that of the rows.
         generator: draws the weights.
+        activation: of each layer, a name of :data:`ACTIVATIONS`.
     """
 
-    def __init__(self, states: int, hidden: Sequence[int], generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        states: int,
+        hidden: Sequence[int],
+        generator: torch.Generator,
+        activation: str = "tanh",
+    ) -> None:
         super().__init__()
+        self._activation = ACTIVATIONS[activation]
         self.text = f"a row of {hidden[0]} parameters per state, mlp, hidden {listed(hidden)}"
         self.rows = nn.Embedding(states, hidden[0])
-        self.rest = MLP(hidden[0], hidden[1:], generator)
+        self.rest = MLP(hidden[0], hidden[1:], generator, activation=activation)
         self.features = self.rest.features
         # as large as what a layer gives for inputs of size 1: the orthogonal columns of so wide a
         # matrix would be next to nothing
@@ -237,7 +252,7 @@ class StateTable(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """Float[B, features]."""
-        features: Tensor = self.rest(torch.tanh(self.rows(obs)))
+        features: Tensor = self.rest(self._activation(self.rows(obs)))
         return features
 
 

@@ -12,12 +12,50 @@ import json
 import torch
 from torch import Tensor, nn
 
-SAMPLE_BLOCK, SAMPLE_EVERY = 1024, 16
-SAMPLED_FROM = 16 * SAMPLE_EVERY * SAMPLE_BLOCK
-"""Elements; smaller vectors are looked at as a whole."""
+
+class FlatVector:
+    """One vector, and what lies where in it: parameters first, what is mixed beside them behind.
+
+    Args:
+        vector: Float[P + S].
+        layout: ``[name, shape]`` of each tensor in order.
+        learned: P, number of leading elements that are parameters.
+
+    Attributes:
+        vector: as given, as the other two.
+        layout: as given.
+        learned: as given.
+        layout_hash: 16 hex digits of names, shapes and dtype: equal layouts can be averaged.
+    """
+
+    def __init__(
+        self, vector: Tensor, layout: list[tuple[str, tuple[int, ...]]], learned: int
+    ) -> None:
+        self.vector, self.layout, self.learned = vector, layout, learned
+        self.layout_hash = layout_hash(layout)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Elements of each tensor, in order."""
+        return tuple(torch.Size(shape).numel() for _, shape in self.layout)
+
+    @property
+    def data(self) -> Tensor:
+        """Float[P + S], detached: what is published and mixed."""
+        return self.vector.data
+
+    @property
+    def weights(self) -> Tensor:
+        """The parameters alone, a view of :attr:`data`: what divergence is measured on."""
+        return self.vector.data[: self.learned]
+
+    @property
+    def statistics(self) -> Tensor:
+        """What lies behind them, a view of :attr:`data`."""
+        return self.vector.data[self.learned :]
 
 
-class FlatParameters:
+class FlatParameters(FlatVector):
     """Moves a module's parameters, and their gradients, into two flat vectors, Float[P].
 
     After construction ``module``'s parameters are views of :attr:`vector` and their ``.grad`` views
@@ -31,10 +69,9 @@ class FlatParameters:
 
     Attributes:
         vector: Float[P] leaf parameter; give it to an optimizer as its only parameter.
-        learned: number of leading elements that are parameters; buffers follow.
-        layout: ``[name, shape]`` of each tensor in order.
-        layout_hash: 16 hex digits of names, shapes and dtype: equal layouts can be averaged.
     """
+
+    vector: nn.Parameter
 
     def __init__(
         self, module: nn.Module, *, buffers: bool = False, dtype: torch.dtype = torch.float32
@@ -43,10 +80,12 @@ class FlatParameters:
         if buffers:
             named += [(n, b) for n, b in module.named_buffers() if b.is_floating_point()]
         assert named, "a module without parameters cannot be trained"
-        self.learned = sum(p.numel() for p in module.parameters())
-        self.layout: list[tuple[str, tuple[int, ...]]] = [(n, tuple(p.shape)) for n, p in named]
         flat = torch.cat([p.detach().reshape(-1).to(dtype) for _, p in named])
-        self.vector = nn.Parameter(flat)
+        super().__init__(
+            nn.Parameter(flat),
+            [(n, tuple(p.shape)) for n, p in named],
+            sum(p.numel() for p in module.parameters()),
+        )
         self.vector.grad = torch.zeros_like(flat)
         offset = 0
         for _, tensor in named:
@@ -55,22 +94,6 @@ class FlatParameters:
             if isinstance(tensor, nn.Parameter):
                 tensor.grad = self.vector.grad[offset:end].view(tensor.shape)
             offset = end
-        self.layout_hash = layout_hash(self.layout)
-
-    @property
-    def data(self) -> Tensor:
-        """Float[P], detached: what is published and mixed."""
-        return self.vector.data
-
-    @property
-    def weights(self) -> Tensor:
-        """The parameters alone, a view of :attr:`data`: what divergence is measured on."""
-        return self.vector.data[: self.learned]
-
-    @property
-    def statistics(self) -> Tensor:
-        """The buffers alone, a view of :attr:`data`."""
-        return self.vector.data[self.learned :]
 
     @property
     def grad(self) -> Tensor:
@@ -95,14 +118,3 @@ def unflatten(vector: Tensor, layout: list[tuple[str, tuple[int, ...]]]) -> dict
     parts = torch.split(vector, [shape.numel() for shape in shapes])
     names = [name for name, _ in layout]
     return {n: part.view(s) for n, part, s in zip(names, parts, shapes, strict=True)}
-
-
-def sample(vector: Tensor) -> Tensor:
-    """Every 16th block of 1,024 elements of a large Float[P], a view; a smaller one as it is.
-
-    A norm of it is one of the whole divided by ``(P / its elements)^0.5``, to a per cent or so.
-    """
-    if vector.numel() < SAMPLED_FROM:
-        return vector
-    blocks = vector.numel() // SAMPLE_BLOCK
-    return vector[: blocks * SAMPLE_BLOCK].view(blocks, SAMPLE_BLOCK)[::SAMPLE_EVERY]

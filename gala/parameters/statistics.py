@@ -42,11 +42,17 @@ class Moments(nn.Module):
 
     @torch.no_grad()
     def update(self, values: Tensor) -> None:
-        """Count Float[N, ...]; may be recorded."""
-        self.count.add_(1.0).clamp_(max=WINDOW)
-        rate = 1.0 / self.count
-        self.first.lerp_(values.mean(0), rate)
-        self.second.lerp_(values.square().mean(0), rate)
+        """Count Float[N, ...]; may be recorded.
+
+        Values whose squares overflow, or that are not finite, do not count, nor do those beside
+        them: one of them would stay in the moments for ever.
+        """
+        first, second = values.mean(0), values.square().mean(0)
+        counts = second.isfinite().all()
+        self.count.add_(counts).clamp_(max=WINDOW)
+        rate = 1.0 / self.count.clamp(min=1.0)
+        self.first.lerp_(torch.where(counts, first, self.first), rate)
+        self.second.lerp_(torch.where(counts, second, self.second), rate)
 
     def deviation(self) -> Tensor:
         """Standard deviations, Float[...], above 0."""

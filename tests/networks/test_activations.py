@@ -38,7 +38,7 @@ def batch_of(compute: Model, obs: torch.Tensor, version: int | None = None) -> B
     following = torch.cat([obs, obs[-1:]])
     version = compute.revision if version is None else version
     actions = torch.zeros(obs.shape[:2], dtype=torch.int64)
-    return filled(following, actions, 6, version=np.full(obs.shape[1], version))
+    return filled(following, actions, 6, version=np.full(obs.shape[:2], version))
 
 
 def unroll(compute: Model, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -109,7 +109,7 @@ def test_a_batch_of_older_parameters_is_computed_anew() -> None:
     fresh, _ = made(torch.float32, observations=0)
     torch.testing.assert_close(older.value, unroll(fresh, other)[1])
     mixed = batch_of(compute, other)
-    mixed.version[0] -= 1  # one environment's unroll is older
+    mixed.version[0, 1] -= 1  # a single step was acted by older ones
     torch.testing.assert_close(compute.unroll(mixed).value, older.value)
 
 

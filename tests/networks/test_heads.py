@@ -199,3 +199,21 @@ def test_what_is_no_choice_has_no_masks() -> None:
     for space in (BITS, BOX):
         with pytest.raises(AssertionError, match="masks are for choices"):
             build_head(space).masked(logits(space), MASKS[:, :4])
+
+
+@pytest.mark.parametrize("space", [DISCRETE, MULTI, BITS, BOX])
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
+def test_a_tempered_density_is_a_power_of_the_density(
+    space: gymnasium.Space, temperature: float
+) -> None:
+    """Up to a constant of each row: differences of log-densities shrink by the temperature."""
+    head = build_head(space)
+    dist = torch.randn(7, head.size, generator=torch.Generator().manual_seed(0))
+    tempered = head.tempered(dist, temperature)
+    one, other = (head.sample(dist, torch.Generator().manual_seed(k)) for k in (1, 2))
+    plain = head.log_prob(dist, one) - head.log_prob(dist, other)
+    gap = head.log_prob(tempered, one) - head.log_prob(tempered, other)
+    torch.testing.assert_close(gap * temperature, plain, rtol=1e-4, atol=1e-5)
+    assert head.mode(tempered).tolist() == head.mode(dist).tolist()
+    hotter = head.entropy(tempered) > head.entropy(dist)
+    assert bool(hotter.all()) == (temperature > 1)

@@ -128,3 +128,38 @@ def test_training_never_loads_the_compiler() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "False", done.stderr
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "adam"])
+def test_a_step_that_is_left_out_leaves_nothing_behind(name: str) -> None:
+    config = A2CConfig(optimizer=name)  # type: ignore[arg-type]
+    whole, other = flat(), flat()
+    one, two = (build_optimizer(config, each, lr=0.1) for each in (whole, other))
+    for k, gradient in enumerate(gradients(6)):
+        if k == 3:
+            other.grad.fill_(float("nan"))
+            two.advance()
+            two.apply(torch.ones(()))
+        for each, optimizer in ((whole, one), (other, two)):
+            each.grad.copy_(gradient)
+            optimizer.advance()
+            optimizer.apply(torch.zeros(()))
+    assert torch.equal(whole.data, other.data)
+    states = one.state_dict(), two.state_dict()
+    assert states[0]["steps"] == states[1]["steps"] == 6
+    assert all(torch.equal(states[0][key], states[1][key]) for key in ("mean", "square"))
+
+
+def test_an_optimizer_that_begins_anew() -> None:
+    used, fresh = flat(), flat()
+    one, two = (
+        build_optimizer(A2CConfig(optimizer="adam"), each, lr=0.1) for each in (used, fresh)
+    )
+    used.grad.fill_(3.0)
+    step(one)
+    one.forget()
+    fresh.data.copy_(used.data)
+    for each, optimizer in ((used, one), (fresh, two)):
+        each.grad.fill_(-1.0)
+        step(optimizer)
+    assert torch.equal(used.data, fresh.data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,19 @@ def test_statistics_lie_behind_the_parameters_and_have_no_gradient() -> None:
     assert bool((flat.grad[: flat.learned] != 0).any())
     assert bool((flat.grad[flat.learned :] == 0).all())
     assert bool((flat.weights != 7).all())
+
+
+@pytest.mark.parametrize("spoilt", [math.nan, math.inf, 1e30])
+def test_values_that_would_spoil_the_moments_do_not_count(spoilt: float) -> None:
+    """Neither first, when nothing is known yet, nor later."""
+    clean, other = Moments((2,)), Moments((2,))
+    generator = torch.Generator().manual_seed(3)
+    bad = torch.ones(4, 2)
+    bad[1, 1] = spoilt
+    for _ in range(3):
+        values = torch.randn(5, 2, generator=generator)
+        other.update(bad)
+        for moments in (clean, other):
+            moments.update(values)
+    for name in ("first", "second", "count"):
+        assert torch.equal(getattr(clean, name), getattr(other, name)), name
