@@ -1,7 +1,7 @@
 """Gossip: mailboxes, messages, the mixing rule and the node that uses them.
 
 The package can be called: ``gala.gossip(model, optimizer, topology="ring")`` is the library API,
-:func:`gala.gossip.api.gossip`.
+:func:`gala.library.api.gossip`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class _CallableModule(types.ModuleType):
     """A module that can be called, so that ``gala.gossip`` is both package and function."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """See :func:`gala.gossip.api.gossip`."""
-        from gala.gossip.api import gossip
+        """See :func:`gala.library.api.gossip`."""
+        import gala  # its own name: what is called stands on the roof, and this room below
 
-        return gossip(*arguments, **options)
+        return gala.open_gossip(*arguments, **options)
 
 
 sys.modules[__name__].__class__ = _CallableModule

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 import threading
 import time
@@ -41,6 +42,8 @@ class FaultyTransport:
         self._changed = threading.Condition()
         self._closed = False
         self._thawed = time.monotonic()
+        self._cut_until = -math.inf
+        self._versions: dict[int, int] = {}
         self._courier = threading.Thread(target=self._deliver, name="faults", daemon=True)
         self._courier.start()
 
@@ -49,8 +52,18 @@ class FaultyTransport:
         """See :class:`~gala.gossip.transport.Transport`; what is lost was not sent."""
         return self._inner.copies_sent
 
+    def cut(self, seconds: float) -> None:
+        """From now on and for so long no message leaves and none arrives."""
+        self._cut_until = time.monotonic() + seconds
+
+    @property
+    def _is_cut(self) -> bool:
+        return time.monotonic() < self._cut_until
+
     def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
         """See :class:`~gala.gossip.transport.Transport`."""
+        if self._is_cut:
+            return
         faults, dice = self._faults, self._dice
         now = time.monotonic()
         if faults.freeze_every_s and now - self._thawed >= faults.freeze_every_s:
@@ -74,11 +87,13 @@ class FaultyTransport:
 
     def version(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`."""
-        return self._inner.version(peer)
+        if not self._is_cut:
+            self._versions[peer] = self._inner.version(peer)
+        return self._versions.get(peer, 0)
 
     def latest(self, peer: int) -> tuple[Header, Tensor] | None:
         """See :class:`~gala.gossip.transport.Transport`."""
-        return self._inner.latest(peer)
+        return None if self._is_cut else self._inner.latest(peer)
 
     def steps(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`."""

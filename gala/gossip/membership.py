@@ -1,9 +1,10 @@
 """Membership: the state of each neighbour, from its transport and from gaps between messages.
 
-A neighbour is JOINING until its first message, ACTIVE as long as messages come, SUSPECT when none
-came for longer than its own habit explains, DOWN when its transport knows that it is dead, LEFT
-after it closed its mailbox. Only ACTIVE neighbours are waited for; whatever a neighbour's state, a
-fresh message of it is used, and makes it ACTIVE again.
+A neighbour is JOINING until the first message of its incarnation, ACTIVE as long as messages come,
+SUSPECT when none came for longer than its own habit explains, DOWN when its transport knows that it
+is dead, LEFT after it closed its mailbox. Only ACTIVE neighbours are waited for; lock-step has its
+own rules, see :mod:`gala.gossip.lock_step`. Whatever a neighbour's state, a fresh message of it is
+used, and makes it ACTIVE again.
 """
 
 from __future__ import annotations
@@ -130,9 +131,9 @@ class Membership:
         """Judge a ``peer`` that has sent nothing new."""
         sign, rhythm = self._signs(peer), self.rhythms[peer]
         state = sign
-        if sign in (PeerState.DOWN, PeerState.LEFT):
+        if sign is not PeerState.ACTIVE:  # dead, gone, or a new incarnation before its first word
             rhythm.rest()
-        elif rhythm.arrival is not None:  # else: no message of this incarnation yet
+        elif rhythm.arrival is not None:
             overdue = rhythm.overdue(now, self._slack_s)
             state = PeerState.SUSPECT if overdue else PeerState.ACTIVE
         self._set(peer, state)
@@ -143,3 +144,38 @@ class Membership:
         if state is not old:
             self._states[peer] = state
             self.changed(peer, old, state)
+
+
+_EVENTS = {
+    PeerState.ACTIVE: ("join", "is there"),
+    PeerState.SUSPECT: ("suspect", "is silent for longer than its habit explains"),
+    PeerState.DOWN: ("dead", "is down; its weight stays with self"),
+    PeerState.LEFT: ("leave", "has left"),
+}
+
+
+class Changes:
+    """Tells what :class:`Membership` sees change.
+
+    Args:
+        tell: called with kind and text of an event.
+        forget: called with a neighbour that died or left.
+    """
+
+    def __init__(
+        self, tell: Callable[[tuple[str, str]], None], forget: Callable[[int], None]
+    ) -> None:
+        self._tell, self._forget = tell, forget
+        self._known: set[int] = set()
+
+    def __call__(self, peer: int, old: PeerState, new: PeerState) -> None:
+        """Note that ``peer`` went from ``old`` to ``new``."""
+        if new is PeerState.JOINING:
+            return
+        kind, text = _EVENTS[new]
+        if new is PeerState.ACTIVE and peer in self._known:
+            kind, text = "alive", "is back"
+        self._known.add(peer)
+        if new in (PeerState.DOWN, PeerState.LEFT):
+            self._forget(peer)
+        self._tell((kind, f"agent {peer} {text}"))

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from gala.errors import UserError
 from gala.gossip.push_sum import PushSum
+from gala.gossip.robust import Clipping, trimmed_mean_
 from gala.gossip.wire import CPU
+from gala.telemetry.history import History, Numbered
 from gala.topology import Topology
 from gala.topology.weights import discount_by_age
 
@@ -38,8 +40,26 @@ class Mixer(Protocol):
         weights: Mapping[int, float],
         received: Mapping[int, Tensor],
         ages: Mapping[int, int],
+    ) -> Mapping[int, float] | None:
+        """Let ``received`` enter; ``weights`` are those of the whole row.
+
+        Returns:
+            The weight with which each entered, self kept the rest of one; None where it is not told
+            by weights.
+        """
+        ...
+
+    def record(
+        self,
+        history: History,
+        entered: Mapping[int, float] | None,
+        messages: Mapping[int, Numbered],
     ) -> None:
-        """Let ``received`` enter; ``weights`` are those of the whole row."""
+        """Tell ``history`` of the last mix; ``entered`` is what it returned."""
+        ...
+
+    def record_sent(self, history: History, version: int, rounding: float) -> None:
+        """Tell ``history`` what :meth:`outgoing` gave; the wire format changed it by so much."""
         ...
 
     def adopt(self, peer: int, vector: Tensor) -> bool:
@@ -117,6 +137,7 @@ class Averaging:
         discount: factor on the weight of a message per update of its age.
         weigh: who gets the weight of the missing.
         device: of messages: that of the vector, or the CPU.
+        robust: "clipped" or "trimmed", see :mod:`gala.gossip.robust`; else the plain average.
     """
 
     needs_all = True
@@ -127,8 +148,11 @@ class Averaging:
         discount: float = 1.0,
         weigh: Weigh = without_missing,
         device: torch.device = CPU,
+        robust: str = "",
     ) -> None:
         self._vector, self._discount, self._weigh = vector, discount, weigh
+        self._clip = Clipping() if robust == "clipped" else None
+        self._trims = robust == "trimmed"
         self._staging = Staging(vector, device)
         self.staged = self._staging.staged
 
@@ -142,14 +166,35 @@ class Averaging:
         weights: Mapping[int, float],
         received: Mapping[int, Tensor],
         ages: Mapping[int, int],
-    ) -> None:
+    ) -> Mapping[int, float] | None:
         """See :class:`Mixer`."""
+        device = self._vector.device
+        vectors = {j: vector.to(device) for j, vector in received.items()}
+        if self._trims:
+            trimmed_mean_(self._vector, [vectors[j] for j in sorted(vectors)])
+            return None
         self_weight, kept = self._weigh(self_weight, weights, set(received))
         if self._discount < 1.0:
             self_weight, kept = discount_by_age(self_weight, kept, ages, self._discount)
-        device = self._vector.device
-        pairs = {j: (kept[j], vector.to(device)) for j, vector in received.items()}
-        mix_(self._vector, self_weight, pairs)
+        if self._clip is not None:
+            vectors = self._clip(self._vector, vectors)
+        mix_(self._vector, self_weight, {j: (kept[j], vectors[j]) for j in vectors})
+        if self._clip is not None:
+            return {j: kept[j] * self._clip.shares[j] for j in vectors}
+        return {j: kept[j] for j in vectors}
+
+    def record(
+        self,
+        history: History,
+        entered: Mapping[int, float] | None,
+        messages: Mapping[int, Numbered],
+    ) -> None:
+        """See :class:`Mixer`."""
+        history.mixed(entered, messages)
+
+    def record_sent(self, history: History, version: int, rounding: float) -> None:
+        """See :class:`Mixer`."""
+        history.published(version, rounding)
 
     def adopt(self, peer: int, vector: Tensor) -> bool:
         """See :class:`Mixer`."""
@@ -177,7 +222,11 @@ class PushSumMixing:
         self.staged = vector  # never compared: sums are no parameters
         self._newcomer, self._device = newcomer, device
         self._gone: set[int] = set()
+        self._known: set[int] = set()  # whom a newcomer has met
         self._sums = PushSum(vector)
+        self._met: set[int] = set()
+        self._pulled: set[int] = set()
+        self._seen: dict[int, tuple[int, int]] = {}  # incarnation and version, for the records
 
     def outgoing(self, out_neighbours: Callable[[], int]) -> Tensor:
         """See :class:`Mixer`: running sums, Float64[P + 1]."""
@@ -191,17 +240,45 @@ class PushSumMixing:
         ages: Mapping[int, int],
     ) -> None:
         """See :class:`Mixer`; the senders have applied the weights already."""
+        self._met.clear()
+        self._pulled.clear()
         for j in sorted(received):
-            if self._newcomer or j in self._gone:
+            if j in self._gone or (self._newcomer and j not in self._known):
                 self._sums.meet(j, received[j])
                 self._gone.discard(j)
-            else:
-                self._sums.pull(j, received[j])
-        self._newcomer = False
+                self._known.add(j)
+                self._met.add(j)
+            elif self._sums.pull(j, received[j]):
+                self._pulled.add(j)
         self._sums.settle()
+
+    def record(
+        self,
+        history: History,
+        entered: Mapping[int, float] | None,
+        messages: Mapping[int, Numbered],
+    ) -> None:
+        """See :class:`Mixer`."""
+        for j in sorted(self._met | self._pulled):
+            now = messages[j].incarnation, messages[j].version
+            before = self._seen.get(j)
+            if j in self._pulled:
+                if before is None:
+                    history.pulled(j, messages[j], 0)
+                elif before[0] == now[0] and before[1] < now[1]:
+                    history.pulled(j, messages[j], now[1] - before[1])
+                else:
+                    history.mixed(None, messages)
+            self._seen[j] = now
+        history.weighs(self._sums.weight)
+
+    def record_sent(self, history: History, version: int, rounding: float) -> None:
+        """See :class:`Mixer`."""
+        history.pushed(version, *self._sums.given, self._sums.weight)
 
     def adopt(self, peer: int, vector: Tensor) -> bool:
         """See :class:`Mixer`: what was added between two messages is the sender's ``z``, scaled."""
+        self._seen[peer] = -1, 0  # from a message whose number is not known here
         if self._sums.adopt(peer, vector):
             return True
         self._sums.meet(peer, vector)
@@ -235,7 +312,7 @@ def mixer_of(
     require_mixable(topology)
     if topology.push_sum:
         return PushSumMixing(vector, newcomer=newcomer, device=device)
-    return Averaging(vector, topology.discount, weigh, device)
+    return Averaging(vector, topology.discount, weigh, device, robust=topology.weights)
 
 
 def require_mixable(topology: Topology) -> None:

@@ -27,7 +27,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 import torch.distributed as dist
@@ -35,7 +34,8 @@ from torch import Tensor
 
 from gala.gossip import message
 from gala.gossip.membership import PeerState
-from gala.gossip.message import HEADER_BYTES, Header, Identity, Kind, Refused
+from gala.gossip.message import HEADER_BYTES, MAX_COUNT, Header, Identity, Kind, Refused
+from gala.launch.environment import store_host
 from gala.launch.rendezvous import Rendezvous
 
 HEARTBEAT_S = 1.0
@@ -314,6 +314,9 @@ class _InEdge(_Edge):
             data = head.numpy().tobytes()
             head, head_work = self._await(group, shared.head_bytes, _HEAD)
             known = torch.frombuffer(bytearray(data[HEADER_BYTES:]), dtype=torch.int64)
+            known.masked_fill_(
+                (known < 0) | (known >= MAX_COUNT), 0
+            )  # nothing would lower it again
             torch.maximum(shared.steps, known, out=shared.steps)
             header = message.unpack(data[:HEADER_BYTES], identity=shared.identity, rank=self.peer)
             if header.kind is Kind.BYE:
@@ -425,8 +428,7 @@ def _device() -> object:
     """
     if "GLOO_SOCKET_IFNAME" in os.environ:
         return _Gloo.create_default_device()
-    url = urlparse(os.environ.get("GALA_STORE", ""))
-    rendezvous = url.hostname or os.environ.get("MASTER_ADDR")
+    rendezvous = store_host()
     if not rendezvous:
         return _Gloo.create_default_device()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -5,16 +5,24 @@ it splits both over itself and its out-neighbours, so that columns sum to one: n
 doubled, and weighted by ``w`` the mean of all agents is kept on any strongly connected graph
 (Kempe, Dobra, Gehrke 2003; Assran et al. 2019, "Stochastic gradient push").
 
+What an agent learns enters its mass as ``w`` times the step, so that its parameters move by exactly
+that step, however little weight it holds: entered undivided, the step would be amplified by
+``1 / w``. All parameters are therefore convex combinations of parameters that were, plus steps.
+
 A message carries not the share but the sum of all shares sent so far; the receiver uses what was
 added since the last one that it saw. A lost or overwritten message therefore delays a share and
 does not lose it (Hadjicostis, Vaidya, Dominguez-Garcia 2016). The sums grow without end, hence
-float64.
+float64. Who publishes often and hears little gives less as it grows poor: its weight falls like one
+over the number of its messages, not like a power of two, and no further than ``LEAST``.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+LEAST = 2.0**-13
+"""Weight below which nothing is given away: beside sums that grew it would be rounding."""
 
 
 class PushSum:
@@ -24,18 +32,21 @@ class PushSum:
         vector: Float32[P], the parameters; learned on by others, written by :meth:`settle`.
 
     Attributes:
-        weight: w.
+        mass: x, Float64[P].
+        weight: w, above 0.
+        given: how many got a share of the last :meth:`push`, and the share of each.
     """
 
     def __init__(self, vector: Tensor) -> None:
         self._vector = vector
         self._sent = torch.zeros(vector.numel() + 1, dtype=torch.float64, device=vector.device)
         self._seen: dict[int, Tensor] = {}
+        self.given = 0, 0.0
         self.restart()
 
     def restart(self) -> None:
         """Begin with the parameters as they are and weight one."""
-        self._mass = self._vector.double()
+        self.mass = self._vector.double()
         self._known = self._vector.clone()
         self.weight = 1.0
 
@@ -45,14 +56,17 @@ class PushSum:
         Returns:
             Float64[P + 1]: running sums of the shares, mass then weight; valid until the next call.
         """
-        self._mass += self._vector - self._known
-        self._known.copy_(self._vector)
-        share = 1.0 / (1 + out_neighbours)
-        if out_neighbours:
-            self._sent[:-1].add_(self._mass, alpha=share)
-            self._sent[-1] += share * self.weight
-            self._mass *= share
-            self.weight *= share
+        self._take_up()
+        self.given = 0, 0.0
+        if out_neighbours and self.weight >= LEAST:
+            share = min(self.weight, 1.0) / (1 + out_neighbours)
+            self.given = out_neighbours, share
+            held = torch.cat([self.mass, self.mass.new_tensor([self.weight])])
+            before = self._sent.clone()
+            self._sent.add_(held, alpha=share)
+            # what receivers will see added, sums being rounded, is what is given: nothing is lost
+            held.sub_(before.sub_(self._sent).neg_(), alpha=out_neighbours)
+            self.mass, self.weight = held[:-1], float(held[-1])
         return self._sent
 
     def meet(self, peer: int, sums: Tensor) -> None:
@@ -70,33 +84,53 @@ class PushSum:
         Returns:
             False, and nothing is changed, when we have not met or nothing was added since.
         """
-        seen = self._seen.get(peer)
-        if seen is None:
+        found = self.parameters_in(peer, sums)
+        if peer not in self._seen or found is None:
             return False
-        new = sums.to(seen.device) - seen
-        if not float(new[-1]) > 0.0:
-            return False
-        self._vector.copy_(new[:-1] / new[-1])
-        self._seen[peer] = sums.clone()
+        self._vector.copy_(found)
+        self.meet(peer, sums)
         self.restart()
         return True
 
-    def pull(self, peer: int, sums: Tensor) -> None:
-        """Take the shares that ``peer`` added since its last message that was seen."""
-        sums = sums.to(self._sent.device)
-        seen = self._seen.get(peer)
-        new = sums if seen is None else sums - seen
-        self._mass += new[:-1]
+    def parameters_in(self, peer: int, sums: Tensor) -> Tensor | None:
+        """Parameters that a message of ``peer`` stands for: what it added, by its weight.
+
+        Returns:
+            Float64[P]; None when nothing was added, or less than nothing.
+        """
+        new = self._added(peer, sums)
+        weight = float(new[-1])
+        return new[:-1] / weight if weight > 0.0 else None
+
+    def pull(self, peer: int, sums: Tensor) -> bool:
+        """Take the shares that ``peer`` added since its last message that was seen.
+
+        Sums that shrank are none of ours and change nothing: weights are only added.
+
+        Returns:
+            Whether there was something to take.
+        """
+        new = self._added(peer, sums)
+        if not float(new[-1]) > 0.0:
+            return False
+        self._take_up()
+        self.mass = self.mass + new[:-1]
         self.weight += float(new[-1])
-        if seen is None:
-            self._seen[peer] = sums.clone()
-        else:
-            seen.copy_(sums)
+        self.meet(peer, sums)
+        return True
 
     def settle(self) -> None:
         """Parameters become ``z = x / w``; call after the pulls of one mix."""
-        self._mass += self._vector - self._known
-        torch.div(self._mass, self.weight, out=self._mass)
-        self._vector.copy_(self._mass)
-        self._mass *= self.weight
+        self._take_up()
+        torch.div(self.mass, self.weight, out=self._known)
+        self._vector.copy_(self._known)
+
+    def _take_up(self) -> None:
+        """Let the steps since the last call enter, by the weight at which they were made."""
+        self.mass.add_(self._vector - self._known, alpha=self.weight)
         self._known.copy_(self._vector)
+
+    def _added(self, peer: int, sums: Tensor) -> Tensor:
+        sums = sums.to(self._sent.device)
+        seen = self._seen.get(peer)
+        return sums if seen is None else sums - seen

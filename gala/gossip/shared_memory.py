@@ -17,14 +17,16 @@ The owner holds a POSIX lock on its file until it ends, so that the others can t
 without timeouts. An agent that comes back after a crash takes its old file over; one that comes
 back after it left makes a new one, which the others notice. Files are removed when their owner
 leaves; a folder whose owners are all dead is removed by the next run on the host.
+
+Owners look after their files twice a second: one that was deleted is made again, which the others
+notice, too; nobody touches what was cut off a file. A folder that is not this user's alone is
+refused, and no link in it is followed (:mod:`gala.gossip.mailbox`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import mmap
 import os
 import shutil
 import tempfile
@@ -32,21 +34,28 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gala.errors import UserError
-from gala.gossip import message
-from gala.gossip.message import HEADER_BYTES, Header, Identity
+from gala.gossip.mailbox import (
+    NEWEST,
+    PAGE,
+    SLOTS,
+    STATE,
+    STEP,
+    Mailbox,
+    is_locked,
+    open_in,
+    own_folder,
+    slot_bytes,
+)
+from gala.gossip.message import MAX_COUNT, Header, Identity
 from gala.gossip.transport import PeerState
 
-SLOTS = 3
-_PAGE = 4096
-_NEWEST, _STATE, _STEP, _TAKEN = 0, 1, 2, 8  # 64-bit words of the status page
+_TAKEN = 8  # 64-bit word of the status page from which on there is one for each agent
 _PREFIX = "gala-"
-_READ_ATTEMPTS = 4
-_REOPEN_S = 0.5  # how often to look for a new mailbox of a peer that is gone
+_REOPEN_S = 0.5  # how often to look for a new mailbox of a peer that is gone, and after the own
 
 
 def shared_memory_root() -> Path:
@@ -67,12 +76,8 @@ def path_of(run: str, rank: int, root: Path | None = None) -> Path:
 
 def mailbox_bytes(payload_bytes: int, agents: int) -> int:
     """Size in bytes of the mailbox of one agent."""
-    status = -(-(_TAKEN + agents) * 8 // _PAGE) * _PAGE
-    return status + SLOTS * _slot_bytes(payload_bytes)
-
-
-def _slot_bytes(payload_bytes: int) -> int:
-    return -(-(_PAGE + payload_bytes) // _PAGE) * _PAGE
+    status = -(-(_TAKEN + agents) * 8 // PAGE) * PAGE
+    return status + SLOTS * slot_bytes(payload_bytes)
 
 
 def check_room(payload_bytes: int, agents: int, root: Path | None = None) -> None:
@@ -99,8 +104,8 @@ def sweep(root: Path | None = None) -> list[Path]:
     for folder in (root or shared_memory_root()).glob(f"{_PREFIX}{os.getuid()}-*"):
         # A folder that is still being filled has no files yet: leave young ones alone.
         with contextlib.suppress(OSError):
-            young = time.time() - folder.stat().st_mtime < 60
-            if not young and not any(_is_locked(path) for path in folder.iterdir()):
+            young = time.time() - folder.lstat().st_mtime < 60
+            if not young and not any(map(is_locked, folder.iterdir())):
                 shutil.rmtree(folder)
                 removed.append(folder)
     return removed
@@ -117,7 +122,7 @@ class SharedMemoryTransport:
         root: folder in memory; only tests give another one.
 
     Raises:
-        UserError: no room in shared memory, or no permission.
+        UserError: no room in shared memory, no permission, or a folder that others may write to.
     """
 
     def __init__(
@@ -134,13 +139,11 @@ class SharedMemoryTransport:
         self.copies_sent = 0
         self._folder = folder_of(identity.run, root)
         self._bytes = mailbox_bytes(payload_bytes, agents)
-        self._peers: dict[int, _Mapped] = {}
+        self._peers: dict[int, Mailbox] = {}
         self._staging: dict[int, Tensor] = {}
         self._looked: dict[int, float] = {}
-        path = path_of(identity.run, rank, root)
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._own = _Mapped(path, self._bytes, payload_bytes, create=True)
+            self._own = self._make()
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise UserError(
@@ -151,19 +154,13 @@ class SharedMemoryTransport:
             raise UserError(
                 f"cannot create a mailbox: {error.strerror}", file=str(self._folder)
             ) from None
-        self._own.words[_STATE] = PeerState.JOINING
+        self._own.words[STATE] = PeerState.JOINING
 
     def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
         """See :class:`~gala.gossip.transport.Transport`; one copy of the payload."""
-        own, version = self._own, header.version
-        slot = version % SLOTS
-        own.sequence[slot][0] = 2 * version + 1
-        own.payload[slot].copy_(payload)
-        own.header[slot][:] = header.pack()
-        own.sequence[slot][0] = 2 * version + 2
-        own.words[_STEP] = header.step
-        own.words[_NEWEST] = version
-        own.words[_STATE] = PeerState.ACTIVE
+        self._look_after_own()
+        self._own.publish(header, payload)
+        self._own.words[STATE] = PeerState.ACTIVE
         self.copies_sent += 1
 
     def copies(self, peers: Sequence[int]) -> list[tuple[int, ...]]:
@@ -173,36 +170,24 @@ class SharedMemoryTransport:
     def version(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`."""
         mapped = self._peer(peer)
-        return 0 if mapped is None else int(mapped.words[_NEWEST])
+        return 0 if mapped is None else int(mapped.words[NEWEST])
 
     def latest(self, peer: int) -> tuple[Header, Tensor] | None:
         """See :class:`~gala.gossip.transport.Transport`."""
         mapped = self._peer(peer)
         if mapped is None:
             return None
-        for _ in range(_READ_ATTEMPTS):
-            version = int(mapped.words[_NEWEST])
-            if version == 0:
-                return None
-            slot = version % SLOTS
-            if int(mapped.sequence[slot][0]) != 2 * version + 2:
-                continue  # overtaken by the writer: a newer one is there
-            if peer not in self._staging:
-                self._staging[peer] = torch.empty(self._payload_bytes, dtype=torch.uint8)
-            staging = self._staging[peer]
-            packed = bytes(mapped.header[slot])
-            staging.copy_(mapped.payload[slot])
-            if int(mapped.sequence[slot][0]) != 2 * version + 2:
-                continue
-            header = message.unpack(packed, identity=self._identity, rank=peer)
-            message.verify(header, staging)
-            return header, staging
-        return None  # overtaken again and again: not torn, only late; the next look finds it
+        if peer not in self._staging:
+            self._staging[peer] = torch.empty(self._payload_bytes, dtype=torch.uint8)
+        staging = self._staging[peer]
+        header = mapped.newest(staging, identity=self._identity, rank=peer)
+        return None if header is None else (header, staging)
 
     def steps(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`; of itself: its last incarnation's."""
         mapped = self._peer(peer)
-        return 0 if mapped is None else int(mapped.words[_STEP])
+        word = 0 if mapped is None else int(mapped.words[STEP])
+        return word if 0 <= word < MAX_COUNT else 0  # memory that was damaged says nothing
 
     def acknowledge(self, peer: int, version: int) -> None:
         """See :class:`~gala.gossip.transport.Transport`."""
@@ -215,118 +200,84 @@ class SharedMemoryTransport:
 
     def state(self, peer: int) -> PeerState:
         """See :class:`~gala.gossip.transport.Transport`."""
+        self._look_after_own()
         mapped = self._peer(peer)
         if mapped is None:
             return PeerState.JOINING
-        state = PeerState(int(mapped.words[_STATE]))
-        if state is not PeerState.LEFT and not mapped.locked():
-            state = PeerState.DOWN
-        if state in (PeerState.LEFT, PeerState.DOWN) and self._replaced(peer, mapped):
-            del self._peers[peer]
-            return PeerState.JOINING
+        state = self._state(mapped)
+        gone = state in (PeerState.LEFT, PeerState.DOWN)
+        if gone and peer != self._rank and self._replaced(peer, mapped):
+            self._drop(peer)
+            mapped = self._peer(peer)
+            state = PeerState.JOINING if mapped is None else self._state(mapped)
         return state
+
+    def _state(self, mapped: Mailbox) -> PeerState:
+        word = int(mapped.words[STATE])
+        # whoever wrote anything else there is not one of us
+        state = PeerState(word) if 0 <= word < len(PeerState) else PeerState.DOWN
+        # asking for the own lock would release it
+        alive = state is PeerState.LEFT or mapped is self._own or mapped.locked()
+        return state if alive else PeerState.DOWN
 
     def close(self) -> None:
         """Mark as left and remove the own file; the last one out removes the folder."""
-        self._own.words[_STATE] = PeerState.LEFT
-        for mapped in (self._own, *self._peers.values()):
-            mapped.close()
-        self._peers.clear()
-        self._own.path.unlink(missing_ok=True)
+        self._own.words[STATE] = PeerState.LEFT
+        for peer in list(self._peers):
+            self._drop(peer)
+        with contextlib.suppress(OSError):
+            if not self._own.replaced():
+                self._own.path.unlink()
+        self._own.close()
         with contextlib.suppress(OSError):
             self._folder.rmdir()
 
-    def _peer(self, peer: int) -> _Mapped | None:
+    def _make(self) -> Mailbox:
+        """The own file, made or taken over."""
+        with own_folder(self._folder) as folder:
+            path = self._folder / f"{self._rank:05d}"
+            fd = open_in(folder, path.name, create=True)
+            return Mailbox(fd, self._bytes, self._payload_bytes, path=path, create=True)
+
+    def _look_after_own(self) -> None:
+        """Now and then: make the own file again if somebody has deleted or cut it."""
+        now = time.monotonic()
+        if now - self._looked.get(self._rank, 0.0) < _REOPEN_S:
+            return
+        self._looked[self._rank] = now
+        with contextlib.suppress(OSError, UserError):  # no room, or a folder of others: later
+            self._own.restore()
+            if self._own.lost():
+                new, old = self._make(), self._own
+                new.copy(old)
+                self._own = new  # from now on: who sees the lock of the old one gone looks again
+                old.close()
+
+    def _peer(self, peer: int) -> Mailbox | None:
         if peer == self._rank:
             return self._own
-        if peer not in self._peers:
-            try:
-                path = self._own.path.with_name(f"{peer:05d}")
-                self._peers[peer] = _Mapped(path, self._bytes, self._payload_bytes)
-            except (OSError, ValueError):  # not there yet, or not of its full size yet
-                return None
+        mapped = self._peers.get(peer)
+        if mapped is not None and mapped.whole():
+            return mapped
+        self._drop(peer)
+        try:
+            with own_folder(self._folder, create=False) as folder:
+                path = self._folder / f"{peer:05d}"
+                fd = open_in(folder, path.name)
+                self._peers[peer] = Mailbox(fd, self._bytes, self._payload_bytes, path=path)
+        except (OSError, UserError, ValueError):  # not there yet, or not of its full size yet
+            return None
         return self._peers[peer]
 
-    def _replaced(self, peer: int, mapped: _Mapped) -> bool:
+    def _drop(self, peer: int) -> None:
+        mapped = self._peers.pop(peer, None)
+        if mapped is not None:
+            mapped.close()
+
+    def _replaced(self, peer: int, mapped: Mailbox) -> bool:
         """Whether a peer that is gone has made a new mailbox; looked up now and then."""
         now = time.monotonic()
         if now - self._looked.get(peer, 0.0) < _REOPEN_S:
             return False
         self._looked[peer] = now
         return mapped.replaced()
-
-
-class _Mapped:
-    """A mailbox file in memory, as numpy words and torch payloads."""
-
-    def __init__(self, path: Path, size: int, payload_bytes: int, *, create: bool = False) -> None:
-        self.path = path
-        flags = os.O_RDWR | (os.O_CREAT if create else 0)
-        self._fd = os.open(path, flags, 0o600)
-        try:
-            if create:
-                _lock(self._fd)
-                os.posix_fallocate(self._fd, 0, size)  # fail now, not with SIGBUS at a later write
-            elif os.fstat(self._fd).st_size != size:
-                raise ValueError(f"{path} has another size")
-            self._map = mmap.mmap(self._fd, size)
-        except BaseException:
-            os.close(self._fd)
-            raise
-        slot_bytes = _slot_bytes(payload_bytes)
-        first = size - SLOTS * slot_bytes
-        self.words = np.frombuffer(self._map, np.int64, first // 8)
-        self.sequence = []
-        self.header = []
-        self.payload = []
-        for index in range(SLOTS):
-            start = first + index * slot_bytes
-            self.sequence.append(np.frombuffer(self._map, np.int64, 1, start))
-            self.header.append(memoryview(self._map)[start + 64 : start + 64 + HEADER_BYTES])
-            data = np.frombuffer(self._map, np.uint8, payload_bytes, start + _PAGE)
-            self.payload.append(torch.from_numpy(data))
-
-    def locked(self) -> bool:
-        """Whether the owner's process is alive."""
-        return _holds_lock(self._fd)
-
-    def replaced(self) -> bool:
-        """Whether another file lies at the path."""
-        try:
-            there, mine = os.stat(self.path), os.fstat(self._fd)
-        except OSError:
-            return False
-        return (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino)
-
-    def close(self) -> None:
-        """Release the lock; the memory goes with the last reference to it."""
-        os.close(self._fd)
-
-
-def _lock(fd: int) -> None:
-    # A reader that probes the lock holds it for an instant: try again for a while.
-    for attempt in range(200):
-        try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except OSError:
-            if attempt == 199:
-                raise
-            time.sleep(0.001)
-
-
-def _holds_lock(fd: int) -> bool:
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    fcntl.lockf(fd, fcntl.LOCK_UN)
-    return False
-
-
-def _is_locked(path: Path) -> bool:
-    fd = os.open(path, os.O_RDWR)
-    try:
-        return _holds_lock(fd)
-    finally:
-        os.close(fd)

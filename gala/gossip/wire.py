@@ -30,10 +30,12 @@ class Wire(Protocol):
     Attributes:
         code: its number in message headers.
         payload_bytes: bytes of one message.
+        exact: whether :meth:`decode` gives what :meth:`encode` got.
     """
 
     code: int
     payload_bytes: int
+    exact: bool
 
     def encode(self, vector: Tensor) -> Tensor:
         """Uint8[B] of a contiguous vector where messages lie; valid until the next call."""
@@ -46,6 +48,8 @@ class Wire(Protocol):
 
 class Exact:
     """float32 or float64, sent as it lies in memory: no copy."""
+
+    exact = True
 
     def __init__(self, parameters: int, dtype: torch.dtype) -> None:
         self.code = {torch.float32: 0, torch.float64: 3}[dtype]
@@ -65,6 +69,7 @@ class BFloat16:
     """Half the bytes; rounds to nearest."""
 
     code = 1
+    exact = False
 
     def __init__(self, parameters: int, device: torch.device = CPU) -> None:
         self.payload_bytes = parameters * 2
@@ -83,6 +88,7 @@ class Int8:
     """A quarter of the bytes: whole numbers within +-127 times a scale for each block."""
 
     code = 2
+    exact = False
 
     def __init__(self, parameters: int, device: torch.device = CPU) -> None:
         self._parameters = parameters

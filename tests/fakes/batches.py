@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gala.device.streams import Stream
 from gala.experience import Batch
 from gala.learning.learner import Learner
 from gala.learning.table import ALGORITHMS, make_algorithm
@@ -35,7 +36,7 @@ def filled(obs: Tensor, action: Tensor, size: int, **columns: Any) -> Batch:
     zeros |= {name: torch.zeros(shape, dtype=torch.bool) for name in ("cut", "final")}
     zeros["valid"] = torch.ones(shape, dtype=torch.bool)
     zeros["dist"] = torch.zeros((*shape, size))
-    zeros["version"] = np.zeros(shape[1], np.int64)
+    zeros["version"] = np.zeros(shape, np.int64)
     return Batch(obs=obs, action=action, **(zeros | columns))
 
 
@@ -53,7 +54,9 @@ def random_batch(seed: int = 0, t: int = T, b: int = B) -> Batch:
     )
 
 
-def linear_learner(algorithm: str = "a2c", **changes: Any) -> tuple[Learner, Network, Model]:
+def linear_learner(
+    algorithm: str = "a2c", stream: Stream | None = None, **changes: Any
+) -> tuple[Learner, Network, Model]:
     """A learner of a network without a trunk: everything can be worked out by hand."""
     settings = {
         "optimizer_eps": 1e-8,
@@ -64,5 +67,8 @@ def linear_learner(algorithm: str = "a2c", **changes: Any) -> tuple[Learner, Net
     }
     config = ALGORITHMS[algorithm].config(**settings)
     network = Network(Raw(), None, N, CategoricalHead(ACTIONS), torch.Generator().manual_seed(0))
+    made = make_algorithm(algorithm, config)
+    network.hold(made.plan.duals)
     model = Model(network, FlatParameters(network), torch.float32)
-    return Learner(make_algorithm(algorithm, config), model, lr=config.lr), network, model
+    learner = Learner(made, model, lr=config.lr, stream=stream)
+    return learner, network, model

@@ -72,4 +72,5 @@ def step(
         valid=mask(*valid),
         final_obs=None if final is None else obs(*final),
         episodes=list(episodes),
+        begins=None if final is None else mask(*terminated) | mask(*truncated),
     )

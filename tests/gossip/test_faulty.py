@@ -169,3 +169,31 @@ def test_whatever_the_network_does_parameters_stay_in_the_hull(
     for node in nodes:
         node.close()
     assert bool(((vectors >= low) & (vectors <= high)).all())
+
+
+def test_a_cut_network_carries_nothing_either_way_until_it_heals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, clock = Network(2), [100.0]
+    monkeypatch.setattr("gala.gossip.faulty.time.monotonic", lambda: clock[0])
+    other, cut = (
+        FakeTransport(network, 1),
+        FaultyTransport(FakeTransport(network, 0), Faults(), seed=3),
+    )
+    send_as(other, 1, version=1)
+    assert cut.version(1) == 1 and cut.latest(1) is not None
+    cut.cut(2.0)
+    send_as(other, 1, version=2)
+    send_as(cut, 0, version=1)
+    clock[0] += 1.9
+    assert cut.version(1) == 1 and cut.latest(1) is None, "it does not even know of it"
+    clock[0] += 0.2
+    assert cut.version(1) == 2 and cut.latest(1) is not None
+    assert other.version(0) == 0, "what was dropped is lost"
+    cut.close()
+
+
+def send_as(transport: FakeTransport | FaultyTransport, rank: int, version: int) -> None:
+    payload = torch.full((16,), version, dtype=torch.uint8)
+    header = Header(identity=identity(), rank=rank, version=version, update=1, step=1, time=1.0)
+    transport.publish(message.sealed(header, payload), payload)

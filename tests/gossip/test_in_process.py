@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ from gala.gossip.membership import PeerState
 from gala.gossip.message import Header, Refusal, Refused
 from gala.gossip.routes import Routes
 from gala.gossip.shared_memory import SharedMemoryTransport
+from gala.gossip.tcp.transport import TcpTransport
+from gala.launch.credentials import Security
 from gala.launch.launch import Launch, host_identity
 from gala.launch.rendezvous import Rendezvous
 from gala.topology import load_topology
@@ -190,6 +193,24 @@ def test_memory_does_not_reach_other_processes() -> None:
     launch = Launch(agents=4, local_agents=4, local_group=(0, 1))
     with pytest.raises(UserError, match=r"memory reaches the 2 agents.*--agents-per-process 4"):
         connect("memory", connection(launch, (0, 1)))
+
+
+def test_who_belongs_to_the_run_is_asked_over_tcp_alone(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("correct horse battery staple")
+    secret.chmod(0o600)
+    store = dist.HashStore()
+    launch = Launch(
+        agents=3, local_agents=1, rendezvous=Rendezvous(store, lambda: store), host="here",
+        security=Security(secret_file=secret, listen="127.0.0.1"),
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"gloo cannot ask .*\(tcp\)"):
+        connect("gloo", connection(launch, (0,)))
+    for choice in ("auto", "tcp"):
+        transport = connect(choice, connection(launch, (0,)))
+        inner = transport._transports[-1] if isinstance(transport, Routes) else transport
+        assert isinstance(inner, TcpTransport)
+        transport.close()
 
 
 def test_one_host_shares_memory() -> None:

@@ -1,11 +1,12 @@
 """Headers and payloads: what is valid passes, whatever is changed is refused."""
 
+import contextlib
 import struct
 from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gala.gossip import message
@@ -47,10 +48,8 @@ def test_foreign_messages_are_refused_by_name(sender: Header, expected: Refusal)
 def test_another_format_version_is_refused() -> None:
     packed = bytearray(header().pack())
     struct.pack_into("<I", packed, 8, message.FORMAT_VERSION + 1)
-    body = bytes(packed[: message._BODY.size])
-    message._CHECK.pack_into(packed, message._BODY.size, message.zlib.crc32(body))
     with pytest.raises(Refused) as refused:
-        message.unpack(bytes(packed), identity=IDENTITY, rank=3)
+        message.unpack(sealed_again(packed), identity=IDENTITY, rank=3)
     assert refused.value.reason is Refusal.FORMAT
 
 
@@ -62,13 +61,85 @@ def test_any_changed_byte_of_a_header_is_refused(position: int, change: int) -> 
         message.unpack(bytes(packed), identity=IDENTITY, rank=3)
 
 
+def sealed_again(packed: bytearray) -> bytes:
+    """As a sender would write it who computes the header's checksum of what he claims."""
+    body = bytes(packed[: message._BODY.size])
+    message._CHECK.pack_into(packed, message._BODY.size, message.zlib.crc32(body))
+    return bytes(packed)
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"step": 2**40},
+        {"step": -1},
+        {"update": 2**62},
+        {"round": -5},
+        {"version": 2**62},
+        {"version": -1},
+        {"incarnation": 2**31},
+        {"stop_at": 8},
+        {"time": float("nan")},
+        {"time": float("inf")},
+    ],
+)
+def test_claims_that_cannot_be_are_refused(claim: dict[str, float]) -> None:
+    with pytest.raises(Refused) as refused:
+        message.unpack(header(**claim).pack(), identity=IDENTITY, rank=3)
+    assert refused.value.reason is Refusal.NUMBERS
+
+
+@given(st.integers(0, 2**16 - 1))
+def test_a_message_of_another_kind_is_refused(kind: int) -> None:
+    packed = bytearray(header().pack())
+    struct.pack_into("<H", packed, 14, kind)
+    try:
+        assert message.unpack(sealed_again(packed), identity=IDENTITY, rank=3).kind == kind < 3
+    except Refused as refused:
+        assert refused.reason is Refusal.NUMBERS and kind > 2
+
+
+@given(st.dictionaries(st.integers(0, HEADER_BYTES - 1), st.integers(0, 255), max_size=40))
+@settings(max_examples=1500, deadline=None)
+def test_random_bytes_never_raise_anything_else(bytes_by_position: dict[int, int]) -> None:
+    packed = bytearray(header().pack())
+    for position, byte in bytes_by_position.items():
+        packed[position] = byte
+    for data in (bytes(packed), sealed_again(packed)):
+        with contextlib.suppress(Refused):
+            found = message.unpack(data, identity=IDENTITY, rank=3)
+            message.require_possible(found)
+
+
 @given(st.binary(max_size=200))
 def test_noise_is_never_a_header(noise: bytes) -> None:
     with pytest.raises(Refused):
         message.unpack(noise, identity=IDENTITY, rank=3)
 
 
-@given(st.integers(1, 70), st.integers(0), st.integers(0, 7))
+@pytest.mark.parametrize("words", [8, 9000, 30_000])
+@given(st.integers(0), st.integers(0), st.integers(0, 2**32))
+@settings(max_examples=100, deadline=None)
+def test_words_that_changed_places_are_refused(words: int, i: int, j: int, seed: int) -> None:
+    i, j = i % words, j % words
+    payload = torch.randn(2 * words, generator=torch.Generator().manual_seed(seed))
+    swapped = payload.clone().view(words, 2)
+    swapped[[i, j]] = swapped[[j, i]]
+    sealed = message.sealed(header(), payload.view(torch.uint8))
+    if i == j:
+        message.verify(sealed, payload.view(torch.uint8))
+        return
+    with pytest.raises(Refused) as refused:
+        message.verify(sealed, swapped.view(-1).view(torch.uint8))
+    assert refused.value.reason is Refusal.CHECKSUM
+
+
+def test_zeros_of_another_size_have_another_checksum() -> None:
+    sums = [message.checksum(torch.zeros(n, dtype=torch.uint8)) for n in (8, 16, 2**17, 2**18)]
+    assert len({*sums, 0}) == 5
+
+
+@given(st.sampled_from([1, 7, 70, 2**16 + 3, 100_003]), st.integers(0), st.integers(0, 7))
 def test_any_flipped_bit_of_a_payload_is_refused(size: int, position: int, bit: int) -> None:
     payload = (torch.arange(size) * 7 % 256).to(torch.uint8)
     sealed = message.sealed(header(), payload)

@@ -63,9 +63,10 @@ def publish(
     to: Collection[int] | None = None,
 ) -> None:
     payload = torch.full((P,), value).view(torch.uint8)
+    update = version % message.VERSIONS_PER_INCARNATION
     header = Header(
-        identity=who or identity(), rank=rank, version=version, update=version,
-        step=8 * version, time=1.0,
+        identity=who or identity(), rank=rank, version=version, update=update,
+        step=8 * update, time=1.0,
     )  # fmt: skip
     box.publish(message.sealed(header, payload), payload, to)
 
@@ -92,6 +93,16 @@ def test_messages_arrive_and_the_newest_wins(
     assert b.state(0) is PeerState.ACTIVE and b.steps(0) == 8 * 49
     publish(b, 1, 1, 0.5)
     eventually(lambda: a.version(1) == 1, a)
+
+
+def test_steps_that_cannot_be_are_not_passed_on(
+    open_transport: Callable[..., NetworkTransport],
+) -> None:
+    a, b = open_transport(0), open_transport(1)
+    a._steps[1] = 2**50
+    publish(a, 0, 1, 1.0)
+    eventually(lambda: b.version(0) == 1, b)
+    assert b.steps(0) == 8 and b.steps(1) == 0
 
 
 def test_answers_say_what_was_taken(open_transport: Callable[..., NetworkTransport]) -> None:

@@ -165,10 +165,10 @@ def test_waiting_at_max_staleness_is_bounded() -> None:
     _, nodes, vectors = local_group("directed-ring", 2, max_staleness=1, timeout_s=0.05)
     before = vectors[0].clone()
     nodes[0].publish(update=1, step=0)
-    assert not nodes[0].mix() and nodes[0].counters.waited_s == 0.0
+    assert not nodes[0].mix() and nodes[0].patience.waited_s == 0.0
     nodes[0].publish(update=2, step=0)
     assert not nodes[0].mix(), "the neighbour is alive but silent: go on after the timeout"
-    assert nodes[0].counters.waited_s >= 0.05 and torch.equal(vectors[0], before)
+    assert nodes[0].patience.waited_s >= 0.05 and torch.equal(vectors[0], before)
 
 
 def test_a_wait_can_be_aborted() -> None:
@@ -191,7 +191,7 @@ def test_in_lock_step_nobody_overtakes_a_listener() -> None:
     _, nodes, _ = local_group("directed-ring", 2, max_staleness=0, timeout_s=0.05)
     nodes[0].publish(update=1, step=0)
     nodes[0].publish(update=2, step=0)  # node 1 has not taken version 1: waits, bounded
-    assert nodes[0].counters.waited_s >= 0.05
+    assert nodes[0].patience.waited_s >= 0.05
 
 
 @given(st.lists(st.integers(0, 3), min_size=30, max_size=120), st.integers(0, 2**20))
@@ -248,7 +248,7 @@ def test_a_resumed_group_goes_on_in_the_same_round() -> None:
         node.load_state_dict(state)
     rounds(again, again_vectors, range(3, 7))
     assert torch.equal(again_vectors, whole_vectors)
-    assert all(node.counters.waited_s < 1.0 for node in again)
+    assert all(node.patience.waited_s < 1.0 for node in again)
 
 
 def test_counters_name_what_was_moved() -> None:
@@ -302,7 +302,7 @@ def test_skip_mixes_with_those_that_are_there() -> None:
     assert not nodes[0].mix(), "patient at first"
     own, other = vectors[0].clone(), vectors[1].clone()
     nodes[0].publish(update=2, step=0)
-    assert nodes[0].mix() and nodes[0].counters.waited_s == 0.0
+    assert nodes[0].mix() and nodes[0].patience.waited_s == 0.0
     torch.testing.assert_close(vectors[0], own * 2 / 3 + other / 3)
 
 
@@ -311,7 +311,7 @@ def test_never_goes_on_for_ever() -> None:
     for k in range(10):
         nodes[0].publish(update=k, step=0)
         assert not nodes[0].mix()
-    assert nodes[0].counters.waited_s == 0.0
+    assert nodes[0].patience.waited_s == 0.0
 
 
 def test_slots_that_are_still_empty_stop_nobody() -> None:
@@ -345,6 +345,29 @@ def test_a_joiner_takes_over_parameters_and_round() -> None:
     assert joiner.state_dict()["round"] == header.round
     joiner.publish(update=51, step=1)
     assert network.messages[3][0].version > before, "versions grow from incarnation to incarnation"
+
+
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf")])
+def test_a_joiner_asks_the_next_best_when_parameters_are_not_finite(spoilt: float) -> None:
+    _, nodes, vectors = local_group("ring", 3)
+    vectors[1][0] = spoilt
+    nodes[1].publish(update=9, step=9)
+    nodes[2].publish(update=3, step=3)
+    header = nodes[0].adopt()
+    assert header is not None and (header.rank, header.update) == (2, 3)
+    assert torch.equal(vectors[0], vectors[2])
+    assert nodes[0].refused[Refusal.NON_FINITE] == 1
+    assert ("refused", "agent 1 is not joined: its message holds values that are not finite") in (
+        nodes[0].events
+    )
+
+
+def test_nobody_finite_to_adopt_from() -> None:
+    _, nodes, vectors = local_group("directed-ring", 2)
+    before = vectors[0].clone()
+    vectors[1][-1] = float("nan")
+    nodes[1].publish(update=9, step=9)
+    assert nodes[0].adopt(timeout_s=0.05) is None and torch.equal(vectors[0], before)
 
 
 def test_nobody_to_adopt_from() -> None:
@@ -443,6 +466,84 @@ def test_push_sum_nodes_find_the_mean_of_an_irregular_graph(tmp_path: Path) -> N
         nodes[rank].publish(update=k, step=0)
         nodes[rank].mix()
     torch.testing.assert_close(vectors, torch.full((3, 1), 5.0), atol=1e-3, rtol=0)
+
+
+def lock_step_rounds(nodes: list[GossipNode], updates: range) -> None:
+    for k in updates:
+        for node in nodes:
+            node.publish(update=k, step=k)
+        for node in nodes:
+            node.mix()
+
+
+def newcomer(network: Network, vector: torch.Tensor, rank: int, topology: str) -> GossipNode:
+    network.states[rank] = PeerState.ACTIVE
+    return GossipNode(
+        rank=rank,
+        topology=load_topology(topology, network.agents),
+        vector=vector,
+        transport=FakeTransport(network, rank),
+        identity=identity(),
+        max_staleness=0,
+        timeout_s=0.05,
+        incarnation=1,
+    )
+
+
+@pytest.mark.parametrize("topology", ["ring", "directed-ring", "one-peer-exponential"])
+def test_a_newcomer_in_lock_step_speaks_at_the_place_that_it_takes(topology: str) -> None:
+    network, nodes, vectors = local_group(topology, 4, max_staleness=0, timeout_s=0.05)
+    lock_step_rounds(nodes, range(1, 5))
+    others = [nodes[0], nodes[2], nodes[3]]
+    for state, updates in ((PeerState.DOWN, range(5, 9)), (PeerState.JOINING, range(9, 12))):
+        network.states[1] = state
+        lock_step_rounds(others, updates)
+    assert all(node.patience.waited_s < 0.05 for node in others), "it has not said a word"
+    nodes[1] = newcomer(network, vectors[1], 1, topology)
+    header = nodes[1].adopt()
+    assert header is not None and (header.version, header.update) == (11, 11)
+    assert network.messages[1][0].version == 11 and network.messages[1][0].incarnation == 1
+    lock_step_rounds(nodes, range(12, 30))
+    assert all(node.patience.waited_s < 0.05 for node in nodes)
+    states = [node.state_dict() for node in nodes]
+    assert all(state["version"] == state["round"] == 29 for state in states)
+    nodes[0].publish(update=30, step=30)
+    nodes[0].publish(update=31, step=31)
+    assert nodes[0].patience.waited_s >= 0.05, "who spoke is waited for"
+
+
+def test_who_joins_anew_in_rounds_of_several_updates_has_left_out_all_of_them() -> None:
+    network, nodes, _ = local_group("ring", 3, max_staleness=0, timeout_s=0.05, every=4)
+    lock_step_rounds(nodes, range(4, 20, 4))
+    lock_step_rounds([nodes[0], nodes[2]], range(20, 80, 4))
+    nodes[1].publish(update=20, step=20)
+    assert nodes[1].mix() and nodes[1].jumped == 4 * 14
+    assert network.messages[1][0].update == network.messages[0][0].update == 76
+
+
+def test_who_was_given_up_is_not_waited_for_and_joins_anew() -> None:
+    network, nodes, vectors = local_group("ring", 3, max_staleness=0, timeout_s=0.05)
+    lock_step_rounds(nodes, range(1, 5))
+    others = [nodes[0], nodes[2]]
+    lock_step_rounds(others, range(5, 20))
+    assert all(0.05 <= node.patience.waited_s < 0.2 for node in others), "once, not every time"
+    assert ("suspect", "agent 1 was waited for in vain, until its next word") in nodes[0].events
+    nodes[1].publish(update=5, step=5)
+    assert nodes[1].mix() and nodes[1].jumped == 14
+    assert nodes[1].state_dict()["version"] == 19
+    published = [network.messages[j][1].view(torch.float32) for j in (0, 2)]
+    assert any(torch.equal(vectors[1], other) for other in published)
+    lock_step_rounds(nodes, range(20, 30))
+    assert nodes[1].jumped == 0
+    assert {node.state_dict()["version"] for node in nodes} == {29}
+
+
+def test_words_that_no_message_bears_out_move_nobody() -> None:
+    network, nodes, _ = local_group("ring", 3, max_staleness=0, timeout_s=0.05)
+    lock_step_rounds(nodes, range(1, 5))
+    network.taken[0, 1] = 2**50
+    lock_step_rounds(nodes, range(5, 9))
+    assert nodes[0].state_dict()["version"] == 8 and nodes[0].counters.mixes == 8
 
 
 class Raw(FakeTransport):

@@ -1,11 +1,12 @@
 """Push-sum: nothing is lost or doubled, whatever is overwritten on the way."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gala.gossip.mixing import PushSumMixing
-from gala.gossip.push_sum import PushSum
+from gala.gossip.push_sum import LEAST, PushSum
 
 
 def test_one_exchange_by_hand() -> None:
@@ -25,22 +26,113 @@ def test_one_exchange_by_hand() -> None:
 def test_a_message_that_was_overwritten_is_not_lost() -> None:
     a, b = PushSum(torch.tensor([8.0])), PushSum(torch.tensor([2.0]))
     a.push(1)
-    twice = a.push(1).clone()  # 4 and then 2 of the 4 left: 6 in all, of weight 0.75
-    assert twice.tolist() == [6.0, 0.75]
+    twice = a.push(1).clone()  # 4, then a quarter of the 4 left: who is poor gives less
+    assert twice.tolist() == [5.0, 0.625]
     b.pull(0, twice)
     b.pull(0, twice)  # seen twice, counted once
     b.settle()
-    assert b.weight == 1.75
+    assert b.weight == 1.625
 
 
-def test_what_is_learned_enters_the_mass() -> None:
+@pytest.mark.parametrize("unanswered", [0, 1, 8, 3000])
+def test_parameters_move_by_the_step_whatever_was_given_away(unanswered: int) -> None:
     vector = torch.tensor([1.0])
     sums = PushSum(vector)
-    sums.push(1)
+    for _ in range(unanswered):
+        sums.push(1)
     vector += 3.0  # an optimizer step on z
     sums.push(0)
     sums.settle()
-    assert vector.tolist() == [0.5 * (1.0) / 0.5 + 3.0 / 0.5], "x = 0.5 + 3, w = 0.5"
+    assert vector.tolist() == [4.0] and sums.weight > 0.9 * LEAST / 2
+
+
+def test_who_is_poor_still_gives_what_a_joiner_can_read() -> None:
+    a = PushSum(torch.tensor([4.0, -8.0]))
+    for _ in range(2000):
+        a.push(3)
+    joiner = PushSum(torch.zeros(2))
+    joiner.meet(0, a.push(3).clone())
+    found = joiner.parameters_in(0, a.push(3).clone())
+    assert found is not None
+    torch.testing.assert_close(found, torch.tensor([4.0, -8.0]).double(), rtol=1e-6, atol=0)
+
+
+Event = tuple[int, int, bool, bool]
+EVENTS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 40), st.booleans(), st.booleans()),
+    max_size=60,
+)
+
+
+@given(EVENTS, st.sets(st.integers(0, 3), max_size=2), st.integers(0, 2**16))
+@settings(max_examples=80, deadline=None)
+def test_bursts_losses_and_deaths_keep_the_mean_and_the_hull(
+    events: list[Event], dead: set[int], seed: int
+) -> None:
+    """Four agents, each heard by the two after it: what all hold and what is under way is kept."""
+    generator = torch.Generator().manual_seed(seed)
+    vectors = list(torch.randn(4, 3, generator=generator))
+    sums = [PushSum(vector) for vector in vectors]
+    mailbox, seen = {}, {}
+    learned = torch.zeros(3, dtype=torch.float64)
+    start = sum(each.mass for each in sums)
+    low, high = torch.stack(vectors).min(0).values, torch.stack(vectors).max(0).values
+    for k, (agent, burst, lost, learns) in enumerate(events):
+        if k > 20 and agent in dead:
+            continue  # it died, with what it held
+        if learns:
+            before = vectors[agent].clone()
+            vectors[agent] += torch.randn(3, generator=generator)
+            step = vectors[agent] - before
+            learned += sums[agent].weight * step.double()
+            low, high = low + step.clamp(max=0), high + step.clamp(min=0)
+        for _ in range(burst):
+            message = sums[agent].push(2).clone()
+            if not lost:
+                mailbox[agent] = message
+        for source in ((agent - 1) % 4, (agent - 2) % 4):
+            if source in mailbox:
+                sums[agent].pull(source, mailbox[source])
+                seen[agent, source] = mailbox[source]
+        sums[agent].settle()
+        slack = 1e-5 * (1 + high - low)
+        outside = (vectors[agent] < low - slack) | (vectors[agent] > high + slack)
+        assert not bool(outside.any())
+    for each in sums:
+        each.settle()  # steps that were not taken up yet
+    zero = torch.zeros(4, dtype=torch.float64)
+    flying = [
+        sums[source]._sent - seen.get((agent, source), zero)
+        for agent in range(4)
+        for source in ((agent - 1) % 4, (agent - 2) % 4)
+    ]
+    mass = sum(each.mass for each in sums) + sum(new[:-1] for new in flying)
+    weight = sum(each.weight for each in sums) + sum(float(new[-1]) for new in flying)
+    assert abs(weight - 4.0) < 1e-12
+    torch.testing.assert_close(mass / weight, (start + learned) / 4, rtol=0, atol=1e-12)
+
+
+def test_sums_that_grew_for_long_lose_nothing() -> None:
+    """2 x 10^4 exchanges: the rounding of running sums is not the rounding of the mean."""
+    vectors = [torch.tensor([1.0]), torch.tensor([-3.0]), torch.tensor([0.5])]
+    sums = [PushSum(vector) for vector in vectors]
+    for _ in range(20_000):
+        sent = [each.push(2).clone() for each in sums]
+        for i, each in enumerate(sums):
+            for j in {0, 1, 2} - {i}:
+                each.pull(j, sent[j])
+            each.settle()
+    weight = sum(each.weight for each in sums)
+    assert abs(float(sum(each.mass for each in sums)) / weight + 0.5) < 1e-12
+
+
+def test_a_message_from_before_changes_nothing() -> None:
+    a, b = PushSum(torch.tensor([8.0])), PushSum(torch.tensor([2.0]))
+    old, new = a.push(1).clone(), a.push(1).clone()
+    b.pull(0, new)
+    weight, mass = b.weight, b.mass.clone()
+    b.pull(0, old)
+    assert b.weight == weight and torch.equal(b.mass, mass)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=5, max_size=200))
@@ -95,3 +187,18 @@ def test_shares_from_before_a_meeting_are_not_taken() -> None:
     there = float(vector)
     mixing.mix(0.5, {0: 0.5}, {0: restarted.push(1).clone()}, {})
     assert float(vector) == there
+
+
+def test_shares_of_a_neighbour_that_is_heard_later_begin_at_the_meeting_too() -> None:
+    """All that it ever gave would else enter at once, though most of it was given to others."""
+    early, late = PushSum(torch.tensor([4.0])), PushSum(torch.tensor([1000.0]))
+    vector = torch.tensor([1.0])
+    mixing = PushSumMixing(vector, newcomer=True)
+    mixing.mix(0.5, {0: 0.5, 1: 0.5}, {0: early.push(1).clone()}, {})
+    for _ in range(3):
+        late.push(1)
+    there = float(vector)
+    mixing.mix(0.5, {0: 0.5, 1: 0.5}, {1: late.push(1).clone()}, {})
+    assert float(vector) == there
+    mixing.mix(0.5, {0: 0.5, 1: 0.5}, {1: late.push(1).clone()}, {})
+    assert float(vector) > there

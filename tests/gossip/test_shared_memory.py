@@ -96,6 +96,15 @@ def test_received_vectors_are_private_copies(tmp_path: Path) -> None:
     assert torch.equal(values(first), torch.ones(P))
 
 
+@pytest.mark.parametrize("word", [-1, 2**40, 2**63 - 1])
+def test_steps_that_cannot_be_are_none(tmp_path: Path, word: int) -> None:
+    a, b = transport(tmp_path, 0), transport(tmp_path, 1)
+    publish(a, 0, 1, 1.0)
+    assert b.steps(0) > 0
+    a._own.words[shared_memory.STEP] = word
+    assert b.steps(0) == 0
+
+
 def test_a_torn_slot_is_never_returned(tmp_path: Path) -> None:
     a, b = transport(tmp_path, 0), transport(tmp_path, 1)
     publish(a, 0, 1, 1.0)

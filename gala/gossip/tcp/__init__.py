@@ -1,0 +1,1 @@
+"""Edges between hosts over sockets of our own: one file a layer."""
