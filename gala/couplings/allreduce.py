@@ -48,20 +48,27 @@ class AllReduce(Coupling):
         """Replace the gradient by its mean over the agents. Waits for all of them."""
         if self._agents == 1:
             return
-        self._buffer[:-1].copy_(gradient[: self._parameters])
-        self._buffer[-1] = float(self._asked)
-        dist.all_reduce(self._buffer)
-        gradient[: self._parameters].copy_(self._buffer[:-1]).div_(self._agents)
-        if self._buffer[-1] > 0:
+        mine = gradient[: self._parameters]
+        buffer = self._buffer[: len(mine) + 1]
+        buffer[:-1].copy_(mine)
+        buffer[-1] = float(self._asked)
+        dist.all_reduce(buffer)
+        mine.copy_(buffer[:-1]).div_(self._agents)
+        self._hear(float(buffer[-1]))
+
+    def _hear(self, asked: float) -> None:
+        """How many of the agents wish to stop."""
+        if asked > 0:
             self._stop = min(self._stop, self._update + 1)
 
     def agree(self, number: float) -> float:
         """The mean over the agents: whoever ended an update alone would not be waited for."""
         if self._agents == 1:
             return number
-        mean = torch.tensor([number], dtype=torch.float64)
-        dist.all_reduce(mean)
-        return float(mean) / self._agents
+        both = torch.tensor([number, float(self._asked)], dtype=torch.float64)
+        dist.all_reduce(both)
+        self._hear(float(both[1]))
+        return float(both[0]) / self._agents
 
     def exchange(self, update: int, step: int) -> bool:
         """Parameters are equal already; statistics are averaged."""

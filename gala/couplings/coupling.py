@@ -1,8 +1,8 @@
 """Coupling: how an agent is tied to the others.
 
-It has four moments in the loop: ``reduce`` sees each gradient before the optimizer step,
-``exchange`` comes after an update, ``ask_to_stop`` and ``stops_at`` agree on the last one. For the
-rest it answers questions.
+It has five moments in the loop: ``begin`` comes before the first update, ``reduce`` sees each
+gradient before the optimizer step, ``exchange`` comes after an update, ``ask_to_stop`` and
+``stops_at`` agree on the last one. For the rest it answers questions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from gala.gossip import GossipNode
 from gala.gossip.message import NEVER, Header
+from gala.learning.auxiliary import Auxiliary
 from gala.topology import Topology
 
 Metrics = dict[str, float | None]
@@ -25,17 +27,25 @@ class Coupling:
         lock_step: whether all agents do equal updates, so that each does its share of the total.
         topology: whom it averages parameters with; None where it averages none.
         unbound: why no bound on the divergence applies whatever the topology; None if one may.
+        node: publishes and mixes; None where :meth:`exchange` is all there is.
+        auxiliary: what it adds to the loss of each update; None: nothing.
     """
 
     lock_step = False
     topology: Topology | None = None
     unbound: str | None = None
+    node: GossipNode | None = None
+    auxiliary: Auxiliary | None = None
 
     def __init__(self) -> None:
         self._stop = NEVER
 
+    def begin(self) -> bool:
+        """Before the first update, from where the agent goes on; True if parameters changed."""
+        return False
+
     def reduce(self, gradient: Tensor) -> None:
-        """See, and maybe change, the flat gradient Float[P] before clipping and step."""
+        """See, and maybe change, a gradient before clipping and step: Float[P], or of a part."""
 
     def agree(self, number: float) -> float:
         """A number that all agents whose gradients are reduced together decide by."""
@@ -44,6 +54,11 @@ class Coupling:
     def exchange(self, update: int, step: int) -> bool:
         """After update number ``update``: give and take parameters; True if they changed."""
         return False
+
+    @property
+    def jumped(self) -> int:
+        """Updates that the last exchange left out to join the others, who had gone on without."""
+        return 0
 
     def ask_to_stop(self, update: int) -> None:
         """This agent was asked to stop during or before update ``update + 1``."""

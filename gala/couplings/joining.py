@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
+from gala.config.arguments import HEARING
 from gala.config.sections import FaultsConfig, GossipConfig
 from gala.couplings.allreduce import AllReduce
 from gala.couplings.coupling import Coupling, Independent
 from gala.couplings.gossip import Gossip
 from gala.couplings.pace import pace_of
+from gala.couplings.policy import (
+    SCORE,
+    Distillation,
+    Policies,
+    PolicyExchange,
+    Repulsion,
+)
+from gala.couplings.segment import Segment
+from gala.couplings.shared import Shared
 from gala.divergence.policy import PolicyDivergence
 from gala.gossip.in_process import LocalGroup
 from gala.gossip.joining import make_node
+from gala.gossip.judging import Parts
+from gala.gossip.listening import Listening
+from gala.gossip.mixing import Mixer
+from gala.gossip.node import GossipNode
 from gala.launch import supervisor
 from gala.launch.launch import Launch
-from gala.parameters.flat import FlatParameters
+from gala.learning.auxiliary import Auxiliary
+from gala.parameters.duals import DualOptimizer
+from gala.parameters.flat import FlatVector, layout_hash
+from gala.parameters.halves import HalvedOptimizer
+from gala.parameters.optimizer import Optimizer
+from gala.telemetry.history import History
 from gala.topology import Topology
 
 
@@ -29,6 +49,7 @@ class Tie:
         launch: rank of the agent, and how it finds the others.
         topology: who its neighbours are.
         flat: its parameters.
+        optimizer: of them; None where it is somebody else's.
         device: where they are computed.
         run_id: 16 hex digits that messages of this launch carry.
         local_group: the agents of this process.
@@ -37,12 +58,16 @@ class Tie:
         seed: of faults.
         behaviour: compares policies.
         moved: L2 norm of the agent's largest recent update.
+        history: where what gossip does to the parameters is recorded; None: nowhere.
+        asked: whether the agent was asked to stop, so that no wait may take long.
         aborted: whether to wait for nobody any more.
+        policies: compares them in more than their distributions; None: of a loop that has none.
     """
 
     launch: Launch
     topology: Topology
-    flat: FlatParameters
+    flat: FlatVector
+    optimizer: Optimizer | DualOptimizer | HalvedOptimizer | None
     device: torch.device
     run_id: str
     local_group: LocalGroup
@@ -51,38 +76,99 @@ class Tie:
     seed: int
     behaviour: PolicyDivergence
     moved: Callable[[], float]
+    history: History | None
+    asked: Callable[[], bool]
     aborted: Callable[[], bool]
+    policies: Policies | None = None
 
 
 def couple(name: str, tie: Tie) -> Coupling:
-    """The coupling of that name; one agent alone gossips with nobody.
+    """The coupling of that name; one agent alone has no neighbours.
 
     Raises:
         UserError: see :func:`gala.gossip.joining.make_node`.
     """
-    if name == "gossip" and tie.launch.agents == 1:
+    if tie.launch.agents == 1 and name in HEARING:
         name = "none"
     return COUPLINGS[name](tie)
 
 
-def _gossip(tie: Tie) -> Gossip:
-    launch, topology = tie.launch, tie.topology
-    node = make_node(
-        launch=launch,
-        topology=topology,
-        vector=tie.flat.data,
-        layout_hash=tie.flat.layout_hash,
+def _node(
+    tie: Tie,
+    vector: Tensor,
+    layout: str,
+    gossip: GossipConfig,
+    mixer: Callable[[torch.device], Mixer] | None = None,
+) -> GossipNode:
+    return make_node(
+        launch=tie.launch,
+        topology=tie.topology,
+        vector=vector,
+        layout_hash=layout,
         run=tie.run_id,
-        gossip=tie.gossip,
+        gossip=gossip,
         local_group=tie.local_group,
         device=tie.device,
         faults=tie.faults,
         seed=tie.seed,
         moved=tie.moved,
+        asked=tie.asked,
+        history=tie.history,
+        parts=Parts(sizes=tie.flat.sizes, learned=tie.flat.learned),
         aborted=tie.aborted,
+        mixer=mixer,
     )
-    pace = pace_of(tie.gossip, topology, launch.rank, tie.flat, tie.behaviour)
+
+
+def _gossip(tie: Tie) -> Gossip:
+    launch = tie.launch
+    node = _node(tie, tie.flat.data, tie.flat.layout_hash, tie.gossip)
+    pace = pace_of(tie.gossip, tie.topology, launch.rank, tie.flat, tie.behaviour)
     return Gossip(node, on_first=lambda: launch.announce("running"), pace=pace)
+
+
+def _distil(tie: Tie) -> PolicyExchange:
+    parameters, policies = tie.flat.data, _policies(tie)
+
+    def term(heard: Listening) -> Distillation:
+        return Distillation(heard, len(parameters), policies)
+
+    return _exchange(tie, None, tie.flat.layout_hash, term)
+
+
+def _repel(tie: Tie) -> PolicyExchange:
+    parameters, policies = tie.flat.data, _policies(tie)
+    message = torch.cat([parameters, parameters.new_zeros(SCORE)])
+
+    def term(heard: Listening) -> Repulsion:
+        return Repulsion(heard, message, policies)
+
+    layout = layout_hash([*tie.flat.layout, ("score", (SCORE,))])
+    return _exchange(tie, message, layout, term)
+
+
+def _policies(tie: Tie) -> Policies:
+    assert tie.policies is not None, "a loop whose policies are not known"
+    return tie.policies
+
+
+def _exchange(
+    tie: Tie, message: Tensor | None, layout: str, term: Callable[[Listening], Auxiliary]
+) -> PolicyExchange:
+    launch, topology = tie.launch, tie.topology
+    published = tie.flat.data if message is None else message
+    listening = Listening(published, topology, launch.rank)
+    # peers go ways of their own: how far a message is from the own parameters tells nothing
+    gossip = replace(tie.gossip, trust_radius=None)
+    return PolicyExchange(
+        _node(tie, published, layout, gossip, listening.on),
+        listening,
+        tie.flat.data,
+        message,
+        term(listening) if topology.in_neighbours(launch.rank) else None,
+        _policies(tie).score,
+        on_first=lambda: launch.announce("running"),
+    )
 
 
 def _allreduce(tie: Tie) -> AllReduce:
@@ -90,8 +176,16 @@ def _allreduce(tie: Tie) -> AllReduce:
     return AllReduce(tie.launch, tie.flat.learned, tie.flat.statistics)
 
 
+def _shared(tie: Tie) -> Shared:
+    assert isinstance(tie.optimizer, Optimizer), "an algorithm that may not share"
+    return Shared(Segment(tie.run_id, tie.launch.rank), tie.optimizer)
+
+
 COUPLINGS: dict[str, Callable[[Tie], Coupling]] = {
     "gossip": _gossip,
     "allreduce": _allreduce,
+    "shared": _shared,
+    "distil": _distil,
+    "repel": _repel,
     "none": lambda tie: Independent(),
 }

@@ -12,7 +12,7 @@ from gala.config.sections import GossipConfig
 from gala.divergence.controller import SMOOTHING, EpsilonController, farthest, spread
 from gala.divergence.policy import PolicyDivergence
 from gala.divergence.trigger import Trigger, drift
-from gala.parameters.flat import FlatParameters
+from gala.parameters.flat import FlatVector
 from gala.topology import Topology
 
 
@@ -131,7 +131,7 @@ def pace_of(
     gossip: GossipConfig,
     topology: Topology,
     rank: int,
-    flat: FlatParameters,
+    flat: FlatVector,
     behaviour: PolicyDivergence,
 ) -> Pace | None:
     """What decides when to publish; None: after every update, to all.

@@ -19,9 +19,10 @@ class Node:
     """What :class:`Gossip` needs of a node."""
 
     copies = ((1,), (2,), (3,))
-    partial, staleness = False, 0
+    partial, staleness, jumped = False, 0, 6
 
-    def __init__(self, lock_step: bool, agents: int = 5) -> None:
+    def __init__(self, lock_step: bool, agents: int = 5, every: int = 1) -> None:
+        self.every = every
         self.lock_step, self.stop_at, self.calls = lock_step, NEVER, []
         self.topology = type("T", (), {"agents": agents})
 
@@ -48,6 +49,24 @@ def test_gossip_publishes_then_mixes_and_leaves_gradients_alone() -> None:
     gossip.close()
     assert [name for name, _ in node.calls] == ["publish", "mix", "close"]
     assert node.calls[0][1] == {"update": 4, "step": 80} and gradient.tolist() == [1, 1, 1]
+
+
+def test_updates_between_two_exchanges_only_count() -> None:
+    node = Node(lock_step=False, every=3)
+    gossip = Gossip(node)  # type: ignore[arg-type]
+    found = [(gossip.exchange(update, 10 * update), gossip.jumped) for update in range(2, 8)]
+    assert found == [(False, 0), (True, 6), (False, 0), (False, 0), (True, 6), (False, 0)]
+    assert [counts["update"] for name, counts in node.calls if name == "publish"] == [3, 6]
+    assert [name for name, _ in node.calls] == [
+        "rest", "publish", "mix", "rest", "rest", "publish", "mix", "rest"
+    ]  # fmt: skip
+
+
+def test_in_lock_step_the_wish_to_stop_travels_by_rounds() -> None:
+    node = Node(lock_step=True, agents=5, every=3)
+    gossip = Gossip(node)  # type: ignore[arg-type]
+    gossip.ask_to_stop(7)
+    assert gossip.stops_at() == 7 + 5 * 3
 
 
 def test_what_is_not_due_is_not_published_but_mixing_goes_on() -> None:
