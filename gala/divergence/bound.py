@@ -48,17 +48,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 
 from gala.topology import Topology
 from gala.topology.analysis import spectrum, windows
-from gala.topology.analysis.series import sum_of_norms
+from gala.topology.analysis.series import Rounds, sum_of_norms
 from gala.topology.graph import edge_array, reached
 from gala.topology.mixing import Mixing
 
 MAX_DELAY = 256
 """Updates; a model with older messages says nothing of use."""
+
+
+PAST = "lock-step, once the past has faded"
+"""Reason of a bound for those that live where others died."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +80,8 @@ class Contraction:
         noise_after_mix: for updates independent in time with mean zero, instead of the worst case.
         noise_before_mix: likewise.
         lock_step: tau = 0 and s = 1.
-        exact: whether this is a proof for what the agents do (lock-step) or a model of it.
+        exact: lock-step with nobody missing: a theorem for messages that are exact and the largest
+            step that ever was. What a run did is certified, or a model.
         reason: the model, in words.
     """
 
@@ -103,16 +109,32 @@ class Contraction:
         """:attr:`factor` for independent updates: an expectation (rms), not a bound."""
         return self.noise_after_mix if self.lock_step else self.noise_before_mix
 
+    def text(self, every: int = 1) -> str:
+        """Beta and the predicted epsilon; of ``every`` updates between two mixes, steps add up."""
+        return (
+            f"beta {self.beta:.3f}, epsilon = {every * self.factor:.2f} x norm of all agents' "
+            f"largest updates ({self.reason})"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoBound:
-    """No bound is known.
+    """No bound is known: a :class:`Contraction` without its numbers.
 
     Attributes:
         reason: "no bound applies: ..." and why.
     """
 
     reason: str
+    beta: ClassVar[None] = None
+    factor: ClassVar[None] = None
+    before_mix: ClassVar[None] = None
+    noise_factor: ClassVar[None] = None
+    lock_step: ClassVar[bool] = False
+
+    def text(self, every: int = 1) -> str:
+        """Why there is none."""
+        return self.reason
 
 
 @lru_cache(maxsize=1024)
@@ -134,11 +156,17 @@ def contraction(
     assert delay >= 0 and mix_every >= 1
     if topology.push_sum:
         return NoBound(reason="no bound applies: push-sum divides by weights, which is not linear")
+    if topology.robust:
+        return NoBound(
+            reason=f"no bound applies: {topology.weights} weights follow what the agents send"
+        )
     present = sorted(
         range(topology.agents) if alive is None else alive & set(range(topology.agents))
     )
     who = "" if len(present) == topology.agents else f", {len(present)} of {topology.agents} agents"
     model = _model(delay, mix_every, len(present)) + who
+    if who and len(present) > 1:  # what the others did still counts in these, for a while
+        model = model.replace("exact: lock-step", PAST)
     if len(present) < 2:
         return Contraction(
             beta=0.0, after_mix=0.0, before_mix=0.0, skewed=0.0, noise_after_mix=0.0,
@@ -156,30 +184,8 @@ def contraction(
     living = _among(topology, present)
     rounds = spectrum.rounds_of(living, delay=delay)
     if rounds is None:
-        return _large(living, delay=delay, mix_every=mix_every, reason=model)
-    ages = {0, delay - delay % mix_every, delay}
-    found = [
-        sum_of_norms(rounds.discounted(topology.discount**age), delay=age, mix_every=mix_every)
-        for age in sorted(ages)
-    ]
-    every = [series for series in found if series is not None]
-    if len(every) < len(found):
-        return NoBound(reason="no bound applies: the mixing does not contract the disagreement")
-    total, squares = max(one.total for one in every), max(one.squares for one in every)
-    lock_step = delay == 0 and mix_every == 1
-    drift = "" if rounds.column_stochastic else ", row-stochastic only: the mean drifts"
-    rate = spectrum.beta(living) if lock_step and living.doubly_stochastic else None
-    return Contraction(
-        beta=max(one.rate for one in every) if rate is None else rate,
-        after_mix=total,
-        before_mix=mix_every + total,
-        skewed=(1 + total) * rounds.skew if lock_step else None,
-        noise_after_mix=float(np.sqrt(squares)),
-        noise_before_mix=float(np.sqrt(mix_every + squares)),
-        lock_step=lock_step,
-        exact=delay == 0 and mix_every == 1,
-        reason=model + drift,
-    )
+        return _large(living, delay=delay, mix_every=mix_every, reason=model, exact=not who)
+    return _summed(rounds, living, delay=delay, mix_every=mix_every, reason=model, exact=not who)
 
 
 def _model(delay: int, mix_every: int, agents: int) -> str:
@@ -235,7 +241,44 @@ def _never_agree(topology: Topology, present: list[int]) -> str | None:
     return f"{lost}nobody reaches both agent {first} and agent {second}"
 
 
-def _large(topology: Topology, *, delay: int, mix_every: int, reason: str) -> Contraction | NoBound:
+def _summed(
+    rounds: Rounds,
+    topology: Topology,
+    *,
+    delay: int,
+    mix_every: int,
+    reason: str,
+    exact: bool,
+) -> Contraction | NoBound:
+    """From the norms of all products of the ``rounds`` of ``topology``."""
+    ages = {0, delay - delay % mix_every, delay}
+    found = [
+        sum_of_norms(rounds.discounted(topology.discount**age), delay=age, mix_every=mix_every)
+        for age in sorted(ages)
+    ]
+    every = [series for series in found if series is not None]
+    if len(every) < len(found):
+        return NoBound(reason="no bound applies: the mixing does not contract the disagreement")
+    total, squares = max(one.total for one in every), max(one.squares for one in every)
+    lock_step = delay == 0 and mix_every == 1
+    drift = "" if rounds.column_stochastic else ", row-stochastic only: the mean drifts"
+    rate = spectrum.beta(topology) if lock_step and topology.doubly_stochastic else None
+    return Contraction(
+        beta=max(one.rate for one in every) if rate is None else rate,
+        after_mix=total,
+        before_mix=mix_every + total,
+        skewed=(1 + total) * rounds.skew if lock_step else None,
+        noise_after_mix=float(np.sqrt(squares)),
+        noise_before_mix=float(np.sqrt(mix_every + squares)),
+        lock_step=lock_step,
+        exact=lock_step and exact,
+        reason=reason + drift,
+    )
+
+
+def _large(
+    topology: Topology, *, delay: int, mix_every: int, reason: str, exact: bool
+) -> Contraction | NoBound:
     """For many agents, from the norms of a few products: never less than the sum of all."""
     if not topology.doubly_stochastic:
         return NoBound(
@@ -269,7 +312,7 @@ def _large(topology: Topology, *, delay: int, mix_every: int, reason: str) -> Co
         noise_after_mix=float(np.sqrt(squares)),
         noise_before_mix=float(np.sqrt(mix_every + squares)),
         lock_step=lock_step,
-        exact=lock_step,
+        exact=lock_step and exact,
         reason=reason,
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-OBSERVATIONS = 64
+OBSERVATIONS = 32
 """Rows on which policies are compared."""
 
 Evaluate = Callable[[Tensor, Tensor], Tensor]

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from gala.simulation.links import Floats, Ints, Links, Versions, Wiring, expand
 from gala.simulation.scenario import Durations, Scenario, Steps
 from gala.simulation.tally import Tally
+from gala.simulation.trace import Trace
 from gala.topology import Topology
 
 COMPUTING, JOINING, WAITING = 0, 1, 2
@@ -40,6 +41,7 @@ class Agents:
         update: Int64[N], local updates; a joiner takes over its neighbour's number.
         round: Int64[N], of the schedule.
         staleness: Int64[N], updates since the last mix.
+        done: Int64[N], own updates; not those of another that was taken over.
         died, back: Float64[N], the last absence.
         published: Float64[N], time of the last version; nan before the first.
         update_s: Float64[N], smoothed time between versions; nan before the second.
@@ -52,6 +54,7 @@ class Agents:
     update: Ints
     round: Ints
     staleness: Ints
+    done: Ints
     died: Floats
     back: Floats
     published: Floats
@@ -70,6 +73,7 @@ class Asynchronous:
         tally: what counts.
         generator: of random numbers.
         start_s: Float64[N], when each agent begins; None: at once.
+        trace: what happens is told to it; None: to nobody.
     """
 
     def __init__(
@@ -84,11 +88,12 @@ class Asynchronous:
         tally: Tally,
         generator: np.random.Generator,
         start_s: Floats | None = None,
+        trace: Trace | None = None,
     ) -> None:
         n = topology.agents
         self._topology, self._scenario, self._wiring = topology, scenario, wiring
         self._durations, self._steps, self._links = durations, steps, links
-        self._tally, self._generator = tally, generator
+        self._tally, self._generator, self._trace = tally, generator, trace
         everybody = np.arange(n)
         first = durations.draw(everybody) + (0.0 if start_s is None else start_s)
         self.agents = Agents(
@@ -99,6 +104,7 @@ class Asynchronous:
             update=np.zeros(n, np.int64),
             round=np.zeros(n, np.int64),
             staleness=np.zeros(n, np.int64),
+            done=np.zeros(n, np.int64),
             died=np.full(n, np.inf),
             back=np.full(n, -np.inf),
             published=np.full(n, np.nan),
@@ -133,11 +139,16 @@ class Asynchronous:
         a = self.agents
         computing = acting[a.doing[acting] == COMPUTING]
         joining = acting[a.doing[acting] == JOINING]
-        done = len(computing)
-        if self._scenario.churn:
-            fatal = self._generator.random(done) < self._scenario.churn
+        done, scenario = len(computing), self._scenario
+        if scenario.churn:
+            fatal = self._generator.random(done) < scenario.churn
             self._die(computing[fatal])
             computing = computing[~fatal]
+        self._step(computing)
+        if scenario.every > 1:
+            silent = computing[a.done[computing] % scenario.every != 0]
+            computing = computing[a.done[computing] % scenario.every == 0]
+            self._go_on(silent, a.due[silent])
         self._publish(computing)
         if len(joining):
             self._join(joining)
@@ -148,20 +159,32 @@ class Asynchronous:
             self._end_waits(waiting, end)
         return done
 
-    def _publish(self, who: Ints) -> None:
-        a, times = self.agents, self.agents.due[who]
+    def _step(self, who: Ints) -> None:
+        a = self.agents
         a.x[who] += self._steps.draw(who)
         a.update[who] += 1
+        a.done[who] += 1
         a.staleness[who] += 1
+        if self._trace is not None:
+            self._trace.steps(who)
+
+    def _publish(self, who: Ints) -> None:
+        a, times, scenario = self.agents, self.agents.due[who], self._scenario
         gap = times - a.published[who]
         before = a.update_s[who]
         smoothed = before + SMOOTHING * (gap - before)
         a.update_s[who] = np.where(np.isnan(before), gap, smoothed)
         a.published[who] = times
-        until = None if self._scenario.max_staleness is not None else times + a.next_s[who]
+        known = scenario.max_staleness is None and scenario.every == 1
+        sent = a.x[who]
+        if scenario.rounding:
+            sent = sent + self._steps.errors(len(who), scenario.rounding)
         self._links.publish(
-            who, times, a.x[who], updates=a.update[who], rounds=a.round[who], until=until
-        )
+            who, times, sent, updates=a.update[who], rounds=a.round[who],
+            until=times + a.next_s[who] if known else None,
+        )  # fmt: skip
+        if self._trace is not None:
+            self._trace.publications(who, self._links.version[who])
 
     def _die(self, who: Ints) -> None:
         a, times = self.agents, self.agents.due[who]
@@ -190,6 +213,8 @@ class Asynchronous:
         a.x[taker] = links.payload(edges[best], version[best])
         a.update[taker], a.round[taker] = update[best], round[best]
         links.used[edges[best]] = version[best]
+        if self._trace is not None:
+            self._trace.adoptions(taker, wiring.source[edges[best]], version[best])
         a.staleness[who] = 0
         a.published[who] = a.update_s[who] = np.nan
         self._go_on(who, times)
@@ -266,7 +291,7 @@ class Asynchronous:
         if len(used) == 0:
             return
         age_s = times[owner] - links.published_at(edges, version)
-        own = a.update_s[who].take(owner)
+        own = a.update_s[who].take(owner) / self._scenario.every
         # an agent that has no idea of time yet counts messages as one update old
         age = np.where(np.isnan(own), 1.0, np.ceil(age_s / own)).astype(np.int64)
         self._tally.ages(age, age_s)
@@ -279,6 +304,8 @@ class Asynchronous:
         payloads *= weights[:, None]
         kept = 1.0 - np.add.reduceat(weights, starts)
         a.x[mixers] = kept[:, None] * a.x[mixers] + np.add.reduceat(payloads, starts, axis=0)
+        if self._trace is not None:
+            self._trace.mixes(who[owner], self._wiring.source[edges], version, weights)
         self._tally.mixes(a.staleness[mixers])
         a.staleness[mixers] = 0
 

@@ -3,31 +3,59 @@
 from __future__ import annotations
 
 import json as encoder
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from gala.config.arguments import Parser, at_least_one, not_negative, positive, probability, whole
-from gala.divergence.bound import NoBound
 from gala.errors import EXIT_OK, UserError
 from gala.simulation import plot as plotting
+from gala.simulation.past_run import PastRun, read_past_run
+from gala.simulation.planning import GRAPHS
 from gala.simulation.prediction import Prediction, check_size, simulate
-from gala.simulation.scenario import Scenario
+from gala.simulation.proposal import propose
+from gala.simulation.scenario import SPEEDS, WIRES, Scenario
 from gala.topology import load_topology
 from gala.topology.analysis import spectrum
 from gala.topology.limits import count
 
+DEFAULT_TOPOLOGY = "exponential"
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run ``gala simulate``; returns its exit code."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    past = None
+    if given.from_run is not None:
+        past = read_past_run(given.from_run)
+        parser.set_defaults(**_as_options(past, given))
+        given = parser.parse_args(arguments)
+    if given.agents is None:
+        parser.error("the following arguments are required: --agents (or --from-run)")
     if given.dimension < 2:
         raise UserError("must be at least 2", field="--dimension")
-    scenario = Scenario(
+    if given.plan:
+        graphs = GRAPHS if given.topology is None else (given.topology,)
+        propose(given.agents, given.target, _scenario(given), graphs, json=given.json)
+        return EXIT_OK
+    topology = given.topology or DEFAULT_TOPOLOGY
+    run(
+        topology, given.agents, _scenario(given), effects=given.effects, plot=given.plot,
+        json=given.json, past=past,
+    )  # fmt: skip
+    return EXIT_OK
+
+
+def _scenario(given: Namespace) -> Scenario:
+    return Scenario(
         updates=given.updates,
         update_s=given.update_ms / 1e3,
         speed=given.speed,
@@ -38,6 +66,9 @@ def main(arguments: Sequence[str]) -> int:
         churn=given.churn,
         restart_s=given.restart_s,
         parameters=given.params,
+        wire=given.wire_format,
+        every=given.every,
+        update_size=given.update_size,
         bandwidth_mbit=given.bandwidth_mbit,
         max_staleness=given.max_staleness,
         policy=given.staleness_policy,
@@ -45,22 +76,43 @@ def main(arguments: Sequence[str]) -> int:
         correlation=given.correlation,
         seed=given.seed,
     )
-    run(
-        given.topology, given.agents, scenario, effects=given.effects, plot=given.plot,
-        json=given.json,
-    )  # fmt: skip
-    return EXIT_OK
+
+
+def _as_options(past: PastRun, given: Namespace) -> dict[str, Any]:
+    """What the run was like, for all that the user does not say."""
+    same = given.agents in (None, past.topology.agents)
+    scenario = past.scenario(given.seed)
+    own_graph = None if given.plan else str(given.from_run / "topology.json")
+    spread = min(float(np.std(np.log(past.factors))), 3.0)
+    return {
+        "agents": past.topology.agents,
+        "topology": own_graph,
+        "updates": scenario.updates,
+        "update_ms": 1e3 * scenario.update_s,
+        "speed": scenario.speed if same else f"lognormal:{spread:.6g}",
+        "update_jitter": scenario.update_jitter,
+        "params": scenario.parameters,
+        "wire_format": scenario.wire,
+        "update_size": scenario.update_size,
+        "max_staleness": scenario.max_staleness,
+        "staleness_policy": scenario.policy,
+        "dimension": scenario.dimension,
+        "correlation": scenario.correlation,
+    }
 
 
 def _parser() -> Parser:
     parser = Parser(prog="gala simulate", description="Predict a cluster under virtual time.")
     add = parser.add_argument
-    add("--topology", default="exponential", help="file, name or MODULE:CALLABLE (%(default)s)")
-    add("--agents", type=at_least_one, required=True, help="number of agents")
+    add("--topology", help=f"file, name or MODULE:CALLABLE ({DEFAULT_TOPOLOGY})")
+    add("--agents", type=at_least_one, help="number of agents")
+    add("--from-run", type=Path, metavar="RUN",
+        help="as this run was: its lengths and cosines of updates, their times, its topology; "
+        "other options change that")  # fmt: skip
     add("--updates", type=at_least_one, default=1000, help="per agent (%(default)s)")
     add("--update-ms", type=positive, default=100.0, help="mean time of one (%(default)g)")
     add("--speed", default="constant", metavar="KIND",
-        help="constant, lognormal:S, uniform:A:B, straggler:K:FACTOR: "
+        help=f"{', '.join(SPEEDS)}: "
         "how the time of an update differs between agents (%(default)s)")  # fmt: skip
     add("--update-jitter", type=not_negative, default=0.0, metavar="S",
         help="and from update to update: deviation of its logarithm (%(default)g)")  # fmt: skip
@@ -72,12 +124,25 @@ def _parser() -> Parser:
     add("--restart-s", type=not_negative, default=2.0,
         help="until a joiner takes its place (%(default)g)")  # fmt: skip
     add("--params", type=at_least_one, default=866_439, help="of the network (%(default)s)")
+    add("--wire-format", choices=tuple(WIRES), default="float32", help="of messages (%(default)s)")
     add("--bandwidth-mbit", type=positive, help="of an agent's link, Mbit/s (endless)")
+    add("--every", type=at_least_one, default=1, metavar="K",
+        help="publish after every K updates (%(default)s)")  # fmt: skip
+    add(
+        "--update-size",
+        type=positive,
+        metavar="SHARE",
+        help="length of an update over that of the parameters: so much do rounded messages err",
+    )
     add("--max-staleness", type=whole, help="updates without a mix before waiting (never)")
     add("--staleness-policy", choices=("wait", "skip"), default="wait", help="(%(default)s)")
     add("--dimension", type=at_least_one, default=8, help="of the stand-ins (%(default)s)")
     add("--correlation", type=probability, default=0.0, help="of updates (%(default)g)")
     add("--seed", type=whole, default=1, help="(%(default)s)")
+    add("--plan", action="store_true",
+        help="propose graph, wire format and period for --target over these links")  # fmt: skip
+    add("--target", type=positive, default=0.01, metavar="R",
+        help="of a plan: largest distance from the mean over its norm (%(default)g)")  # fmt: skip
     add("--effects", action="store_true", help="also without each trouble, one at a time")
     add("--plot", type=Path, help="also draw it into this picture")
     add("--json", action="store_true", help="print one JSON object")
@@ -92,6 +157,7 @@ def run(
     effects: bool = False,
     plot: Path | None = None,
     json: bool = False,
+    past: PastRun | None = None,
     console: Console | None = None,
 ) -> None:
     """Simulate and print: ``gala simulate --topology exponential --agents 10000 ...``.
@@ -103,6 +169,7 @@ def run(
         effects: also run it without each of its troubles, to see what they cost.
         plot: also draw it into this file.
         json: print one JSON object and nothing else.
+        past: the run whose lengths of updates the distances are in.
         console: where to print.
 
     Raises:
@@ -116,12 +183,16 @@ def run(
         plotting.save(prediction, plot)
     if json:
         data = prediction.to_json()
+        if past is not None:
+            data["from_run"] = compared(prediction, past)
         if effects:
             data["without"] = {name: summary(each) for name, each in others.items()}
         print(encoder.dumps(data))
         return
     console = console or Console()
     console.print(_table(prediction))
+    if past is not None:
+        console.print(_against(compared(prediction, past)))
     if others:
         console.print()
         console.print(_effects({"as given": prediction, **others}))
@@ -161,6 +232,42 @@ def summary(prediction: Prediction) -> dict[str, float]:
     }
 
 
+def compared(prediction: Prediction, past: PastRun) -> dict[str, float]:
+    """What the run was like, and its divergence (medians) as measured and as predicted.
+
+    They can differ by more than the error of the prediction where options change what was.
+    """
+    predicted = float(np.median(prediction.tally.divergence)) * past.update_norm
+    return {
+        "ticks": past.ticks,
+        "update_norm": past.update_norm,
+        "step_cosine": past.step_cosine,
+        "dimension": past.dimension,
+        "staleness": past.staleness,
+        "update_jitter": prediction.scenario.update_jitter,
+        "measured": past.divergence,
+        "predicted": predicted,
+        "error": predicted / past.divergence - 1 if past.divergence else 0.0,
+    }
+
+
+def _against(data: dict[str, float]) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column()
+    table.add_row(
+        "of the run",
+        f"updates of norm {data['update_norm']:.4g} and cosine {data['step_cosine']:.2f}, "
+        f"staleness {data['staleness']:.3g}, {data['ticks']:.0f} measurements",
+    )
+    table.add_row(
+        "its divergence",
+        f"measured {data['measured']:.4g}, predicted {data['predicted']:.4g} (medians; "
+        f"{100 * data['error']:+.1f} %)",
+    )
+    return table
+
+
 def _table(p: Prediction) -> Table:
     data, scenario = p.to_json(), p.scenario
     table = Table(
@@ -176,7 +283,7 @@ def _table(p: Prediction) -> Table:
     rate, seen, age = spectrum.beta(p.topology), data["staleness"], data["message_age"]
     bound = (
         p.model.reason
-        if isinstance(p.model, NoBound)
+        if p.epsilon is None
         else f"{p.epsilon:.4g}, expected {p.expected:.4g} ({p.model.reason})"
     )
     for name, value in {

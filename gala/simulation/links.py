@@ -117,6 +117,27 @@ class Wiring:
         return self.row_edges.take(entries), entries, owner
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Published:
+    """What :meth:`Links.publish` is given."""
+
+    agents: Ints
+    times: Floats
+    payload: Floats
+    updates: Ints
+    rounds: Ints
+
+    def of(self, some: Ints) -> _Published:
+        """Of ``some`` of its senders, by position."""
+        return _Published(
+            self.agents[some],
+            self.times[some],
+            self.payload[some],
+            self.updates[some],
+            self.rounds[some],
+        )
+
+
 class Links:
     """Everything that was published and may still be read.
 
@@ -156,7 +177,7 @@ class Links:
         self._depth = _power_of_two(3 + lost + math.ceil(under_way / pause))
         stay = under_way + (streak + 1) * max(busiest * self._send_s, shortest_s)
         # versions of which nothing is sent are not kept, if it is known at once that nothing is
-        known = scenario.max_staleness is None
+        known = scenario.max_staleness is None and scenario.every == 1
         self._kept = _power_of_two(4 + math.ceil(stay / (pause if known else shortest_s)))
         numbers = agents * self._kept * (scenario.dimension + 3) + 2 * edges * self._depth
         if self._kept > MAX_AGE or numbers > MAX_NUMBERS:
@@ -200,54 +221,60 @@ class Links:
             rounds: Int64[n], of the senders.
             until: Float64[n], when each will publish again, if that is known.
         """
-        counts = self._degree[agents]
-        begin, position, turns = times, None, None
+        new = _Published(agents, times, payload, updates, rounds)
         if self._send_s:
-            begin, degree = self._take_turns(agents, times), counts
-            if until is not None:
-                counts = _begun(until - begin, self._send_s, counts)
-                sent = np.flatnonzero(counts)
-                agents, times, payload, counts = (
-                    agents[sent],
-                    times[sent],
-                    payload[sent],
-                    counts[sent],
-                )
-                begin, degree, updates, rounds = (
-                    begin[sent],
-                    degree[sent],
-                    updates[sent],
-                    rounds[sent],
-                )
-            turns, _ = unroll(counts)
-            degree = np.repeat(degree, counts)
-            position = turns + np.repeat(self._turn[agents], counts)
-            position -= np.where(position >= degree, degree, 0)
+            self._send_in_turns(new, until)
         else:
-            self.sends[agents] += counts
-            position, _ = unroll(counts)
-        lost = np.zeros(0, np.bool_)
+            self._send_at_once(new)
+
+    def _send_at_once(self, new: _Published) -> None:
+        """To all out-neighbours; what is lost takes no slot."""
+        counts = self._degree[new.agents]
+        self.sends[new.agents] += counts
+        version = np.repeat(self._keep(new), counts)
+        edges, _ = expand(self._wiring.out_starts, new.agents)
+        start = np.repeat(new.times, counts)
         if self._loss:
-            lost = self._generator.random(len(position), dtype=np.float32) < self._loss
-        self.version[agents] += 1
-        version = self.version[agents]
-        slot = agents * self._kept + (version & self._kept - 1)
-        self._payload[slot] = payload
-        self._published_at[slot] = times
-        self._update[slot], self._round[slot] = updates, rounds
-        edges = position + np.repeat(self._wiring.out_starts[agents], counts)
-        start = np.repeat(begin, counts)
-        version = np.repeat(version, counts)
-        if turns is None and self._loss:
-            kept = np.flatnonzero(~lost)
+            kept = np.flatnonzero(~self._lost(len(edges)))
             edges, start, version = edges.take(kept), start.take(kept), version.take(kept)
+        self._put(edges, self._head.take(edges) + 1, version, start)
+
+    def _send_in_turns(self, new: _Published, until: Floats | None) -> None:
+        """To one out-neighbour after another, as many as are begun ``until`` then."""
+        counts = degree = self._degree[new.agents]
+        begin = self._take_turns(new.agents, new.times)
+        if until is not None:
+            counts = _begun(until - begin, self._send_s, degree)
+            sent = np.flatnonzero(counts)
+            new, counts, begin, degree = new.of(sent), counts[sent], begin[sent], degree[sent]
+        turns, _ = unroll(counts)
+        degree = np.repeat(degree, counts)
+        position = turns + np.repeat(self._turn[new.agents], counts)
+        position -= np.where(position >= degree, degree, 0)
+        edges = position + np.repeat(self._wiring.out_starts[new.agents], counts)
+        start = np.repeat(begin, counts) + turns * self._send_s
         head = self._head.take(edges)
-        if turns is None:
-            head += 1
-        else:
-            start += turns * self._send_s
-            head += self._head_start.take(edges) < np.repeat(times, counts)  # else replaced
-            self._head_start[edges] = start
+        head += self._head_start.take(edges) < np.repeat(new.times, counts)  # else replaced
+        self._head_start[edges] = start
+        if self._loss:
+            start[self._lost(len(edges))] = np.inf  # its turn is taken all the same
+        self._put(edges, head, np.repeat(self._keep(new), counts), start)
+
+    def _lost(self, messages: int) -> NDArray[np.bool_]:
+        return self._generator.random(messages, dtype=np.float32) < self._loss
+
+    def _keep(self, new: _Published) -> Ints:
+        """Make ``new`` readable; returns its versions."""
+        self.version[new.agents] += 1
+        version = self.version[new.agents]
+        slot = new.agents * self._kept + (version & self._kept - 1)
+        self._payload[slot] = new.payload
+        self._published_at[slot] = new.times
+        self._update[slot], self._round[slot] = new.updates, new.rounds
+        return version
+
+    def _put(self, edges: Ints, head: Ints, version: Ints, start: Floats) -> None:
+        """Have messages whose sending begins at ``start`` arrive, each in slot ``head``."""
         head &= self._depth - 1
         self._head[edges] = head
         entry = edges * self._depth + head
@@ -255,8 +282,6 @@ class Links:
         start += self._send_s + self._latency
         if self._jitter:
             start += self._jitter * self._generator.random(len(edges))
-        if turns is not None and self._loss:
-            start[lost] = np.inf  # its turn is taken all the same
         self._arrivals[entry] = start
 
     def die(self, agents: Ints, times: Floats) -> None:

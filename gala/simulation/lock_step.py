@@ -110,7 +110,10 @@ class LockStep:
             starts = np.flatnonzero(np.diff(owner, prepend=-1))
             mixers = who[owner[starts]]
             mine = 1.0 - np.add.reduceat(weights, starts)
-            others = np.add.reduceat(weights[:, None] * self.x[sender], starts, axis=0)
+            sent = self.x
+            if scenario.rounding:
+                sent = sent + self._steps.errors(len(sent), scenario.rounding)
+            others = np.add.reduceat(weights[:, None] * sent[sender], starts, axis=0)
             self.x[mixers] = mine[:, None] * self.x[mixers] + others
         return mixed, taken
 

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from gala.divergence.bound import Contraction, NoBound, contraction
+from gala.divergence.certificate import Certificate
 from gala.errors import UserError
 from gala.simulation.asynchronous import Asynchronous
 from gala.simulation.links import Links, Wiring
 from gala.simulation.lock_step import LockStep
 from gala.simulation.scenario import Durations, Scenario, Steps, draw_factors
-from gala.simulation.tally import Tally
+from gala.simulation.tally import Tally, squares_to_mean
+from gala.simulation.trace import Trace
 from gala.topology import Topology
 from gala.topology.analysis import advice, spectrum
 from gala.topology.limits import MAX_AGENTS, count
@@ -40,6 +42,8 @@ class Prediction:
         model: the bound for the delays that occurred, or why there is none.
         factors: Float64[N], time of an update of each agent over the mean.
         notes: what a user should know.
+        final_divergence: ``||X - Xbar||_F`` at the very end.
+        certificate: of that moment, where it was asked for and can be told.
     """
 
     topology: Topology
@@ -50,21 +54,21 @@ class Prediction:
     model: Contraction | NoBound
     factors: np.ndarray[Any, np.dtype[np.float64]]
     notes: list[str]
+    final_divergence: float = 0.0
+    certificate: Certificate | None = None
 
     @property
     def epsilon(self) -> float | None:
         """Worst-case bound on the divergence; None when no bound applies."""
-        return self._times_updates("factor")
+        return self._times_updates(self.model.factor)
 
     @property
     def expected(self) -> float | None:
         """Expectation for independent updates; None when no bound applies."""
-        return self._times_updates("noise_factor")
+        return self._times_updates(self.model.noise_factor)
 
-    def _times_updates(self, name: str) -> float | None:
-        if isinstance(self.model, NoBound):
-            return None
-        return float(getattr(self.model, name) * math.sqrt(self.topology.agents))
+    def _times_updates(self, factor: float | None) -> float | None:
+        return None if factor is None else factor * math.sqrt(self.topology.agents)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data; the names are fixed."""
@@ -127,18 +131,21 @@ def check_size(agents: int, scenario: Scenario) -> None:
         raise UserError(rule, field="--dimension", hint=f"--dimension {most}")
 
 
-def simulate(topology: Topology, scenario: Scenario) -> Prediction:
+def simulate(topology: Topology, scenario: Scenario, *, certified: bool = False) -> Prediction:
     """Run ``scenario`` over ``topology`` under virtual time.
+
+    Args:
+        topology: who listens to whom.
+        scenario: the conditions.
+        certified: also certify how far apart the agents are at the end, from what happened; not for
+            lock-step, whose bound needs no records, and not for thousands of agents.
 
     Raises:
         UserError: conditions that are not simulated, or too large for memory.
     """
     agents = topology.agents
     check_size(agents, scenario)
-    if topology.push_sum:
-        raise UserError(
-            "push-sum weights are not simulated", field="--topology", hint="weights: uniform"
-        )
+    _require_simulated(topology, scenario)
     generator = np.random.Generator(np.random.SFC64(scenario.seed))
     factors = draw_factors(scenario.speed, agents, generator)
     durations = Durations(scenario.update_s * factors, scenario.update_jitter, generator)
@@ -146,21 +153,25 @@ def simulate(topology: Topology, scenario: Scenario) -> Prediction:
     wiring = Wiring.of(topology)
     expected_s = scenario.updates * scenario.update_s / float(np.mean(1 / factors))
     tally = Tally(expected_s / LOOKS)
+    trace = Trace(agents, scenario.rounding) if certified and not scenario.lock_step else None
     if scenario.lock_step:
         lock_step = LockStep(
             topology, scenario, wiring=wiring, durations=durations, steps=steps, tally=tally,
             generator=generator,
         )  # fmt: skip
         wall_clock_s, sends = lock_step.run(), float(lock_step.sends)
+        x = lock_step.x
     else:
         links = Links(wiring, scenario, shortest_s=durations.shortest_s, generator=generator)
         # no two agents begin at the same moment
         start_s = scenario.update_s * generator.random(agents)
         run = Asynchronous(
             topology, scenario, wiring=wiring, durations=durations, steps=steps, links=links,
-            tally=tally, generator=generator, start_s=start_s,
+            tally=tally, generator=generator, start_s=start_s, trace=trace,
         )  # fmt: skip
         wall_clock_s, sends = run.run(), float(links.sends.sum())
+        x = run.agents.x
+    found = trace.certificate() if trace is not None else None
     model = contraction(
         topology,
         delay=0 if scenario.lock_step else tally.age.largest,
@@ -175,7 +186,20 @@ def simulate(topology: Topology, scenario: Scenario) -> Prediction:
         model=model,
         factors=factors,
         notes=_notes(topology, scenario, wiring, tally),
+        final_divergence=float(np.sqrt(squares_to_mean(x).sum())),
+        certificate=found if isinstance(found, Certificate) else None,
     )
+
+
+def _require_simulated(topology: Topology, scenario: Scenario) -> None:
+    if scenario.lock_step and scenario.every > 1:
+        raise UserError("in lock-step agents publish every update", field="--every", hint="1")
+    if topology.push_sum or topology.robust:
+        raise UserError(
+            f"{topology.weights} weights are not simulated",
+            field="--topology",
+            hint="weights: uniform",
+        )
 
 
 def _notes(topology: Topology, scenario: Scenario, wiring: Wiring, tally: Tally) -> list[str]:

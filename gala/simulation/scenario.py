@@ -12,10 +12,13 @@ from gala.errors import UserError, did_you_mean
 
 Floats = NDArray[np.float64]
 
-BYTES_PER_PARAMETER = 4
+WIRES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0 + 1 / 64}
+"""Bytes of a parameter in each format of messages (:mod:`gala.gossip.wire`)."""
+ROUNDING = {"float32": 0.0, "bfloat16": 0.0016, "int8": 0.0068}
+"""Length of the rounding error of a message over that of the parameters, if they are normal."""
 CLIP = 4.0
 """Deviations beyond which random times are cut off."""
-SPEEDS = ("constant", "lognormal:S", "uniform:A:B", "straggler:K:FACTOR")
+SPEEDS = ("constant", "lognormal:S", "uniform:A:B", "straggler:K:FACTOR", "each:F:F:...")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,11 @@ class Scenario:
         loss: probability that a message is lost.
         churn: probability per update that the agent dies instead of publishing it.
         restart_s: how long a dead agent is gone before a joiner takes its place.
-        parameters: of the network, four bytes each.
+        parameters: of the network.
+        wire: format of messages, of :data:`WIRES`.
+        every: updates from one publication to the next.
+        update_size: length of an update over that of the parameters; None: not known, and messages
+            are taken to be exact in every format.
         bandwidth_mbit: of the link on which an agent sends, in Mbit/s; None: infinite.
         max_staleness: updates without a mix before an agent waits; 0: lock-step; None: never.
         policy: at ``max_staleness``, ``wait`` for the missing or ``skip`` them.
@@ -53,6 +60,9 @@ class Scenario:
     churn: float = 0.0
     restart_s: float = 2.0
     parameters: int = 866_439
+    wire: str = "float32"
+    every: int = 1
+    update_size: float | None = None
     bandwidth_mbit: float | None = None
     max_staleness: int | None = None
     policy: Literal["wait", "skip"] = "wait"
@@ -64,7 +74,12 @@ class Scenario:
     @property
     def message_bytes(self) -> int:
         """Size of one message."""
-        return self.parameters * BYTES_PER_PARAMETER
+        return round(self.parameters * WIRES[self.wire])
+
+    @property
+    def rounding(self) -> float:
+        """Length of the rounding error of a message, in lengths of an update."""
+        return 0.0 if self.update_size is None else ROUNDING[self.wire] / self.update_size
 
     @property
     def send_s(self) -> float:
@@ -87,6 +102,7 @@ def draw_factors(speed: str, agents: int, generator: np.random.Generator) -> Flo
     lognormal:S         ``exp(S z - S^2 / 2)`` with z normal: mean 1, deviation of the logarithm S
     uniform:A:B         between A and B
     straggler:K:FACTOR  K agents, at random, need FACTOR times as long; the others 1
+    each:F:F:...        as many as there are agents: the factor of each
     ==================  =========================================================================
 
     Raises:
@@ -94,7 +110,7 @@ def draw_factors(speed: str, agents: int, generator: np.random.Generator) -> Flo
     """
     kind, *texts = speed.split(":")
     field = "--speed"
-    arguments = {"constant": 0, "lognormal": 1, "uniform": 2, "straggler": 2}
+    arguments = {"constant": 0, "lognormal": 1, "uniform": 2, "straggler": 2, "each": agents}
     if kind not in arguments:
         hint = did_you_mean(kind, arguments)
         raise UserError(f"no speeds are named {kind!r}", field=field, hint=hint)
@@ -117,6 +133,10 @@ def draw_factors(speed: str, agents: int, generator: np.random.Generator) -> Flo
         if not 0 < low <= high:
             raise UserError(f"0 < A <= B must hold, got {speed!r}", field=field)
         return np.asarray(generator.uniform(low, high, agents))
+    if kind == "each":
+        if min(numbers) <= 0:
+            raise UserError(f"factors must be above 0, got {min(numbers):g}", field=field)
+        return np.asarray(numbers)
     factors = np.ones(agents)
     if kind == "straggler":
         count, factor = numbers
@@ -170,6 +190,11 @@ class Steps:
     def __init__(self, dimension: int, correlation: float, generator: np.random.Generator) -> None:
         self._dimension, self._generator = dimension, generator
         self._shared, self._own = np.sqrt(correlation), np.sqrt(1 - correlation)
+
+    def errors(self, count: int, length: float) -> Floats:
+        """Rounding errors of so many messages: random directions, Float64[count, D]."""
+        found = self._generator.standard_normal((count, self._dimension))
+        return np.asarray(found * (length / np.sqrt(np.einsum("nd,nd->n", found, found)))[:, None])
 
     def draw(self, agents: NDArray[np.int64]) -> Floats:
         """Updates of ``agents``, Float64[n, D]."""

@@ -64,6 +64,7 @@ class Tally:
         deaths: of agents.
         waited_s: time spent waiting, of all agents.
         times, divergence: when ``||X - Xbar||_F`` was looked at, and what it was.
+        farthest: the largest ``||x_i - mean||`` then.
     """
 
     def __init__(self, every_s: float) -> None:
@@ -72,6 +73,7 @@ class Tally:
         self.waited_s = 0.0
         self.times: list[float] = []
         self.divergence: list[float] = []
+        self.farthest: list[float] = []
         self._every_s, self._next = every_s, 0.0
         self._age_s = 0.0
 
@@ -101,12 +103,14 @@ class Tally:
         self._next = now + self._every_s
         rows = x if present is None else x[present]
         self.times.append(now)
-        self.divergence.append(distance(rows))
+        squares = squares_to_mean(rows)
+        self.divergence.append(float(np.sqrt(squares.sum())))
+        self.farthest.append(float(np.sqrt(squares.max(initial=0.0))))
 
 
-def distance(x: Floats) -> float:
-    """``||X - Xbar||_F`` of the rows of Float64[N, D]."""
+def squares_to_mean(x: Floats) -> Floats:
+    """``||x_i - mean||^2`` of the rows of Float64[N, D], Float64[N]."""
     if len(x) == 0:
-        return 0.0
+        return np.zeros(0)
     centred = x - x.mean(axis=0)
-    return float(np.sqrt(np.einsum("nd,nd->", centred, centred)))  # no threads for so little
+    return np.asarray(np.einsum("nd,nd->n", centred, centred))  # no threads for so little

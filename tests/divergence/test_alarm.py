@@ -29,3 +29,24 @@ def test_nothing_known_is_nothing_wrong() -> None:
 
 def test_what_is_not_a_number_is_outside() -> None:
     assert Alarm(1, limit=1.0).look(None, float("nan")) is not None
+
+
+def test_a_tick_without_a_bound_for_want_of_time_counts_neither_way() -> None:
+    alarm = Alarm(2, limit=0.2)
+    assert alarm.look(1.5, 0.1) is None
+    for _ in range(3):
+        assert alarm.look(None, 0.1, bounded=False) is None and not alarm.on
+    assert "1.5 times as far" in str(alarm.look(1.5, 0.1)) and alarm.on
+    assert alarm.look(None, 0.1, bounded=False) is None and alarm.on, "it is not over either"
+    assert alarm.look(0.5, 0.1) is None and not alarm.on
+    assert alarm.look(None, 0.3, bounded=False) is None
+    assert "limit is 0.2" in str(alarm.look(None, 0.3, bounded=False)), "distances count always"
+
+
+def test_a_tick_at_which_an_agent_was_measured_alone_counts_neither_way() -> None:
+    alarm = Alarm(2, limit=0.2)
+    assert alarm.look(None, 0.3) is None
+    assert alarm.look(None, None, bounded=False) is None
+    assert alarm.look(None, 0.3) is not None and alarm.on
+    assert alarm.look(None, None, bounded=False) is None and alarm.on, "it is told once"
+    assert alarm.look(None, 0.3) is None and alarm.on

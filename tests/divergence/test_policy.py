@@ -8,7 +8,7 @@ import torch
 from gala.config.sections import NetworkConfig
 from gala.divergence.policy import OBSERVATIONS, PolicyDivergence
 from gala.networks import build_network
-from gala.networks.network import distribution_at
+from gala.networks.network import outputs_at
 from gala.parameters.flat import FlatParameters
 
 
@@ -68,6 +68,6 @@ def test_other_parameters_in_the_same_network(observation: gymnasium.Space, kind
     obs = torch.from_numpy(np.stack([observation.sample() for _ in range(5)]))
     before = flat.data.clone()
     with torch.no_grad():
-        found = distribution_at(policy, flat.layout, flat_other.data, obs)
+        found, _ = outputs_at(policy, flat.layout, flat_other.data, obs)
         torch.testing.assert_close(found, other(obs)[0])
     assert torch.equal(flat.data, before)

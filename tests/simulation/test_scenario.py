@@ -18,6 +18,7 @@ def test_speeds() -> None:
     assert np.log(lognormal).std() == pytest.approx(0.3, rel=0.02)
     uniform = factors("uniform:0.5:2")
     assert 0.5 <= uniform.min() < 0.51 and 1.99 < uniform.max() <= 2.0
+    assert factors("each:1:0.5", agents=2).tolist() == [1.0, 0.5]
     stragglers = factors("straggler:7:4")
     assert (stragglers == 4.0).sum() == 7 and (stragglers == 1.0).sum() == 20_000 - 7
 
@@ -37,6 +38,8 @@ def test_speeds() -> None:
         ("straggler:5:2", "K must be a whole number of at most 4 agents"),
         ("straggler:1:0", "FACTOR must be above 0"),
         ("constant:1", "must look like constant"),
+        ("each:1:2:3", "must look like each:F:F:..."),
+        ("each:1:2:3:0", "factors must be above 0"),
     ],
 )
 def test_mistakes(speed: str, words: str) -> None:
