@@ -1,24 +1,27 @@
-"""Simulators behind one small interface: Atari, any Gymnasium id, the identity environment."""
+"""Environments behind one small interface: Atari, any Gymnasium id, two made for learning tests."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 from gala.config.sections import EnvConfig
-from gala.envs.step import Episode, Step, VectorEnv, simulator_seeds
+from gala.envs.step import Episode, Step, VectorEnv, env_seeds
+from gala.envs.translation import Translation, translate
 
-__all__ = ["Episode", "Step", "VectorEnv", "make_vector_envs", "make_vector_env"]
+__all__ = ["Episode", "Step", "Translation", "VectorEnv"]
+__all__ += ["make_vector_envs", "make_vector_env", "translation_of"]
 
-IDENTITY = "gala/Identity-v0"
+IDENTITY, REPEAT_PREVIOUS = "gala/Identity-v0", "gala/RepeatPrevious-v0"
 
 
 def make_vector_env(config: EnvConfig, *, seed: int, threads: int = 1) -> VectorEnv:
-    """The simulators of one agent.
+    """The environments of one agent.
 
     Args:
-        config: environment, number of simulators and protocol.
-        seed: of the simulators; give each agent its own.
-        threads: for simulators that are threads (Atari).
+        config: environment, number of environments and protocol.
+        seed: of the environments; give each agent its own.
+        threads: for environments that are threads (Atari).
 
     Raises:
         UserError: unknown environment (with the nearest name) or missing extra.
@@ -29,6 +32,13 @@ def make_vector_env(config: EnvConfig, *, seed: int, threads: int = 1) -> Vector
 
         refuse_own_arguments(config, "its episodes end after env.max_episode_steps")
         return IdentityEnv(config, seed=seed)
+    if config.id == REPEAT_PREVIOUS:
+        from gala.envs.making import refuse_own_arguments
+        from gala.envs.repeat_previous import RepeatPreviousEnv
+
+        rest = dataclasses.replace(config, kwargs={})
+        refuse_own_arguments(rest, "its argument is env.kwargs.lag")
+        return RepeatPreviousEnv(config, seed=seed)
     from gala.envs.atari import AtariEnv, game_of
 
     game = game_of(config.id)
@@ -44,17 +54,18 @@ def make_vector_env(config: EnvConfig, *, seed: int, threads: int = 1) -> Vector
 
 
 def make_vector_envs(config: EnvConfig, *, seed: int, threads: int = 1) -> list[VectorEnv]:
-    """All simulators of one agent; those that are processes in two vectors, which play by turns.
+    """All environments of one agent; those that are processes in two vectors, which play by turns.
 
     Args and raises: see :func:`make_vector_env`.
     """
     from gala.envs.atari import game_of
 
-    processes = config.workers == "async" and config.id != IDENTITY and game_of(config.id) is None
+    own = config.id in (IDENTITY, REPEAT_PREVIOUS) or game_of(config.id) is not None
+    processes = config.workers == "async" and not own
     if not processes or config.num_envs < 2:
         return [make_vector_env(config, seed=seed, threads=threads)]
     second = config.num_envs // 2
-    parts = zip((config.num_envs - second, second), simulator_seeds(seed, 2), strict=True)
+    parts = zip((config.num_envs - second, second), env_seeds(seed, 2), strict=True)
     envs: list[VectorEnv] = []
     try:
         for count, each in parts:
@@ -65,3 +76,27 @@ def make_vector_envs(config: EnvConfig, *, seed: int, threads: int = 1) -> list[
             env.close()  # processes, which would stay
         raise
     return envs
+
+
+def translation_of(config: EnvConfig) -> Translation:
+    """What lies between the environments of a run and its policy; makes one of them to see.
+
+    Of Atari the environment's observations are those after the whole protocol: stacked frames.
+
+    Raises:
+        UserError: see :func:`make_vector_env`.
+    """
+    from gala.envs.atari import game_of
+    from gala.envs.making import make_vector
+
+    one = dataclasses.replace(config, num_envs=1)
+    if config.id in (IDENTITY, REPEAT_PREVIOUS) or game_of(config.id) is not None:
+        with contextlib.closing(make_vector_env(one, seed=0)) as env:
+            picture = len(env.observation_space.shape or ()) == 3
+            channels = "first" if picture else "auto"
+            return translate(env.observation_space, env.action_space, channels=channels)
+    if config.workers == "async":
+        one = dataclasses.replace(one, workers="sync")
+    with contextlib.closing(make_vector(one)) as vector:
+        spaces = vector.single_observation_space, vector.single_action_space
+        return translate(*spaces, channels=config.channels)

@@ -1,4 +1,4 @@
-"""What actions the policy chooses, and what the simulators get for them.
+"""What actions the policy chooses, and what the environments get for them.
 
 - Discrete, MultiDiscrete, MultiBinary: as they are; those of several axes have one for the policy.
 - Box of floats: between two finite bounds the policy has -1 to 1, which an affine map takes to the
@@ -21,17 +21,17 @@ from gala.errors import UserError
 Array = NDArray[Any]
 
 UNBOUNDED = 1e30
-"""A bound beyond this is none: old simulators write float32's largest number for infinity."""
+"""A bound beyond this is none: old environments write float32's largest number for infinity."""
 SHOWN = 3
 """Bounds of that many numbers are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActionPlan:
-    """What becomes of the actions for one kind of simulators.
+    """What becomes of the actions for one kind of environments.
 
     Attributes:
-        given: the simulators' space.
+        given: the environments' space.
         space: the policy's.
         mapped: Bool[...], numbers of a Box that are mapped from [-1, 1]; None: nothing is.
         logits: values that a mask speaks of; 0: nothing is masked.
@@ -45,7 +45,7 @@ class ActionPlan:
     text: str
 
     def to_env(self, actions: Array) -> Array:
-        """[B, ...] for the simulators from [B, ...] of :attr:`space`; the same array if it can."""
+        """[B, ...] for the environments from those of :attr:`space`; the same array if it can."""
         if self.mapped is not None:
             assert isinstance(self.given, spaces.Box)
             low, high = self.given.low, self.given.high

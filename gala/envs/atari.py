@@ -2,8 +2,9 @@
 
 The classic protocol "a lost life ends the episode for the learner, the game goes on" is
 ``life_loss_info`` of ALE: ``terminated`` is True at a lost life, nothing is reset, and the next
-action counts. Games, and with them raw returns, end where the emulator starts a new one: there the
-difference between its two frame counters, of all games and of this game, changes.
+action counts, after what :mod:`gala.envs.opening` presses. Games, and with them raw returns, end
+where the emulator starts a new one: there the difference between its two frame counters, of all
+games and of this game, changes.
 """
 
 from __future__ import annotations
@@ -13,14 +14,20 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from ale_py import roms
+from ale_py import Action, roms
 from ale_py.vector_env import AtariVectorEnv
 from numpy.typing import NDArray
 
-from gala.config.sections import EnvConfig
+from gala.config.sections import AtariConfig, EnvConfig
 from gala.envs.autoreset import MODES, Autoreset
-from gala.envs.step import Array, State, Step, simulator_seeds
+from gala.envs.opening import Opening
+from gala.envs.step import Array, State, Step, env_seeds
 from gala.errors import UserError, did_you_mean
+
+NOOP, FIRE, SECOND = 0, 1, 2
+"""Indices of actions; the second one after FIRE is whatever the game has there, as in the paper."""
+
+COUNTERS = ("lives", "frame_number", "episode_frame_number")
 
 
 def game_of(env_id: str) -> str | None:
@@ -53,7 +60,7 @@ class AtariEnv:
 
     Args:
         game: ALE's name of the game.
-        config: number of simulators, autoreset mode and protocol.
+        config: number of environments, autoreset mode and protocol.
         seed: of the first reset.
         threads: emulator threads.
     """
@@ -81,15 +88,18 @@ class AtariEnv:
             stack_num=protocol.frame_stack,
             frameskip=protocol.frame_skip,
             maxpool=protocol.frame_skip > 1,
-            noop_max=protocol.noop_max,
+            noop_max=protocol.noop_max + 1,  # ALE stays below it
             episodic_life=False,
             life_loss_info=protocol.episodic_life,
             reward_clipping=False,  # raw returns are logged; the learner clips for itself
-            use_fire_reset=protocol.fire_reset,
+            use_fire_reset=protocol.fire_reset and not protocol.fire_second,
         )
         self.num_envs = config.num_envs
         self.action_space: gymnasium.Space[Any] = self._env.single_action_space
         self._actions = len(self._env.ale.get_action_set())
+        self._noop_min = min(protocol.noop_min, protocol.noop_max)
+        self._life_ends = protocol.episodic_life
+        self._opening = self._opening_of(protocol)
         space = self._env.single_observation_space
         assert space.shape is not None
         self._shape = _channels_first(space.shape)
@@ -103,33 +113,69 @@ class AtariEnv:
         )
         self.frames_per_step = protocol.frame_skip
         self._autoreset = Autoreset(MODES[config.autoreset], config.num_envs)
-        self._seeds: Array | None = np.array(simulator_seeds(seed, config.num_envs))
-        self._frames_before = np.zeros(config.num_envs, np.int32)
+        self._seeds: Array | None = np.array(env_seeds(seed, config.num_envs))
+        self._frames_before = self._lives = np.zeros(config.num_envs, np.int32)
+
+    def _opening_of(self, protocol: AtariConfig) -> Opening:
+        """What is pressed when a game or a life begins."""
+        assert self._env is not None
+        has_fire = Action.FIRE in self._env.ale.get_action_set()[1:2] and self._actions > SECOND
+        fire: tuple[int, ...] = ()
+        if protocol.fire_reset and has_fire:
+            fire = (FIRE, SECOND) if protocol.fire_second else (FIRE,)
+        return Opening(
+            self.num_envs,
+            after_reset=fire if protocol.fire_second else (),  # else ALE presses it
+            after_life=(NOOP, *fire) if protocol.life_reset else (),
+            stack=protocol.frame_stack,
+            clear=protocol.clear_stack,
+        )
 
     def reset(self) -> Array:
         """See :class:`~gala.envs.step.VectorEnv`."""
-        assert self._env is not None, "reset of closed simulators"
+        assert self._env is not None, "reset of closed environments"
         obs, info = self._env.reset(seed=self._seeds)
         self._seeds = None
         self._autoreset = Autoreset(self._autoreset.mode, self.num_envs)
-        self._frames_before = _frames_before(info)
+        info = self._begin_again(obs, info, np.ones(self.num_envs, np.bool_))
+        self._frames_before, self._lives = _frames_before(info), info["lives"]
+        self._opening.reset()
         return self._images(obs)
+
+    def _begin_again(
+        self, obs: Array, info: dict[str, Any], began: NDArray[np.bool_]
+    ) -> dict[str, Any]:
+        """Start those new games again that drew too few no-ops, until none is left.
+
+        Each number of no-ops that is allowed stays as likely as any other. Returns the new info.
+        """
+        assert self._env is not None
+        while (few := began & (info["episode_frame_number"] < self._noop_min)).any():
+            again, new = self._env.reset(options={"reset_mask": few})
+            obs[few] = again[few]
+            info = info | {name: new[name] for name in COUNTERS}
+        return info
 
     def send(self, actions: Array) -> None:
         """See :class:`~gala.envs.step.VectorEnv`."""
-        assert self._env is not None, "step of closed simulators"
+        assert self._env is not None, "step of closed environments"
         # ALE's worker thread would die of it, and recv would wait for ever.
         assert actions.min() >= 0 and actions.max() < self._actions, f"no such action: {actions}"
-        self._env.send(actions)
+        self._env.send(self._opening.press(actions))
 
     def recv(self) -> Step:
         """See :class:`~gala.envs.step.VectorEnv`."""
-        assert self._env is not None, "step of closed simulators"
+        assert self._env is not None, "step of closed environments"
         obs, reward, terminated, truncated, info = self._env.recv()
-        before = _frames_before(info)
-        began = before != self._frames_before
-        self._frames_before = before
-        step = self._autoreset.translate(obs, reward, terminated, truncated, info, began=began)
+        began = _frames_before(info) != self._frames_before
+        info = self._begin_again(obs, info, began)
+        lost = (info["lives"] < self._lives) & (info["lives"] > 0) & ~began & self._life_ends
+        self._frames_before, self._lives = _frames_before(info), info["lives"]
+        skipped = self._opening.saw(began, lost)
+        self._opening.clear(obs)
+        step = self._autoreset.translate(
+            obs, reward, terminated, truncated, info, began=began, skipped=skipped
+        )
         step.obs = self._images(step.obs)
         if step.final_obs is not None:
             step.final_obs = self._images(step.final_obs)

@@ -6,7 +6,7 @@
   successor is the final observation, which comes beside it.
 
 What *ended for the learner* and what *began anew* can differ: in Atari a lost life terminates but
-resets nothing. Simulators that can tell say which rows begin a new game; for the others a new
+resets nothing. Environments that can tell say which rows begin a new game; for the others a new
 episode begins wherever one terminated or was truncated.
 """
 
@@ -48,8 +48,9 @@ class Autoreset:
         info: Mapping[str, Any],
         *,
         began: NDArray[np.bool_] | None = None,
+        skipped: NDArray[np.bool_] | None = None,
     ) -> Step:
-        """One step of B simulators.
+        """One step of B environments.
 
         Args:
             obs: [B, ...].
@@ -59,6 +60,8 @@ class Autoreset:
             info: holds ``final_obs`` in same-step mode; only its rows that began anew are read.
             began: Bool[B], rows whose ``obs`` is the first of a new game; None: those that follow
                 from ``terminated`` and ``truncated``.
+            skipped: Bool[B], rows whose action was not the policy's: of the game, whose return and
+                length they count in, and not valid. None: none.
         """
         ended = terminated | truncated
         next_step = self.mode is AutoresetMode.NEXT_STEP
@@ -70,6 +73,8 @@ class Autoreset:
         reward = reward.astype(np.float32, copy=False)
         episodes = self._ledger.finish(over) if late else []
         self._ledger.add(reward, valid)
+        if skipped is not None:
+            valid = valid & ~skipped
         return Step(
             obs=obs,
             reward=reward,
@@ -78,6 +83,7 @@ class Autoreset:
             valid=valid,
             final_obs=None if next_step or not fresh.any() else _successors(obs, info, fresh),
             episodes=episodes if late else self._ledger.finish(over),
+            begins=None if next_step else fresh if skipped is None else fresh | skipped,
         )
 
     def state_dict(self) -> State:

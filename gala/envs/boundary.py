@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 import re
+import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,14 +25,21 @@ from gymnasium import error as gym_error
 from gymnasium import spaces
 
 from gala.errors import UserError
+from gala.files import commands
 from gala.files.importing import users_code
 
 MASK = "action_mask"
 """The one key of an info that is read; the others are dropped before the vector collects them."""
 MISTAKE = "gala_mistake"
 """Key of an info under which a mistake travels to the agent."""
-EXTRAS = {"box2d": "gala[box2d]", "pygame": "gymnasium[classic-control]"}
-"""What to install, by the package that an environment misses; else Gymnasium's extra of it."""
+EXTRAS = {"pygame": "gymnasium[classic-control]"}
+"""What to install, by the package that is missed; else an extra of Gymnasium, or our own."""
+
+GYMNASIUMS_OWN = tuple(
+    os.path.join(os.path.dirname(gymnasium.__file__), *place)
+    for place in (("wrappers", ""), ("utils", "passive_env_checker.py"))
+)
+"""Files that look at what an environment returns, between it and us."""
 
 Info = dict[str, Any]
 Space = gymnasium.Space[Any]
@@ -83,6 +93,7 @@ class Boundary(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._id, self._options = env_id, dict(options)
         self._space = env.observation_space  # else asked of all wrappers in each step
         self._begun = False
+        self._chooses = isinstance(env.action_space, spaces.Discrete | spaces.MultiDiscrete)
         self._mask: Any = None  # of the first reset
 
     def reset(
@@ -109,17 +120,41 @@ class Boundary(gymnasium.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, Info]:
         """See :class:`gymnasium.Env`."""
         reward: Any
-        obs, reward, terminated, truncated, info = self.env.step(action)
+        terminated: Any
+        truncated: Any
+        rule: str | None
+        try:
+            obs, reward, terminated, truncated, info = self.env.step(action)
+        except (AssertionError, TypeError, ValueError) as error:
+            if not _taken_apart(error):
+                raise
+            names = "observation, reward, terminated, truncated and info"
+            rule = f"its step must return {names}: {' '.join(str(error).split())}"
+            return self._space.sample(), 0.0, False, False, self._mistake(rule)
         rule = mismatch(self._space, obs) or self._mask_rule(info)
+        if type(terminated) is not bool or type(truncated) is not bool:
+            rule = rule or _no_end("terminated", terminated) or _no_end("truncated", truncated)
+            terminated, truncated = (False, False) if rule else (bool(terminated), bool(truncated))
         if type(reward) is not float:
-            paid = np.asarray(reward)
-            if paid.size == 1 and paid.dtype.kind in "biuf":
-                reward = float(paid.item())
-            else:
+            paid = _number(reward)
+            if paid is None:
                 rule = f"its reward must be a number, got {reward!r}"
+            else:
+                reward = paid
         if rule:
             return self._space.sample(), 0.0, False, False, self._mistake(rule)
         return obs, reward, terminated, truncated, self._read(info)
+
+    def close(self) -> None:
+        """See :class:`gymnasium.Env`; what it raises is told, and spoils no run that is done."""
+        try:
+            self.env.close()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the user's code raises what it likes
+            reason = " ".join(str(error).split())
+            line = f"gala: {self._id}: its close() raised {type(error).__name__}: {reason}"
+            print(line, file=sys.stderr)
 
     def _read(self, info: Any) -> Info:
         """What is read of an info; masks only where the first reset had one."""
@@ -127,6 +162,10 @@ class Boundary(gymnasium.Wrapper[Any, Any, Any, Any]):
         return {} if mask is None else {MASK: mask}
 
     def _mask_rule(self, info: Any) -> str | None:
+        if self._mask is None:  # dropped, it would allow what the environment forbids
+            late = self._chooses and _mask(info) is not None
+            rule = f"info[{MASK!r}] did not come with the first reset; give it with each"
+            return rule if late else None
         if not isinstance(self._mask, np.ndarray):
             return None
         mask, shape = _mask(info), self._mask.shape
@@ -208,6 +247,28 @@ def _fits(given: np.dtype[Any], announced: np.dtype[Any]) -> bool:
     return given == announced or np.can_cast(given, announced, "same_kind")
 
 
+def _taken_apart(error: Exception) -> bool:
+    """Whether ``error`` is of who takes apart what a step returned: Gymnasium's wrappers, or us."""
+    last = traceback.extract_tb(error.__traceback__)[-1].filename
+    return last == __file__ or last.startswith(GYMNASIUMS_OWN)
+
+
+def _number(value: Any) -> float | None:
+    """A number, or an array that holds one; None if it is neither."""
+    try:
+        array = np.asarray(value)
+    except (RuntimeError, TypeError, ValueError):  # rows of two lengths; a tensor that knows better
+        return None
+    return float(array.item()) if array.size == 1 and array.dtype.kind in "biuf" else None
+
+
+def _no_end(name: str, value: Any) -> str | None:
+    """Why ``value`` says neither that an episode ends nor that it goes on; None if it does."""
+    array = np.asarray(value)
+    whole = array.size == 1 and array.dtype.kind in "biuf" and array.item() in (0, 1)
+    return None if whole else f"its {name} must be true or false, got {value!r}"
+
+
 def _mask(info: Any) -> Any:
     mask = info.get(MASK) if isinstance(info, dict) else None
     return np.asarray(mask) if isinstance(mask, list) else mask
@@ -216,8 +277,10 @@ def _mask(info: Any) -> Any:
 def _needs_package(env_id: str, missing: Exception) -> UserError:
     said = str(missing)
     extra = re.search(r"gymnasium\[([\w-]+)\]", said)
-    install = next((what for name, what in EXTRAS.items() if name in said.lower()), None)
-    if install is None and extra:
-        install = extra[0]
-    hint = f"pip install '{install}'" if install else said
+    package = next((what for name, what in EXTRAS.items() if name in said.lower()), None)
+    if package is None and extra:
+        package = extra[0]
+    hint = commands.pip_install(package) if package else said
+    if "box2d" in said.lower():
+        hint = commands.install("box2d")
     return UserError(f"{env_id} needs a package that is not installed", field="env.id", hint=hint)

@@ -1,4 +1,4 @@
-"""One vector of float32 from what B simulators give, in the order of Gymnasium's ``flatten``.
+"""One vector of float32 from what B environments give, in the order of Gymnasium's ``flatten``.
 
 Gymnasium flattens one observation at a time; here all B are written at once into one array.
 """
@@ -43,7 +43,7 @@ class Part:
         return ".".join(map(str, self.path))
 
     def of(self, obs: Any) -> Array:
-        """[B, ...], what the simulators gave for it."""
+        """[B, ...], what the environments gave for it."""
         for key in self.path:
             obs = obs[key]
         return np.asarray(obs)
@@ -87,7 +87,7 @@ def numbers_of(part: Part, obs: Any) -> NDArray[np.int64]:
     wrong = (values < 0) | (values >= sizes_of(space))
     if wrong.any():
         shown = given.reshape(len(given), -1)[wrong][0]
-        raise UserError(f"the simulators gave {shown}, outside of {space}", field="env.id")
+        raise UserError(f"the environments gave {shown}, outside of {space}", field="env.id")
     return values
 
 

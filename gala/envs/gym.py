@@ -7,23 +7,20 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from numpy.typing import NDArray
 
 from gala.config.sections import EnvConfig
-from gala.envs.actions import plan_actions
 from gala.envs.autoreset import MODES, Autoreset
 from gala.envs.boundary import environment_code, mismatch, raise_mistakes
 from gala.envs.making import make_vector
-from gala.envs.masks import Masks
-from gala.envs.spaces import plan_observations
-from gala.envs.step import Array, State, Step, restore_rng, rng_state, simulator_seeds
+from gala.envs.step import Array, State, Step, env_seeds, restore_rng, rng_state
+from gala.envs.translation import translate
 from gala.errors import UserError
 
 
 def make_gym_env(config: EnvConfig, *, seed: int) -> GymEnv:
-    """Simulators of a Gymnasium id, after their first reset.
+    """Environments of a Gymnasium id, after their first reset.
 
     Raises:
         UserError: whatever :func:`gala.envs.making.make_vector` raises, unsupported spaces, a first
@@ -49,7 +46,7 @@ def make_gym_env(config: EnvConfig, *, seed: int) -> GymEnv:
 
 
 def _kill(env: AsyncVectorEnv) -> None:
-    """End the simulators without asking them.
+    """End the environments without asking them.
 
     SIGTERM, which Gymnasium and multiprocessing send, would not do: forked processes inherit the
     agent's handler, which only counts it. That is as it should be: Ctrl-C, ``timeout`` and batch
@@ -60,7 +57,7 @@ def _kill(env: AsyncVectorEnv) -> None:
     for process in env.processes:
         process.join()
     for pipe in env.parent_pipes:
-        if pipe is not None:  # of a simulator that has raised
+        if pipe is not None:  # of an environment that has raised
             pipe.close()
     env.closed = True
 
@@ -94,11 +91,11 @@ class GymEnv:
         self._env, self._name = env, name
         self._autoreset = Autoreset(mode, env.num_envs)
         self.num_envs = env.num_envs
-        self._actions = plan_actions(env.single_action_space)
-        self._masks = Masks(env.single_observation_space, self._actions.logits)
-        plan = plan_observations(
-            env.single_observation_space, channels=channels, masked=self._masks.in_observations
+        translation = translate(
+            env.single_observation_space, env.single_action_space, channels=channels
         )
+        self._actions, plan = translation.actions, translation.observations
+        self._masks = translation.masks()
         self.action_space, self.observation_space = self._actions.space, plan.space
         self.opening: tuple[tuple[str, str], ...] = (
             ("observes", plan.text),
@@ -112,8 +109,8 @@ class GymEnv:
         self._answered = True  # by all processes, whatever they were asked
         # CartPole's own vector form keeps its whole state in four attributes.
         self.restorable = type(env.unwrapped).__name__ == "CartPoleVectorEnv"
-        # of one generator, or of one per simulator
-        first: Any = simulator_seeds(seed, env.num_envs) if self._one_by_one else seed
+        # of one generator, or of one per environment
+        first: Any = env_seeds(seed, env.num_envs) if self._one_by_one else seed
         with nullcontext() if self._one_by_one else environment_code(name):
             self._first_obs: Array | None = self._begin(first)
 
@@ -180,6 +177,8 @@ class GymEnv:
         """See :class:`~gala.envs.step.VectorEnv`."""
         if not self.restorable:
             return {}
+        import torch  # of the agents; who only steps environments does without
+
         env: Any = self._env.unwrapped
         return {
             "state": torch.from_numpy(env.state.copy()),
@@ -196,7 +195,7 @@ class GymEnv:
         env: Any = self._env.unwrapped
         saved = state["state"].shape[1]
         if saved != self.num_envs:
-            rule = f"the checkpoint holds {saved} simulators, got {self.num_envs}"
+            rule = f"the checkpoint holds {saved} environments, got {self.num_envs}"
             raise UserError(rule, field="env.num_envs")
         self._first_obs = None
         env.state = state["state"].numpy().copy()
@@ -225,7 +224,7 @@ class GymEnv:
 
 
 def _as_batch(obs: Any) -> Any:
-    """An observation of one simulator as one of B = 1."""
+    """An observation of one environment as one of B = 1."""
     if isinstance(obs, dict):
         return {key: _as_batch(each) for key, each in obs.items()}
     if isinstance(obs, tuple):

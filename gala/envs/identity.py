@@ -33,7 +33,7 @@ class IdentityEnv:
         ("acts", f"one of {CHOICES}"),
     )
 
-    def __init__(self, config: EnvConfig, *, seed: int) -> None:
+    def __init__(self, config: EnvConfig, *, seed: int, length: int = LENGTH) -> None:
         self.num_envs = config.num_envs
         self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(
             0.0, 1.0, (CHOICES,), np.float32
@@ -41,7 +41,7 @@ class IdentityEnv:
         self.action_space: gymnasium.Space[Any] = gymnasium.spaces.Discrete(CHOICES)
         self._mode = MODES[config.autoreset]
         self._autoreset = Autoreset(self._mode, config.num_envs)
-        self._length = config.max_episode_steps or LENGTH
+        self._length = config.max_episode_steps or length
         self._truncates = config.max_episode_steps is not None
         self._rng = np.random.default_rng(seed)
         self._number = np.zeros(self.num_envs, np.int64)
@@ -64,7 +64,7 @@ class IdentityEnv:
     def recv(self) -> Step:
         """See :class:`~gala.envs.step.VectorEnv`."""
         skip = self._ended if self._mode is AutoresetMode.NEXT_STEP else np.zeros_like(self._ended)
-        reward = ((self._pending == self._number) & ~skip).astype(np.float32)
+        reward = np.where(skip, 0.0, self._judge(self._pending)).astype(np.float32)
         self._steps = np.where(skip, 0, self._steps + 1)
         self._number = self._rng.integers(0, CHOICES, self.num_envs)
         ended = self._steps >= self._length
@@ -97,7 +97,7 @@ class IdentityEnv:
     def load_state_dict(self, state: State) -> None:
         """See :class:`~gala.envs.step.VectorEnv`."""
         if len(state["number"]) != self.num_envs:
-            rule = f"the checkpoint holds {len(state['number'])} simulators, got {self.num_envs}"
+            rule = f"the checkpoint holds {len(state['number'])} environments, got {self.num_envs}"
             raise UserError(rule, field="env.num_envs")
         self._number = np.array(state["number"], np.int64)
         self._steps = np.array(state["steps"], np.int64)
@@ -107,6 +107,10 @@ class IdentityEnv:
 
     def close(self) -> None:
         """Nothing to release."""
+
+    def _judge(self, actions: Array) -> Array:
+        """Rewards of actions, [B]."""
+        return np.equal(actions, self._number)
 
     def _observe(self) -> Array:
         return np.eye(CHOICES, dtype=np.float32)[self._number]

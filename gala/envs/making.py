@@ -18,8 +18,10 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from gala.config.sections import EnvConfig
+from gala.envs import packages
 from gala.envs.autoreset import MODES
 from gala.envs.boundary import Boundary, Space, Unmade, environment_code
+from gala.envs.room import Makers
 from gala.errors import UserError, did_you_mean
 from gala.files.importing import import_module, import_object, users_code
 
@@ -49,8 +51,7 @@ def make_vector(config: EnvConfig, *, render_mode: str | None = None) -> Vector:
             return gymnasium.make_vec(
                 spec, config.num_envs, vectorization_mode="vector_entry_point", **limit
             )
-    make = OneEnv(config, render_mode)
-    makers = [make] * config.num_envs
+    makers = Makers(OneEnv(config, render_mode), config.num_envs)
     try:
         # Without a copy the observations are the environment's own buffer, which Step allows.
         if config.workers == "async":
@@ -80,7 +81,7 @@ def find_spec(env_id: str) -> EnvSpec:
     """What is registered as ``Id-v0``; ``MODULE:Id-v0`` imports the module that registers it.
 
     Raises:
-        UserError: there is no such module, it raises, or there is no such id.
+        UserError: there is no such module, it raises, there is no such id, or its extra is missing.
     """
     module, _, name = env_id.rpartition(":")
     if module:
@@ -88,10 +89,13 @@ def find_spec(env_id: str) -> EnvSpec:
             hint = f"for example my_module:{name}, for my_module.py in the current folder"
             raise UserError(f"{module!r} is no module's name", field="env.id", hint=hint)
         import_module(module, env_id, field="env.id")
+    elif "/" in name and name not in gymnasium.registry:
+        packages.register(name.partition("/")[0])
     try:
         return gymnasium.spec(name)
     except (ImportError, gym_error.Error):
-        names = _registered_by(module) if module else [*gymnasium.registry, "gala/Identity-v0"]
+        ours = ("gala/Identity-v0", "gala/RepeatPrevious-v0")
+        names = _registered_by(module) if module else [*gymnasium.registry, *ours]
         hint = f"{module} has to register it: gymnasium.register({name!r}, entry_point=...)"
         if names:
             hint = did_you_mean(name, names)

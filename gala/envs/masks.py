@@ -29,13 +29,14 @@ def logits_of(actions: gymnasium.Space[Any]) -> int:
 
 
 class Masks:
-    """Reads the masks of B simulators.
+    """Reads the masks of B environments.
 
     Args:
-        observations: space of one simulator.
+        observations: space of one environment.
         logits: see :func:`logits_of`.
 
     Attributes:
+        logits: as given.
         in_observations: whether they are a field of the observations.
         come: whether there are masks; those of ``info`` show up at the first reset.
 
@@ -44,7 +45,7 @@ class Masks:
     """
 
     def __init__(self, observations: gymnasium.Space[Any], logits: int) -> None:
-        self._logits = logits
+        self.logits = logits
         self._parts: list[Part] = []
         if logits and isinstance(observations, spaces.Dict) and MASK in observations.spaces:
             self._parts = parts_of(observations[MASK], (MASK,))
@@ -53,7 +54,7 @@ class Masks:
 
     def of_reset(self, obs: Any, info: Mapping[str, Any]) -> NDArray[np.bool_] | None:
         """Bool[B, K] that belongs to the first observations; None: all actions are allowed."""
-        self.come = self.in_observations or bool(self._logits and MASK in info)
+        self.come = self.in_observations or bool(self.logits and MASK in info)
         return self._read(obs, info) if self.come else None
 
     def of_step(self, obs: Any, info: Mapping[str, Any]) -> NDArray[np.bool_] | None:
@@ -62,7 +63,7 @@ class Masks:
         Raises:
             UserError: the first masks come after the reset.
         """
-        if not self.come and self._logits and MASK in info:
+        if not self.come and self.logits and MASK in info:
             rule = f"info[{MASK!r}] comes with steps, but did not come with the reset"
             raise UserError(rule, field="env.id", hint="give it with both")
         return self._read(obs, info) if self.come else None
@@ -77,7 +78,7 @@ class Masks:
             return None
         given, present = info[MASK], info.get(f"_{MASK}")
         rows = range(len(given))
-        mask = np.ones((len(given), self._logits), np.bool_)
+        mask = np.ones((len(given), self.logits), np.bool_)
         for row in rows if present is None else np.flatnonzero(present):
             each = _row(given[row])
             self._require(len(each))
@@ -85,13 +86,13 @@ class Masks:
         return mask
 
     def _require(self, size: int) -> None:
-        if size != self._logits:
-            rule = f"{MASK} has {size} entries, the actions have {self._logits} values"
+        if size != self.logits:
+            rule = f"{MASK} has {size} entries, the actions have {self.logits} values"
             raise UserError(rule, field="env.id")
 
 
 def _row(given: Any) -> NDArray[np.bool_]:
-    """Bool[K] of one simulator; a tuple holds one array per choice."""
+    """Bool[K] of one environment; a tuple holds one array per choice."""
     if isinstance(given, tuple | list) and given and np.ndim(given[0]):
         return np.concatenate([np.ravel(each) for each in given]).astype(np.bool_)
     return np.ravel(np.asarray(given)).astype(np.bool_)

@@ -40,11 +40,11 @@ LARGE = 100.0
 
 @dataclass(frozen=True, kw_only=True)
 class ObservationPlan:
-    """What becomes of the observations of one kind of simulators.
+    """What becomes of the observations of one kind of environments.
 
     Attributes:
         kind: picture, vector or index, see the module.
-        space: what the network sees of one simulator.
+        space: what the network sees of one environment.
         parts: where it comes from; more than one only in vectors.
         picture: how a picture lies in memory.
         bounds: of given pixels, which become 0 and 1 in float32; None: they stay as they are.
@@ -59,7 +59,7 @@ class ObservationPlan:
     text: str
 
     def converter(self) -> Convert:
-        """From what B simulators give to [B, ...] of :attr:`space`, valid until the next call.
+        """From what B environments give to [B, ...] of :attr:`space`, valid until the next call.
 
         Vectors of float32 and bytes are not copied (stacked colour frames are, once).
         """
@@ -86,7 +86,7 @@ def plan_observations(
     """Decide what becomes of observations.
 
     Args:
-        space: of one simulator.
+        space: of one environment.
         channels: the user's word on them, see :func:`~gala.envs.pictures.picture_of`.
         masked: whether a field ``action_mask`` is a mask.
 
@@ -195,7 +195,7 @@ def _kind(space: gymnasium.Space[Any]) -> str:
 def _scale(space: gymnasium.Space[Any]) -> str:
     if is_bytes(space):
         return ", 0..255 -> 0..1"
-    if not isinstance(space, spaces.Box):
+    if not isinstance(space, spaces.Box) or not space.low.size:
         return ""
     bounds = np.abs([float(space.low.min()), float(space.high.max())]).max()
     return f", up to {bounds:g} as they are" if LARGE < bounds < np.inf else ""

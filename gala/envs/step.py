@@ -1,4 +1,4 @@
-"""What a vector of simulators is to the rest of the toolkit, whatever library it comes from."""
+"""What a vector of environments is to the rest of the toolkit, whatever library it comes from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Episode:
     """A finished full game.
 
     Attributes:
-        env: index of the simulator.
+        env: index of the environment.
         ret: sum of raw rewards.
         length: steps.
     """
@@ -31,11 +31,11 @@ class Episode:
 
 @dataclass(slots=True)
 class Step:
-    """One step of B simulators.
+    """One step of B environments.
 
     Attributes:
-        obs: [B, ...], what to act on next; may be the simulators' own buffer, valid until the next
-            ``send``.
+        obs: [B, ...], what to act on next; may be the environments' own buffer, valid until
+            the next ``send``.
         reward: Float32[B], raw.
         terminated: Bool[B], for the learner: a lost life counts when the protocol says so.
         truncated: Bool[B].
@@ -43,6 +43,7 @@ class Step:
         final_obs: [B, ...], the successor of each step where ``obs`` already shows the next
             episode (same-step autoreset); equal to ``obs`` elsewhere; None when no row differs.
         episodes: games that ended; Atari's next-step rows report a game in the row after its last.
+        begins: Bool[B], True where ``obs`` is the first of a game; None: where ``valid`` is False.
         action_mask: Bool[B, K], True where an action is allowed after ``obs``, for the K logits of
             the action head; None: all are. See :attr:`VectorEnv.masks`.
     """
@@ -55,21 +56,28 @@ class Step:
     final_obs: Array | None
     episodes: list[Episode]
     action_mask: NDArray[np.bool_] | None = None
+    begins: NDArray[np.bool_] | None = None
+
+    @property
+    def first(self) -> NDArray[np.bool_]:
+        """Bool[B], True where ``obs`` is the first of a game: nothing is remembered there."""
+        return ~self.valid if self.begins is None else self.begins
 
 
 class VectorEnv(Protocol):
-    """B simulators of one agent.
+    """B environments of one agent.
 
     Attributes:
         num_envs: B.
-        observation_space: of one simulator, as the network sees it.
-        action_space: of one simulator, as the policy acts; :meth:`send` takes its actions.
-        masks: whether the simulators say which actions are allowed; known from the first reset on.
+        observation_space: of one environment, as the network sees it.
+        action_space: of one environment, as the policy acts; :meth:`send` takes its actions.
+        masks: whether the environments say which actions are allowed; known from the first
+            reset on.
         action_mask: Bool[B, K] that belongs to the observations that were returned last, see
             :class:`Step`.
         opening: name and text of what was decided about the spaces, for the opening block.
         frames_per_step: emulator frames per step.
-        restorable: whether :meth:`state_dict` restores the simulators exactly.
+        restorable: whether :meth:`state_dict` restores the environments exactly.
     """
 
     num_envs: int
@@ -90,7 +98,7 @@ class VectorEnv(Protocol):
         ...
 
     def send(self, actions: Array) -> None:
-        """Start a step in all simulators."""
+        """Start a step in all environments."""
         ...
 
     def recv(self) -> Step:
@@ -102,7 +110,7 @@ class VectorEnv(Protocol):
         ...
 
     def state_dict(self) -> State:
-        """Tensors and plain data from which the simulators go on; empty if not restorable."""
+        """Tensors and plain data from which the environments go on; empty if not restorable."""
         ...
 
     def load_state_dict(self, state: State) -> None:
@@ -110,19 +118,19 @@ class VectorEnv(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the simulators."""
+        """Release the environments."""
         ...
 
 
 class Ledger:
-    """Raw returns and lengths of the games in progress, one per simulator."""
+    """Raw returns and lengths of the games in progress, one per environment."""
 
     def __init__(self, num_envs: int) -> None:
         self._returns = np.zeros(num_envs)
         self._lengths = np.zeros(num_envs, np.int64)
 
     def add(self, reward: Array, counted: NDArray[np.bool_]) -> None:
-        """Book one step in the simulators where ``counted`` is True."""
+        """Book one step in the environments where ``counted`` is True."""
         np.add(self._returns, reward, out=self._returns, where=counted)
         self._lengths += counted
 
@@ -148,8 +156,8 @@ class Ledger:
         self._lengths[:] = state["lengths"]
 
 
-def simulator_seeds(seed: int, count: int) -> list[int]:
-    """Seeds of ``count`` simulators, each in [0, 2**31).
+def env_seeds(seed: int, count: int) -> list[int]:
+    """Seeds of ``count`` environments, each in [0, 2**31).
 
     Both ALE and Gymnasium would take ``seed``, ``seed + 1``, ...: agents with neighbouring seeds
     would play the same games, and ALE refuses what does not fit 32 bits.

@@ -17,8 +17,9 @@ from gala.run.config import load
 def breakout(*, seed: int = 3, threads: int = 1, num_envs: int = 2, **changes: object) -> VectorEnv:
     protocol = {name: changes.pop(name) for name in list(changes)
                 if name in AtariConfig.__dataclass_fields__}  # fmt: skip
+    bare = {"fire_second": False, "life_reset": False, "clear_stack": False}  # as ALE does it
     config = EnvConfig(
-        id="ALE/Breakout-v5", num_envs=num_envs, atari=AtariConfig(**protocol), **changes
+        id="ALE/Breakout-v5", num_envs=num_envs, atari=AtariConfig(**bare | protocol), **changes
     )  # type: ignore[arg-type]
     return make_vector_env(config, seed=seed, threads=threads)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gala.envs.autoreset import Autoreset
-from gala.envs.step import Episode, Ledger, simulator_seeds
+from gala.envs.step import Episode, Ledger, env_seeds
 
 NEXT, SAME = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP
 
@@ -100,7 +100,7 @@ def test_a_ledger_goes_on_from_its_state() -> None:
 
 @given(st.integers(0, 2**64), st.integers(1, 64))
 def test_seeds_of_simulators(seed: int, count: int) -> None:
-    seeds = simulator_seeds(seed, count)
-    assert seeds == simulator_seeds(seed, count + 1)[:count]
+    seeds = env_seeds(seed, count)
+    assert seeds == env_seeds(seed, count + 1)[:count]
     assert len(seeds) == count and all(0 <= each < 2**31 for each in seeds)
-    assert not set(seeds) & set(simulator_seeds(seed + 1, count))
+    assert not set(seeds) & set(env_seeds(seed + 1, count))

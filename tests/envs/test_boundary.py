@@ -105,7 +105,7 @@ class Own(Plain):
 
 
 @WORKERS
-@pytest.mark.parametrize("reward", ["None", "'1'", "np.ones(2)", "{}"])
+@pytest.mark.parametrize("reward", ["None", "'1'", "np.ones(2)", "{}", "[[1], [2, 3]]"])
 def test_rewards_that_are_no_numbers(write: Write, workers: str, reward: str) -> None:
     text = (
         f"class Own(Plain):\n    def step(self, action):\n        return self.observe(), {reward}"
@@ -116,6 +116,58 @@ def test_rewards_that_are_no_numbers(write: Write, workers: str, reward: str) ->
         for _ in range(2):
             env.step(np.zeros(2, np.int64))
     env.close()
+
+
+@WORKERS
+@pytest.mark.filterwarnings("ignore:.*old step API:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ("(*super().step(action)[:3], {})", "its step must return .* and info: "),
+        ("None", "its step must return .* and info: "),
+        ("(np.zeros(3), 1.0, None, False, {})", "its terminated must be true or false, got None"),
+        ("(np.zeros(3), 1.0, False, 'no', {})", "its truncated must be true or false, got 'no'"),
+        ("(np.zeros(3), 1.0, float('nan'), False, {})", "its terminated must be .*, got nan"),
+        ("(np.zeros(3), 1.0, np.ones(2, bool), False, {})", "its terminated must be true or"),
+    ],
+)
+def test_steps_that_do_not_say_how_it_went_on(
+    write: Write, workers: str, result: str, words: str
+) -> None:
+    text = f"class Own(Plain):\n    def step(self, action):\n        return {result}\n"
+    with closing(make_vector(EnvConfig(id=write(text), num_envs=2, workers=workers))) as env:
+        env.reset(seed=1)
+        with pytest.raises(UserError, match=words):
+            raise_mistakes(env.step(np.zeros(2, np.int64))[-1])
+
+
+@pytest.mark.parametrize("end", ["np.bool_(True)", "1", "np.array([True])"])
+def test_ends_of_other_kinds_are_ends(write: Write, end: str) -> None:
+    text = (
+        "class Own(Plain):\n    def step(self, action):\n"
+        f"        return np.zeros(3), 1.0, {end}, False, {{}}\n"
+    )
+    with closing(make_vector(EnvConfig(id=write(text), num_envs=2, workers="sync"))) as env:
+        env.reset(seed=1)
+        _, _, terminated, truncated, info = env.step(np.zeros(2, np.int64))
+        raise_mistakes(info)
+        assert terminated.all() and not truncated.any()
+
+
+@WORKERS
+@pytest.mark.parametrize(
+    "fault", ["raise LookupError('gone')", "raise SystemExit(9)", "raise BaseException"]
+)
+def test_what_close_raises_is_told_and_ends_nothing(
+    write: Write, workers: str, fault: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    env = make(
+        write(f"class Own(Plain):\n    def close(self):\n        {fault}\n"), workers=workers
+    )
+    env.reset()
+    env.close()
+    assert not multiprocessing.active_children()
+    assert capfd.readouterr().err.count("its close() raised ") >= 2  # one is made to see its spaces
 
 
 def test_what_a_later_step_raises_is_a_crash(write: Write) -> None:
@@ -176,11 +228,14 @@ def test_masks_pass_and_keep_their_shape(write: Write, workers: str) -> None:
             raise_mistakes(info)
 
 
-def test_masks_that_come_later_are_dropped(write: Write) -> None:
+@WORKERS
+def test_masks_that_come_later_are_refused(write: Write, workers: str) -> None:
     name = write(MASKED.replace("first = True", "first = False"))
-    with closing(make_vector(EnvConfig(id=name, num_envs=2))) as env:
+    with closing(make_vector(EnvConfig(id=name, num_envs=2, workers=workers))) as env:
         assert env.reset(seed=1)[1] == {}
-        assert env.step(np.zeros(2, np.int64))[-1] == {}
+        *_, info = env.step(np.zeros(2, np.int64))
+        with pytest.raises(UserError, match="did not come with the first reset"):
+            raise_mistakes(info)
 
 
 def test_a_vectorised_form_of_the_users(write: Write) -> None:

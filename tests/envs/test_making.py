@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import re
+import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs import registration
 
 from gala.config.sections import EnvConfig
 from gala.envs import VectorEnv, make_vector_env
@@ -220,6 +224,10 @@ def test_what_is_named_instead_is_there() -> None:
             r"^own_envs_\d+.py:\d+: env.id: .* raised OSError: no level.txt$",
         ),
         (
+            "class Own(Plain):\n    def __init__(self):\n        raise BaseException('bare')",
+            r"^own_envs_\d+.py:\d+: env.id: .* raised BaseException: bare$",
+        ),
+        (
             "import random\nclass Own(Plain):\n    def __init__(self):\n"
             "        self.observation_space = Box(-1, random.random(), (2,))",
             r"^env.id: own\S+ cannot be made: .*not equivalent",
@@ -245,3 +253,42 @@ def test_modules_and_ids_that_are_wrong(tmp_path: Path, name: str, words: str) -
 def test_the_nearest_id_is_one_of_the_modules(write: Write) -> None:
     name = write("class Own(Plain):\n    pass\n")
     assert complaint(name.replace("Own", "Owm")).endswith(f"(did you mean {name.split(':')[1]!r}?)")
+
+
+def declare(folder: Path, body: str) -> None:
+    """An installed package that declares how to register its environments."""
+    (folder / "games_of_mine.py").write_text(f"import gymnasium\n\ndef register():\n    {body}\n")
+    described = folder / "games_of_mine-1.0.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: games-of-mine\nVersion: 1.0\n"
+    )
+    lines = "[gymnasium.envs]\nMine = games_of_mine:register\n"
+    (described / "entry_points.txt").write_text(lines)
+
+
+@pytest.fixture
+def forget() -> Iterator[None]:
+    yield
+    gymnasium.registry.pop("Mine/Pole-v0", None)
+    sys.modules.pop("games_of_mine", None)
+
+
+@pytest.mark.usefixtures("forget")
+@pytest.mark.parametrize("name", ["Mine/Pole-v0", "Pole-v0"])
+def test_packages_register_what_they_declare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    entry = "gymnasium.envs.classic_control:CartPoleEnv"
+    declare(tmp_path, f"gymnasium.register({name!r}, entry_point={entry!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_spec("Mine/Pole-v0").entry_point == entry
+
+
+@pytest.mark.usefixtures("forget")
+def test_package_that_cannot_register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    declare(tmp_path, "raise OSError('no games here')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="games_of_mine:register.*no games here"):
+        find_spec("Mine/Pole-v0")
+    assert registration.current_namespace is None, "others are registered as ever"

@@ -223,6 +223,15 @@ def test_parts_are_named_and_the_buffer_is_written_anew() -> None:
     np.testing.assert_array_equal(convert(batch(space, seed=1)[0]), first)
 
 
+def test_a_part_without_numbers_takes_no_place() -> None:
+    space = Dict(empty=box(0, dtype=np.float32), position=box(2, dtype=np.float32))
+    plan = plan_observations(space)
+    assert plan.space.shape == (2,) and "empty 0 (0 float32); position 2" in plan.text
+    together, each = batch(space)
+    expected = [one["position"] for one in each]
+    np.testing.assert_array_equal(plan.converter()(together), expected)
+
+
 def test_a_container_of_one_is_what_it_holds() -> None:
     plan = plan_observations(Dict(image=box(7, 7, 3)))
     assert plan.kind == "picture" and plan.space.shape == (3, 7, 7)
@@ -270,7 +279,7 @@ def test_one_of_many_states_is_its_number(start: int) -> None:
 @pytest.mark.parametrize("space", [Discrete(9, start=2), Discrete(9_000, start=2)])
 @pytest.mark.parametrize("wrong", [1, 9_002])
 def test_a_state_that_is_none_is_said(space: Discrete, wrong: int) -> None:
-    with pytest.raises(UserError, match=f"the simulators gave {wrong}, outside of Discrete"):
+    with pytest.raises(UserError, match=f"the environments gave {wrong}, outside of Discrete"):
         plan_observations(space).converter()(np.array([2, wrong]))
 
 
