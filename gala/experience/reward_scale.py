@@ -36,6 +36,7 @@ class RewardScale:
             self.running.mul_(self._gamma).add_(reward[t] * valid[t])
             self._returns[t].copy_(self.running)
             self.running.mul_(~cut[t])
+        self.running.nan_to_num_(0.0, 0.0, 0.0)  # a sum that overflowed would never come back
         self._valid.copy_(valid)
         scale = 1.0 / float(self._moments.deviation())
         reward.mul_(scale).clamp_(-LIMIT, LIMIT)

@@ -47,6 +47,7 @@ BY_V_TRACE = [[1.0, 2.0], [0.0, 2.0], [1.0, 1.0]]
 SETTINGS: dict[str, dict[str, Any]] = {
     "a2c": {"gae_lambda": 0.5},
     "ppo": {"gae_lambda": 0.5, "epochs": 2, "minibatches": 2},
+    "vmpo": {"gae_lambda": 0.5},
     "vtrace": {"trace_lambda": 0.5},
 }
 
@@ -55,9 +56,11 @@ def agent(algorithm: str) -> tuple[Learner, Model]:
     """A learner of V(s) = s and a policy that takes both actions alike."""
     config = ALGORITHMS[algorithm].config(gamma=0.5, **SETTINGS[algorithm])
     network = Network(Raw(), None, 1, CategoricalHead(2), torch.Generator().manual_seed(0))
+    made = make_algorithm(algorithm, config)
+    network.hold(made.plan.duals)
     model = Model(network, FlatParameters(network), torch.float32)
     worth(model, 1.0)
-    return Learner(make_algorithm(algorithm, config), model, lr=1e-3), model
+    return Learner(made, model, lr=1e-3), model
 
 
 def worth(model: Model, factor: float) -> None:

@@ -23,6 +23,8 @@ from gala.networks import build_network
 from gala.networks.model import Model
 from gala.parameters.flat import FlatParameters
 
+pytestmark = pytest.mark.slow
+
 T, B, ROLLOUTS = 4, 4, 5
 PIXELS = (4, 36, 36)
 
@@ -70,14 +72,20 @@ class Noise:
     def close(self) -> None: ...
 
 
-FIELDS = tuple(set(Batch.__slots__) - {"mask", "version"})
+REMEMBERED = {"memory", "begin"}
+OF_REPLAYS = {"weight", "burn_in", "stream"}
+FIELDS = tuple(set(Batch.__slots__) - {"mask", "version"} - OF_REPLAYS - REMEMBERED)
 
 
 def train(
-    stream: Stream, dtype: torch.dtype, keep: bool = False, envs: Sequence[Noise] | None = None
+    stream: Stream,
+    dtype: torch.dtype,
+    keep: bool = False,
+    envs: Sequence[Noise] | None = None,
+    memory: str = "none",
 ) -> tuple[list[dict[str, Tensor]], list[Tensor], Any]:
     """Rollouts and parameters, update by update; ``keep`` what layers gave while acting."""
-    network = NetworkConfig(filters=(8, 8, 8), hidden=(16,))
+    network = NetworkConfig(filters=(8, 8, 8), hidden=(16,), memory=memory, memory_size=8)
     policy = build_network(Noise.observation_space, Noise.action_space, network, seed=1)
     flat = FlatParameters(policy)
     compute = Model(policy, flat, dtype, observations=T * B if keep else 0)
@@ -90,7 +98,9 @@ def train(
         reward_clip=False,
         generator=torch.Generator().manual_seed(3),
         stream=stream,
+        memory=policy.memory and policy.memory.shape,
     )
+    fields = FIELDS if memory == "none" else (*FIELDS, *REMEMBERED)
     algorithm = Learner(A2C(A2CConfig()), compute, lr=0.05, stream=stream)
     rollouts, parameters = [], []
     for _ in range(ROLLOUTS):
@@ -98,7 +108,7 @@ def train(
         algorithm.update(rollout)
         collector.learned(compute.revision)
         stream.download(flat.data)
-        rollouts.append({name: getattr(rollout, name).clone() for name in FIELDS})
+        rollouts.append({name: getattr(rollout, name).clone() for name in fields})
         parameters.append(flat.data.clone())
     return rollouts, parameters, collector
 
@@ -123,6 +133,18 @@ def test_a_late_device_collects_and_learns_the_same(
     assert bool(ended.any()) and not bool(ended.all()), "something must have happened"
     actions = torch.stack([each["action"] for each in rollouts])
     assert len(actions.unique()) > 3
+
+
+@pytest.mark.parametrize("memory", ["lstm", "gru", "gtrxl"])
+@pytest.mark.parametrize("warm_up", [0, 2])
+def test_a_late_device_remembers_the_same(memory: str, warm_up: int) -> None:
+    rollouts, parameters, _ = train(Direct(), torch.float32, memory=memory)
+    found, others, _ = train(LateLane(warm_up), torch.float32, memory=memory)
+    for k in range(ROLLOUTS):
+        for name in (*FIELDS, *REMEMBERED):
+            assert torch.equal(rollouts[k][name], found[k][name]), f"rollout {k}: {name}"
+        assert torch.equal(parameters[k], others[k]), f"update {k}"
+    assert bool(rollouts[-1]["memory"].any())
 
 
 def test_observations_go_up_once_and_the_rest_in_one_piece() -> None:

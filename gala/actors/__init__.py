@@ -1,0 +1,1 @@
+"""Actors in processes of their own: their pool, their memory, and how they hear their learner."""
