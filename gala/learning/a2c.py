@@ -28,6 +28,7 @@ class A2C(ActorCritic):
     entropy_coef H``, with ``A`` from generalised advantage estimation and ``G = A + V``.
     """
 
+    Config = A2CConfig
     config: A2CConfig
 
     def targets(self, batch: Batch, view: View) -> Columns:

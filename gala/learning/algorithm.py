@@ -26,20 +26,47 @@ class Plan:
     Attributes:
         epochs: passes over the batch.
         minibatches: optimizer steps in each; must divide the observations of a batch.
+        buffer: batches to keep and learn from again, the newest included.
+        replays: of them, learned from in each update; with more than 1, or a buffer, there are no
+            epochs and minibatches.
+        target_every: updates after which a target network, whose distributions
+            :meth:`Algorithm.targets` are shown as well, is copied at the latest; 0: there is none.
+        target_mixed: copy it after each mix with neighbours, too.
         stop_kl: end after the epoch in which the mean of ``policy/kl`` was above this; None: never.
         current: give :meth:`Algorithm.targets` the current parameters' view of the batch; else the
             view of the policy that acted, which is the same unless it is older.
+        duals: NamedTuple of numbers above 0 that hold constraints, as they begin;
+            :attr:`Terms.duals` has them as they are.
+        dual_lr: their learning rate at the start.
+        replayed: it learns from what a replay keeps: of transitions, as
+            :mod:`gala.learning.off_policy` says, where nothing else of a plan is asked for; of
+            sequences, each batch once, with the current view and a target network.
+        act_every: a copy of the parameters acts that is taken every so many updates, after the mix;
+            1: they act themselves.
     """
 
     epochs: int = 1
     minibatches: int = 1
+    buffer: int = 1
+    replays: int = 1
+    target_every: int = 0
+    target_mixed: bool = False
     stop_kl: float | None = None
     current: bool = False
+    duals: Any = ()
+    dual_lr: float = 1e-2
+    replayed: bool = False
+    act_every: int = 1
 
     @property
     def once(self) -> bool:
         """Whether there is one optimizer step for a batch."""
-        return self.epochs == self.minibatches == 1
+        return self.epochs == self.minibatches == 1 and not self.again and not self.replayed
+
+    @property
+    def again(self) -> bool:
+        """Whether batches are kept and learned from again."""
+        return self.buffer > 1 or self.replays > 1
 
 
 class View(NamedTuple):
@@ -50,24 +77,34 @@ class View(NamedTuple):
         value: Float[T, B], V(obs[t]).
         next_value: Float[T, B], V of the true successor of step t.
         head: what turns distributions into probabilities.
+        lagging: Float[T, B, K], distributions of the target network; None: the plan has none.
+        following: Float[T, B, K], distributions of the current parameters at ``obs[t + 1]``; None:
+            the view is not theirs.
+        lagging_following: likewise, of the target network.
     """
 
     dist: Tensor
     value: Tensor
     next_value: Tensor
     head: ActionHead
+    lagging: Tensor | None = None
+    following: Tensor | None = None
+    lagging_following: Tensor | None = None
 
 
 class Terms(NamedTuple):
     """What a loss is made with besides columns and outputs.
 
     Attributes:
-        weight: Float[N], 0 where a row is not valid, and 1 in sum over those that are.
+        weight: Float[N], 0 where a row is not valid, and 1 in sum over those that are, times the
+            importance of each in a batch that has some.
         coefficients: what :meth:`Algorithm.coefficients` gave, numbers or Float[].
+        duals: of the kind of :attr:`Plan.duals`, Float[] each, with gradients.
     """
 
     weight: Tensor
     coefficients: Any
+    duals: Any = ()
 
 
 class Loss(NamedTuple):
@@ -76,10 +113,13 @@ class Loss(NamedTuple):
     Attributes:
         total: Float[], to be minimised.
         logged: by metric name, Float[] without gradients.
+        priority: Float[N] without gradients, how surprising each row was, for a replay that draws
+            by it; None: it is of no matter.
     """
 
     total: Tensor
     logged: dict[str, Tensor]
+    priority: Tensor | None = None
 
 
 class Algorithm(Protocol):

@@ -40,6 +40,7 @@ class PPO(ActorCritic):
     entropy_coef H`` (eq. 7 and 9 of the paper), ``A`` from generalised advantage estimation.
     """
 
+    Config = PPOConfig
     config: PPOConfig
 
     def __init__(self, config: PPOConfig) -> None:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from gala.config.fields import Fraction, Positive, PositiveFloat
-from gala.learning.settings import LearnerConfig
+from gala.learning.settings import AlgorithmConfig, LearnerConfig
 from gala.parameters.optimizer_config import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig(LearnerConfig):
     """Proximal policy optimization (Schulman et al. 2017); most defaults are CleanRL's."""
+
+    search: ClassVar[tuple[str, ...]] = (
+        *AlgorithmConfig.search,
+        "n_step=32,64,128,256",
+        "gae_lambda=0.8,0.9,0.95,0.98,1.0",
+        "epochs=3..10",
+        "clip=0.1,0.2,0.3",
+        "entropy_coef=1e-8..0.1:log",
+    )
 
     n_step: Positive = 128
     """Steps in each environment between two updates."""
@@ -28,7 +39,7 @@ class PPOConfig(LearnerConfig):
     """linear: to 0 at total_steps."""
     value_clip: bool = False
     """Clip the change of the value as well, by the same epsilon."""
-    dual_clip: PositiveFloat | None = None
+    dual_clip: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = None
     """Above 1: bounds the loss of bad actions at so many advantages (Ye et al. 2020); null: no."""
     normalize_advantage: bool = True
     """Scale the advantages of each minibatch to mean 0 and deviation 1."""

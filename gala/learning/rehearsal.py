@@ -50,22 +50,24 @@ def rehearse(
             file and line.
     """
     _require_parts(spec, algorithm)
-    _require_plan(spec, algorithm, envs)
+    _require_plan(spec, algorithm, envs, sequences=network.memory is not None)
     batch = _zeros(network, space, algorithm.config.n_step, envs)
-    was = network.training
-    network.eval()  # running statistics of an own trunk do not see the zeros
-    try:
-        with torch.random.fork_rng(devices=[]):
-            _learn(spec, algorithm, network, batch)
-    finally:
-        network.train(was)
+    with torch.random.fork_rng(devices=[]):
+        _learn(spec, algorithm, network, batch)
 
 
 def _learn(spec: str, algorithm: Any, network: Network, batch: Batch) -> None:
     plan: Plan = algorithm.plan
     with users_code(spec, field=FIELD), torch.no_grad():
         columns = algorithm.targets(
-            batch, View(batch.dist, batch.value, batch.next_value, network.head)
+            batch,
+            View(
+                batch.dist,
+                batch.value,
+                batch.next_value,
+                network.head,
+                batch.dist if plan.target_every else None,
+            ),
         )
     _require_columns(columns, batch, algorithm.targets)
     with users_code(spec, field=FIELD):
@@ -75,8 +77,10 @@ def _learn(spec: str, algorithm: Any, network: Network, batch: Batch) -> None:
     dist, value = network(batch.obs[:-1].flatten(0, 1)[:rows])
     out = Outputs(dist, value, network.head)
     flat = type(columns)(*(column.flatten(0, 1)[:rows] for column in columns))
+    duals = type(plan.duals)(*(torch.tensor(float(number)) for number in plan.duals))
+    terms = Terms(torch.full((rows,), 1 / rows), coefficients, duals)
     with users_code(spec, field=FIELD):
-        loss = algorithm.loss(flat, out, Terms(torch.full((rows,), 1 / rows), coefficients))
+        loss = algorithm.loss(flat, out, terms)
     _require_loss(loss, plan, algorithm.loss)
     with users_code(spec, field=FIELD):  # not into .grad, which is the learner's
         torch.autograd.grad(loss.total, list(network.parameters()), allow_unused=True)
@@ -97,7 +101,7 @@ def _zeros(network: Network, space: gymnasium.Space[Any], steps: int, envs: int)
         dist=torch.zeros(steps, envs, network.head.size),
         value=torch.zeros(steps, envs),
         next_value=torch.zeros(steps, envs),
-        version=np.zeros(envs, np.int64),
+        version=np.zeros((steps, envs), np.int64),
     )
 
 
@@ -110,17 +114,25 @@ def _require_parts(spec: str, algorithm: Any) -> None:
         raise _error(rule, type(algorithm).__init__, hint="super().__init__(config)")
 
 
-def _require_plan(spec: str, algorithm: Any, envs: int) -> None:
-    plan, rows = getattr(algorithm, "plan", None), algorithm.config.n_step * envs
+def _require_plan(spec: str, algorithm: Any, envs: int, *, sequences: bool) -> None:
+    plan = getattr(algorithm, "plan", None)
+    rows = envs if sequences else algorithm.config.n_step * envs
     if not isinstance(plan, Plan):
         rule = f"{spec}: its plan is {_named(plan)}, wanted a gala.learning.algorithm.Plan"
         raise _error(rule, type(algorithm), hint="plan = Plan(epochs=1, minibatches=1)")
     if plan.epochs < 1:
         raise _error(f"{spec}: its plan has {plan.epochs} epochs", type(algorithm), hint="epochs=1")
+    if plan.buffer < 1 or plan.replays < 1:
+        rule = f"{spec}: its plan has a buffer of {plan.buffer} and {plan.replays} replays"
+        raise _error(rule, type(algorithm), hint="buffer=1, replays=1")
+    if plan.again and not plan.epochs == plan.minibatches == 1:
+        rule = f"{spec}: its plan has a buffer or replays, and epochs or minibatches"
+        raise _error(rule, type(algorithm), hint="epochs=1, minibatches=1")
     if plan.minibatches < 1 or rows % plan.minibatches:
         near = max(n for n in range(1, max(plan.minibatches, 1) + 1) if rows % n == 0)
         rule = f"{spec}: its plan has {plan.minibatches} minibatches, "
-        rule += f"which must divide n_step x num_envs = {rows}"
+        what = "num_envs (a memory learns from whole sequences)"
+        rule += f"which must divide {what if sequences else 'n_step x num_envs'} = {rows}"
         raise _error(rule, type(algorithm), hint=f"minibatches={near}")
 
 

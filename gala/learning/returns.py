@@ -1,6 +1,6 @@
 """Returns and advantages of a rollout: pure functions on Float[T, B].
 
-Conventions, for every step t of every simulator:
+Conventions, for every step t of every environment:
 
 - ``reward[t]`` follows the action taken at t;
 - ``discount[t]`` is 0 where the episode terminated at t, gamma elsewhere (truncation included);
@@ -108,6 +108,66 @@ def vtrace(
             successor[t - 1] = torch.where(cut[t - 1], next_value[t - 1], target[t])
     advantage = rho.clamp(max=pg_rho_clip) * (reward + discount * successor - value)
     return target, advantage
+
+
+def n_step_return(
+    reward: Tensor, discount: Tensor, next_value: Tensor, cut: Tensor, n: int
+) -> Tensor:
+    """Rewards of up to n steps and the value of what they led to, Float[T, B].
+
+    ``r_t + d_t r_{t+1} + ... + d_t ... d_{t+m-1} V'_{t+m-1}``, where m is n, or less where a cut or
+    the last row comes before.
+
+    Args:
+        reward: Float[T, B].
+        discount: Float[T, B], 0 at termination.
+        next_value: Float[T, B], V of the true successor.
+        cut: Bool[T, B].
+        n: rewards that are summed at most.
+    """
+    assert reward.shape == discount.shape == next_value.shape == cut.shape and n >= 1
+    last = cut.clone()
+    last[-1] = True
+    found = reward + discount * next_value
+    for _ in range(n - 1):
+        following = torch.where(last, next_value, found.roll(-1, 0))
+        found = reward + discount * following
+    return found
+
+
+def reaches(row: Tensor, cut: Tensor, n: int) -> Tensor:
+    """Whether the rewards that :func:`n_step_return` sums include one of a marked row, Bool[T, B].
+
+    Args:
+        row: Bool[T, B], marked.
+        cut: Bool[T, B].
+        n: rewards that are summed at most.
+    """
+    goes_on = ~cut
+    goes_on[-1] = False
+    found = row
+    for _ in range(n - 1):
+        found = row | goes_on & found.roll(-1, 0)
+    return found
+
+
+def rescaled(x: Tensor, eps: float) -> Tensor:
+    """``h(x) = sign(x) (sqrt(|x| + 1) - 1) + eps x`` (Pohlen et al. 2018, arXiv 1805.11593).
+
+    Written so that nothing cancels near 0.
+    """
+    return x / ((x.abs() + 1).sqrt() + 1) + eps * x
+
+
+def unrescaled(x: Tensor, eps: float) -> Tensor:
+    """The inverse of :func:`rescaled`, likewise.
+
+    ``sign(x) (((sqrt(1 + 4 eps (|x| + 1 + eps)) - 1) / (2 eps))^2 - 1)`` is ``sign(x) m (m + 2)``,
+    with ``m`` one less than what is squared.
+    """
+    root = (1 + 4 * eps * (x.abs() + 1 + eps)).sqrt()
+    m = 2 * x / (root + 1 + 2 * eps)
+    return m * (m.abs() + 2)
 
 
 def normalized(advantage: Tensor, weight: Tensor) -> Tensor:

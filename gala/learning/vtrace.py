@@ -32,6 +32,7 @@ class VTrace(ActorCritic):
     norms and coefficients of theirs do not carry over as they are.)
     """
 
+    Config = VTraceConfig
     config: VTraceConfig
     plan = Plan(current=True)
 

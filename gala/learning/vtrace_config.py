@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from gala.config.fields import Fraction, Positive, PositiveFloat
 from gala.learning.settings import LearnerConfig
@@ -11,6 +12,8 @@ from gala.learning.settings import LearnerConfig
 @dataclass(frozen=True, kw_only=True)
 class VTraceConfig(LearnerConfig):
     """Actor-critic with V-trace targets (IMPALA, Espeholt et al. 2018)."""
+
+    search: ClassVar[tuple[str, ...]] = (*LearnerConfig.search, "trace_lambda=0.8,0.9,0.95,1.0")
 
     n_step: Positive = 20
     """Steps in each environment between two updates."""

@@ -1,4 +1,5 @@
-"""Golden numbers of independent libraries: GAE (torchrl), PPO (DI-engine, rlax), V-trace (rlax).
+"""Golden numbers of independent libraries: GAE (torchrl), PPO (DI-engine, rlax), V-trace (rlax),
+IMPACT (RLlib).
 
 ``tests/golden/*.json`` say what made them; what a case leaves out is as in the first one.
 """
@@ -11,8 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from batches import filled
 
-from gala.learning.algorithm import Terms
+from gala.learning import algorithm
+from gala.learning.algorithm import Terms, View
+from gala.learning.impact import Impact
+from gala.learning.impact_config import ImpactConfig
 from gala.learning.ppo import PPO, Coefficients, Columns
 from gala.learning.ppo_config import PPOConfig
 from gala.learning.returns import gae, vtrace
@@ -30,6 +35,7 @@ def cases(name: str) -> dict[str, dict[str, Any]]:
 
 
 GAE, PPO_CASES, VTRACE = cases("gae"), cases("ppo"), cases("vtrace")
+IMPACT = cases("impact")
 
 
 def array(values: Any) -> torch.Tensor:
@@ -104,3 +110,42 @@ def test_v_trace_in_the_convention_of_impala(name: str) -> None:
     torch.testing.assert_close(advantage, array(case["pg_advantage_impala"]), **TOLERANCE)
     if case["lambda_"] == 1:
         torch.testing.assert_close(advantage, array(case["pg_advantage_rlax"]), **TOLERANCE)
+
+
+@pytest.mark.parametrize("name", IMPACT)
+def test_the_loss_of_impact_its_targets_and_its_gradients(name: str) -> None:
+    case, head = IMPACT[name], CategoricalHead(4)
+    kl_coef = case["kl_coef"] if case["use_kl"] else 0.0
+    impact = Impact(ImpactConfig(clip=case["clip"], kl_coef=kl_coef))
+    terminated = torch.tensor(case["terminated"])
+    logits = array(case["current_logits"]).requires_grad_()
+    value = array(case["value"]).requires_grad_()
+    batch = filled(
+        torch.zeros(5, 3, 1), torch.tensor(case["action"]), 4, reward=array(case["reward"]),
+        discount=case["gamma"] * (~terminated).double(), cut=terminated,
+        dist=array(case["behaviour_logits"]),
+    )  # fmt: skip
+    now = value.detach()
+    follows = torch.cat([now[1:], array(case["bootstrap_value"])[None]])
+    view = View(logits.detach(), now, follows, head, array(case["target_logits"]))
+    columns = impact.targets(batch, view)
+    torch.testing.assert_close(columns.target, array(case["vs"]), **TOLERANCE)
+    torch.testing.assert_close(columns.advantage, array(case["advantage"]), **TOLERANCE)
+    truncated = columns.rho.reciprocal().clamp(max=impact.config.ratio_clip)
+    torch.testing.assert_close(truncated, array(case["truncated_is"]), **TOLERANCE)
+
+    flat = type(columns)(*(column.flatten(0, 1) for column in columns))
+    out = Outputs(logits.flatten(0, 1), value.flatten(), head)
+    terms = Terms(torch.full((12,), 1 / 12).double(), algorithm.Coefficients(0.01))
+    loss = impact.loss(flat, out, terms)
+    assert float(loss.total.detach()) == pytest.approx(case["total"], rel=1e-6)
+    expected = {f"losses/{key}": case[key] for key in ("policy_loss", "value_loss", "entropy")}
+    ratio = array(case["ratio"])
+    expected["policy/clip_fraction"] = float(((ratio - 1).abs() > case["clip"]).double().mean())
+    if case["use_kl"]:
+        expected["policy/kl"] = case["kl"]
+    logged = {key: float(loss.logged[key]) for key in expected}
+    assert logged == pytest.approx(expected, rel=1e-6)
+    loss.total.backward()
+    torch.testing.assert_close(logits.grad, array(case["grad_logits"]), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(value.grad, array(case["grad_value"]), rtol=1e-6, atol=1e-9)

@@ -7,9 +7,13 @@ import pytest
 import torch
 
 from gala.agent.actor_learner import ActorLearner
-from gala.config.sections import EnvConfig, LogConfig, NetworkConfig
+from gala.config.sections import EnvConfig, LogConfig, NetworkConfig, ReplayConfig
 from gala.learning.a2c_config import A2CConfig
+from gala.learning.impact_config import ImpactConfig
 from gala.learning.ppo_config import PPOConfig
+from gala.learning.r2d2_config import R2D2Config
+from gala.learning.sac_config import SACConfig
+from gala.learning.vmpo_config import VMPOConfig
 from gala.learning.vtrace_config import VTraceConfig
 from gala.run.config import Config
 
@@ -48,10 +52,33 @@ def test_identity_is_solved(train_here: Train, changes: dict[str, object]) -> No
 LEARNERS = {
     "a2c": {},
     "ppo": {"ppo": PPOConfig(n_step=16, gamma=0.9, lr=3e-3, minibatches=2)},
+    "vmpo": {"vmpo": VMPOConfig(n_step=5, gamma=0.9, lr=3e-3, act_every=4)},
     "vtrace": {"vtrace": VTraceConfig(n_step=5, gamma=0.9, lr=3e-3, optimizer="adam")},
+    "impact": {"impact": ImpactConfig(n_step=5, gamma=0.9, lr=3e-3)},
+    "r2d2": {
+        "r2d2": R2D2Config(
+            n_step=5,
+            burn_in=0,
+            sequences=32,
+            updates=2,
+            gamma=0.9,
+            lr=3e-3,
+            target_every=10,
+            horizon=3,
+            epsilon=0.05,
+            epsilon_spread=0.0,
+            optimizer_eps=1e-8,
+        ),
+        "replay": ReplayConfig(capacity=10_000, warm_up=200),
+    },
+    "sac": {
+        "sac": SACConfig(n_step=2, gamma=0.9, lr=3e-3, target_entropy=0.05),
+        "replay": ReplayConfig(batch=64, warm_up=200, updates_per_step=1 / 16),
+    },
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", LEARNERS)
 @pytest.mark.parametrize("autoreset", ["next-step", "same-step"])
 @pytest.mark.parametrize("limit", [None, 10])

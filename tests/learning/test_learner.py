@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
 from batches import ACTIONS, N, linear_learner, random_batch
+from late_queue import LateLane
 from torch.nn import functional as F
 
+from gala.device.streams import Direct
 from gala.learning.learner import Learner
 from gala.learning.returns import gae, vtrace
 
 T, B = 6, 4
 PLANS = {"epochs": 3, "minibatches": 4}
-ALGORITHMS = ["a2c", "ppo", "vtrace"]
+ALGORITHMS = ["a2c", "impact", "ppo", "vmpo", "vtrace"]
 
 
 class Noting:
@@ -55,7 +58,9 @@ def test_each_epoch_takes_every_row_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_one_reduction_for_each_optimizer_step() -> None:
-    for algorithm, steps in (("a2c", 1), ("vtrace", 1), ("ppo", 12)):
+    for algorithm, steps in (
+        ("a2c", 1), ("vtrace", 1), ("vmpo", 1), ("ppo", 12), ("impact", 2),
+    ):  # fmt: skip
         learner, _, model = linear_learner(algorithm, **(PLANS if algorithm == "ppo" else {}))
         coupling, before = Noting(), model.revision
         losses = learner.update(random_batch(t=T, b=B), coupling)
@@ -113,6 +118,7 @@ def test_a_learner_goes_on_from_its_state_bit_for_bit(algorithm: str) -> None:
             batch.version[:] = model.revision
             learner.schedule(k / 8)
             learner.update(batch)
+            learner.follow(k + 1, mixed=k == 3)
 
     whole, expected = fresh()
     learn(whole, expected, range(8))
@@ -143,7 +149,7 @@ def test_rows_that_are_not_valid_cannot_be_felt(algorithm: str, noise: float, ol
             batch.next_value[t, b] += much
             batch.value[t, b] += much
             batch.dist[t, b, batch.action[t, b]] += much  # ratios of nothing, and infinite ones
-            if not older:  # else the step before is valued by it
+            if not older and algorithm != "impact":  # else the step before is valued by it
                 batch.obs[t, b] += much
         numbers.append(learner.update(batch).numbers())
         results.append(model.flat.data.clone())
@@ -163,7 +169,8 @@ def test_a_batch_without_valid_rows_changes_nothing(algorithm: str) -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_repeated_updates_raise_the_probability_of_what_paid(algorithm: str) -> None:
-    learner, network, model = linear_learner(algorithm, lr=0.05, entropy_coef=0.0)
+    cold = {"temperature": 0.1} if algorithm == "vmpo" else {}
+    learner, network, model = linear_learner(algorithm, lr=0.05, entropy_coef=0.0, **cold)
     batch = random_batch(t=T, b=B)
     batch.obs[:] = 1.0
     batch.discount[:] = 0.0
@@ -228,6 +235,7 @@ def test_no_gradient_flows_through_targets_and_weights() -> None:
     coupling.reduce = lambda gradient: seen.append(gradient.clone())  # type: ignore[method-assign]
     with torch.no_grad():
         dist, values = model.evaluate(batch)
+        dist = dist[:-1]
         head = network.head
         rho = (head.log_prob(dist, batch.action) - head.log_prob(batch.dist, batch.action)).exp()
         target, advantage = vtrace(
@@ -260,6 +268,8 @@ def test_scheduled_numbers_reach_the_optimizer(algorithm: str) -> None:
     constant = {"lr": 0.01, "entropy_coef": 0.2, **(clip[0] if plan else {}), **plan}
     falling = {"lr": 0.02, "entropy_coef": 0.4, **(clip[1] if plan else {}), **plan}
     falling |= {"lr_schedule": "linear", "entropy_schedule": "linear"}
+    if algorithm == "vmpo":
+        constant["dual_lr"], falling["dual_lr"] = 0.01, 0.02
     results = []
     for settings in (constant, falling):
         learner, _, model = linear_learner(algorithm, **settings)
@@ -339,3 +349,60 @@ def test_policy_lag_is_counted_in_changes_of_the_parameters() -> None:
     batch.version[:] = [25, 25, 24, 21]
     numbers = learner.update(batch).numbers()
     assert (numbers["policy/lag"], numbers["policy/lag_max"]) == (1.25, 4.0)
+
+
+def fill(batch: Any, other: Any) -> None:
+    """The same tensors, with the numbers of another batch."""
+    for name in ("obs", "action", "reward", "value", "next_value"):
+        getattr(batch, name).copy_(getattr(other, name))
+
+
+SPOILT = {"nan": float("nan"), "inf": float("inf"), "too much": 1e38}
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("reward", SPOILT.values(), ids=SPOILT.keys())
+@pytest.mark.parametrize("algorithm", ["a2c", "ppo", "vtrace"])  # impact: test_impact.py
+def test_a_gradient_that_is_not_finite_changes_nothing(
+    algorithm: str, reward: float, late: bool
+) -> None:
+    """Neither parameters nor optimizer: the next updates are those of who never saw it."""
+    options = {"epochs": 2, "minibatches": 1} if algorithm == "ppo" else {}
+    found = []
+    for spoil in (False, True):
+        stream = LateLane() if late else Direct()
+        learner, _, model = linear_learner(algorithm, stream, optimizer="adam", **options)
+        batch = random_batch(t=T, b=B)
+        for k in range(4):
+            fill(batch, random_batch(seed=k, t=T, b=B))
+            batch.version[:] = model.revision
+            if spoil and k == 2:
+                generator = learner.state_dict()["generator"]
+                batch.reward[2, 1] = reward
+                losses = learner.update(batch)
+                if late:
+                    stream.queue.drain()
+                assert int(losses.skipped) == losses.steps == options.get("epochs", 1)
+                assert not losses.numbers().keys() & {"losses/value_loss", "losses/grad_norm"}
+                assert not math.isfinite(sum(map(float, losses.spoilt.values())))
+                learner.load_state_dict({**learner.state_dict(), "generator": generator})
+                batch.reward[2, 1] = random_batch(seed=k, t=T, b=B).reward[2, 1]
+                batch.version[:] = model.revision
+            losses = learner.update(batch)
+            if late:
+                stream.queue.drain()
+            assert int(losses.skipped) == 0
+        found.append((model.flat.data.clone(), learner.state_dict()["optimizer"], losses.numbers()))
+    (one, state, numbers), (other, again, same) = found
+    assert torch.equal(one, other) and numbers == same
+    assert state["steps"] == again["steps"] and torch.equal(state["square"], again["square"])
+
+
+def test_minibatches_without_the_spoilt_row_are_learned_from() -> None:
+    learner, _, model = linear_learner("ppo", epochs=2, minibatches=4, gae_lambda=0.0)
+    batch, before = random_batch(t=T, b=B), model.flat.data.clone()
+    batch.reward[0, 1] = float("nan")
+    losses = learner.update(batch)
+    assert (int(losses.skipped), losses.steps) == (2, 8)
+    assert all(map(math.isfinite, losses.numbers().values()))
+    assert model.flat.data.isfinite().all() and not torch.equal(model.flat.data, before)

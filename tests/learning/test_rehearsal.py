@@ -6,6 +6,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -16,7 +17,7 @@ from gala.agent.training import train
 from gala.config.sections import NetworkConfig
 from gala.errors import UserError
 from gala.learning.rehearsal import rehearse
-from gala.learning.table import ALGORITHMS, entry_of, make_algorithm
+from gala.learning.table import ALGORITHMS, UNROLLS, entry_of, make_algorithm, source_of
 from gala.networks import Network, build_network
 from gala.run.request import read_request
 
@@ -24,6 +25,7 @@ ENVS = 4
 VECTOR = gymnasium.spaces.Box(-1.0, 1.0, (3,), np.float32)
 PICTURE = gymnasium.spaces.Box(0, 255, (2, 10, 10), np.uint8)
 FOUR = gymnasium.spaces.Discrete(4)
+OF_UNROLLS = [name for name in ALGORITHMS if source_of(name) == UNROLLS]
 NAMES = (f"own_algorithm_{number}" for number in itertools.count())
 
 GOOD = """\
@@ -69,13 +71,15 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
             del sys.modules[name]
 
 
-def network_for(observations: gymnasium.Space[object], actions: gymnasium.Space[object]) -> Network:
-    return build_network(observations, actions, NetworkConfig(hidden=(8,)), seed=1)
+def network_for(
+    observations: gymnasium.Space[object], actions: gymnasium.Space[object], **changes: Any
+) -> Network:
+    return build_network(observations, actions, NetworkConfig(hidden=(8,), **changes), seed=1)
 
 
-def try_out(spec: str) -> None:
+def try_out(spec: str, **changes: Any) -> None:
     algorithm = make_algorithm(spec, entry_of(spec).config())
-    rehearse(spec, algorithm, network_for(VECTOR, FOUR), VECTOR, envs=ENVS)
+    rehearse(spec, algorithm, network_for(VECTOR, FOUR, **changes), VECTOR, envs=ENVS)
 
 
 def complaint(spec: str) -> str:
@@ -85,7 +89,7 @@ def complaint(spec: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", OF_UNROLLS)
 @pytest.mark.parametrize("observations", [VECTOR, PICTURE, gymnasium.spaces.Discrete(5)])
 @pytest.mark.parametrize(
     "actions",
@@ -165,6 +169,17 @@ def test_a_mistake_is_one_line_with_its_place(
     name = write(GOOD.replace(old, new))
     told = complaint(f"{name}:Mine")
     assert told.startswith(f"{name}.py:{line}: algorithm: ") and words in told
+
+
+def test_a_network_with_a_memory_rehearses_whole_environments(
+    write: Callable[[str], str],
+) -> None:
+    try_out(f"{write(GOOD)}:Mine", memory="gru")
+    parts = "    plan = Plan(minibatches=5)\n    def targets("
+    name = write(GOOD.replace("    def targets(", parts))
+    try_out(f"{name}:Mine")  # n_step x num_envs is 20
+    with pytest.raises(UserError, match="must divide num_envs .* = 4"):
+        try_out(f"{name}:Mine", memory="gru")
 
 
 @pytest.mark.parametrize(

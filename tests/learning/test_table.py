@@ -11,17 +11,27 @@ import pytest
 
 from gala.config.options import option_names
 from gala.errors import UserError
-from gala.learning.table import ALGORITHMS, DISCRETE, entry_of, make_algorithm, sections
+from gala.learning.table import (
+    ALGORITHMS,
+    ALL_ACTIONS,
+    entry_of,
+    make_algorithm,
+    sections,
+    source_of,
+)
 from gala.run.config import config_type, load
 from gala.run.request import read_request
 
 OWN = """
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from torch import Tensor
 
-from gala.learning.algorithm import ActorCritic, Loss
+from gala.learning.algorithm import ActorCritic, Loss, Plan
+from gala.learning.ppo import PPO
+from gala.learning.r2d2 import R2D2
+from gala.learning.sac import SAC
 from gala.learning.settings import LearnerConfig
 
 
@@ -56,6 +66,32 @@ class Plain(Reinforce):
 
 class Env(Reinforce):
     pass
+
+
+class Cautious(PPO):
+    pass
+
+
+class Softer(SAC):
+    pass
+
+
+class Deeper(R2D2):
+    pass
+
+
+class Unplanned(R2D2):
+    def __init__(self, config):
+        super().__init__(config)
+        self.plan = replace(self.plan, replayed=False)
+
+
+class Overplanned(Reinforce):
+    plan = Plan(replayed=True)
+
+
+class Odd(Reinforce):
+    source = "dreams"
 """
 
 
@@ -84,8 +120,19 @@ def test_every_line_of_the_table_is_true(name: str) -> None:
     entry = entry_of(name)
     algorithm = make_algorithm(name, entry.config())
     assert algorithm.config == entry.config() and algorithm.plan.epochs >= 1
-    assert set(DISCRETE) < set(entry.actions) and "arXiv" in entry.paper
+    kinds = {"replay": ("discrete", "box"), "sequences": ("discrete",)}.get(
+        source_of(name), ALL_ACTIONS
+    )
+    assert entry.actions == kinds and ("arXiv" in entry.paper or "openreview" in entry.paper)
     assert all(f"--{name}.{field}" in option_names(config_type()) for field in ("lr", "gamma"))
+
+
+def test_the_memory_is_what_the_algorithm_needs_unless_asked_otherwise() -> None:
+    assert options().network.memory == options("--algorithm", "sac").network.memory == "none"
+    assert options("--algorithm", "r2d2").network.memory == "lstm"
+    for memory in ("none", "gru"):
+        asked = options("--algorithm", "r2d2", "--network.memory", memory)
+        assert asked.network.memory == memory
 
 
 def test_the_chosen_section_is_the_one_that_is_learned_with() -> None:
@@ -101,11 +148,38 @@ def test_the_chosen_section_is_the_one_that_is_learned_with() -> None:
         (["--algorithm", "ppo", "--ppo.clp", 1], "--ppo.clp: unknown option (did you mean"),
         (["--algorithm", "ppo", "--vtrace.lr", 1],
          "is of vtrace, and this run learns with ppo (--algorithm vtrace, or --ppo.lr)"),
-        (["--vtrace.rho-clip", 2], "--vtrace.rho-clip: is of vtrace, and this run learns with a2c"),
+        (["--vtrace.rho-clip", 2], "--vtrace.rho-clip: is of vtrace, and this run learns with a2c "
+         "(--algorithm vtrace)"),
+        (["--replay.batch", 32],
+         "--replay.batch: is of learners that replay, and a2c learns from unrolls"),
+        (["--algorithm", "sac", "--replay.capacity", 50],
+         "--replay.warm-up: is never reached by 50 steps (--replay.capacity) (50)"),
+        (["--algorithm", "r2d2", "--replay.batch", 32],
+         "--replay.batch: is of transitions, and r2d2 learns from sequences (--r2d2.sequences)"),
+        (["--algorithm", "r2d2", "--r2d2.burn-in", 50],
+         "--r2d2.burn-in: must be a multiple of r2d2.n_step = 40, got 50 (80)"),
+        (["--algorithm", "r2d2", "--replay.capacity", 1000, "--env.num-envs", 16],
+         "--replay.capacity: has no room for a sequence of each environment and its burn-in, 1,280 "
+         "steps (1280)"),
+        (["--algorithm", "r2d2", "--env.num-envs", 1, "--replay.capacity", 1010, "--replay.warm-up",
+          1010], "--replay.warm-up: is never reached by whole sequences of 40 steps (1000)"),
+        (["--algorithm", "sac", "--env.num-envs", 8, "--replay.updates-per-step", 0.3],
+         "--replay.updates-per-step: times n_step x num_envs = 8 must be a whole number, got 2.4 "
+         "(0.25)"),
+        (["--algorithm", "sac", "--env.normalize-reward"], "--env.normalize-reward: changes with"),
+        (["--algorithm", "sac", "--network.memory", "gru"], "sac learns without a memory (none)"),
+        (["--gossip.every", 8, "--gossip.max-staleness", 3],
+         "--gossip.max-staleness: is over before anything is sent, which is every 8 updates (8)"),
+        (["--gossip.every", 8, "--gossip.trigger", "kl"], "--gossip.every: decides when to"),
+        (["--algorithm", "ppo", "--ppo.dual-clip", 0.5], "--ppo.dual-clip: must be greater than 1"),
         (["--algorithm", "ppo", "--ppo.minibatches", 3], "--ppo.minibatches: must divide"),
+        (["--algorithm", "ppo", "--network.memory", "gru", "--env.num-envs", 6],
+         "--ppo.minibatches: must divide num_envs (a memory learns from whole sequences) = 6"),
+        (["--network.memory", "grue"], "--network.memory: "),
         (["--algorithm", "mine:Reinforced"], "has no 'Reinforced' (did you mean 'Reinforce'?)"),
         (["--algorithm", "mien:Reinforce"], "no module 'mien'"),
         (["--algorithm", "mine:Plain"], "the Config of mine:Plain is no settings of a learner"),
+        (["--algorithm", "mine:Odd"], "the source of mine:Odd is 'dreams' (unrolls, replay, seque"),
         (["--algorithm", "mine:Env"], "the section of mine:Env would be 'env', which there is"),
         (["--algorithm", "mine:Reinforce", "--reinforce.shar", 1],
          "--reinforce.shar: unknown option (did you mean '--reinforce.share'?)"),
@@ -137,6 +211,30 @@ def test_an_own_class_brings_its_section() -> None:
     assert (config.learning.lr, config.learning.share) == (0.25, 1.0)
     assert "reinforce" in sections("mine:Reinforce") and "reinforce" not in sections("a2c")
     assert type(make_algorithm("mine:Reinforce", config.learning)).__module__ == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("Unplanned", "replayed=True"), ("Overplanned", "replayed=False")]
+)
+def test_a_plan_is_for_the_source(name: str, hint: str) -> None:
+    config = entry_of(f"mine:{name}").config()
+    with pytest.raises(UserError, match=f"its plan is for another one.*{hint}"):
+        make_algorithm(f"mine:{name}", config)
+
+
+def test_a_subclass_has_the_section_of_what_it_extends() -> None:
+    config = options("--algorithm", "mine:Cautious", "--cautious.clip", "0.05")
+    assert (config.learning.clip, config.learning.epochs) == (0.05, 4)
+    assert make_algorithm("mine:Cautious", config.learning).plan.epochs == 4
+    config = options("--algorithm", "mine:Softer", "--softer.tau", "0.1", "--replay.batch", "8")
+    assert (config.learning.tau, config.replay.batch) == (0.1, 8)
+    assert source_of("mine:Softer") == "replay"
+    assert make_algorithm("mine:Softer", config.learning).plan.replayed
+    config = options("--algorithm", "mine:Deeper", "--deeper.horizon", "2")
+    assert (config.learning.horizon, config.network.memory) == (2, "lstm")
+    assert source_of("mine:Deeper") == "sequences" and entry_of("mine:Deeper").memory
+    for name, entry in ALGORITHMS.items():
+        assert entry_of(entry.code).config is entry.config, name
 
 
 @pytest.mark.parametrize(
