@@ -98,7 +98,9 @@ class Callbacks:
         for name, callback in list(self._callbacks.items()):
             try:
                 callback(event)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # the user's code raises what it likes
                 del self._callbacks[name]
                 text = told(error, name, field="callbacks")
                 self._tell("error", f"{text} (it is not called again)")

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gala.agent.equipment import room_of_replay
+from gala.agent.plan import vector_size
 from gala.agent.setting import Setting
-from gala.divergence.bound import NoBound, contraction
+from gala.config.tree import Config
+from gala.couplings.policy import UNBOUND
+from gala.divergence.bound import contraction
 from gala.envs import VectorEnv
+from gala.gossip.wire import wire_format
+from gala.learning.table import SEQUENCES, UNROLLS, source_of
 from gala.networks import Network
 from gala.networks.build import describe
 from gala.topology import Topology
@@ -22,17 +28,23 @@ def opening_block(setting: Setting, envs: Sequence[VectorEnv], network: Network)
         *_environment(setting, envs),
         f"  agents     {launch.agents} x {config.env.num_envs} environments = {total}, "
         f"{setting.threads} thread{'s' * (setting.threads > 1)} each, on {setting.device}",
+        *_actors(config),
         f"  learns     {config.algorithm}, {config.learning.n_step} steps of each environment an "
         f"update",
+        *_replay(config, envs[0], network),
         f"  network    {describe(network, config.network)}",
     ]
-    if config.coupling == "gossip" and launch.agents > 1:
+    if config.publishes and launch.agents > 1:
         patience = config.gossip.max_staleness
         mode = {None: "never wait", 0: "lock-step"}.get(patience, f"wait after {patience} updates")
-        lines.append(f"  gossip     over {topology.name}, {mode}")
+        how = f"over {topology.name}, {mode}; {_cost(setting, network)}"
+        lines.append(f"  {config.coupling:10} {how}")
         lines += [f"             {line}" for line in topology.draw().splitlines()]
         lines += [f"  note       {note}" for note in topology.notes]
-        lines.append(f"  bound      {describe_bound(topology, lock_step=patience == 0)}")
+        bound = f"no bound applies: {UNBOUND}"
+        if config.coupling == "gossip":
+            bound = describe_bound(topology, lock_step=patience == 0, every=config.gossip.every)
+        lines.append(f"  bound      {bound}")
     else:
         lines.append(f"  coupling   {config.coupling}: no bound applies")
     if config.profile:
@@ -42,6 +54,45 @@ def opening_block(setting: Setting, envs: Sequence[VectorEnv], network: Network)
         )
     lines.append(f"  run        {setting.run.path}")
     return lines
+
+
+def _replay(config: Config, env: VectorEnv, network: Network) -> list[str]:
+    source = source_of(config.algorithm)
+    if source == UNROLLS:
+        return []
+    replay, learning, room = config.replay, config.learning, room_of_replay(config, env, network)
+    kind = room.kind if room.steps == 1 else f"{room.kind} of {room.steps} steps"
+    if source == SEQUENCES:
+        steps = learning.updates
+        often = f"{steps} optimizer step{'s' * (steps != 1)} an update, of {learning.sequences}"
+    else:
+        rate = replay.updates_per_step
+        often = f"{rate:g} update{'s' * (rate != 1)} a step, of {replay.batch}"
+    return [
+        f"  replay     {room.count:,} {kind} of each agent, "
+        f"{room.count * room.each / 2**20:,.1f} MiB; {often} each, after {replay.warm_up:,}"
+    ]
+
+
+def _cost(setting: Setting, network: Network) -> str:
+    """What a message of all parameters weighs, of an environment step."""
+    gossip, topology = setting.config.gossip, setting.topology
+    wire = "float64" if topology.push_sum else gossip.wire_format
+    size = wire_format(wire, vector_size(network)).payload_bytes
+    each = size / (gossip.every * setting.steps_per_update)
+    often = f"every {gossip.every} updates" if gossip.every > 1 else "every update"
+    return f"{often} {size / 1000:,.1f} kB to each neighbour, {each:,.0f} bytes a step"
+
+
+def _actors(config: Config) -> list[str]:
+    count = config.actors.count
+    each = config.env.num_envs // max(count, 1)
+    who = {"own": "", "central": ", which step; it acts for all of them"}[config.actors.inference]
+    what = "processes" if config.actors.listen is None else "workers elsewhere"
+    text = (
+        f"  actors     {count} {what} of each agent, {each} environment{'s' * (each > 1)} each{who}"
+    )
+    return [text] if count else []
 
 
 def _environment(setting: Setting, envs: Sequence[VectorEnv]) -> list[str]:
@@ -68,12 +119,9 @@ def _environment(setting: Setting, envs: Sequence[VectorEnv]) -> list[str]:
     return lines + ([f"  normalises {' and '.join(scaled)}"] if scaled else [])
 
 
-def describe_bound(topology: Topology, *, lock_step: bool) -> str:
-    """Beta and the predicted epsilon per unit of update norm, or why there is none."""
-    model = contraction(topology, delay=0 if lock_step else 1)
-    if isinstance(model, NoBound):
-        return model.reason
-    return (
-        f"beta {model.beta:.3f}, epsilon = {model.factor:.2f} x norm of all agents' largest updates"
-        f" ({model.reason})"
-    )
+def describe_bound(topology: Topology, *, lock_step: bool, every: int = 1) -> str:
+    """Beta and the predicted epsilon per unit of update norm, or why there is none.
+
+    Of ``every`` updates between two mixes, the steps add up.
+    """
+    return contraction(topology, delay=0 if lock_step else 1).text(every)

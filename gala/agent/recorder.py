@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from gala.agent.outputs import Metrics, Outputs
 from gala.agent.setting import Setting
 from gala.experience.source import Source
-from gala.files.atomic import write_atomic
-from gala.telemetry.aggregate import AggregateSink
 from gala.telemetry.console import Console
 from gala.telemetry.phases import PhaseTimer
 from gala.telemetry.reader import RunReader
-from gala.telemetry.tensorboard import TensorBoardSink
-from gala.telemetry.wandb import WandbSink
-from gala.telemetry.writer import MetricsWriter
+from gala.telemetry.resources import Resources
 
 if TYPE_CHECKING:
     from gala.telemetry.profiling import Profile
-
-Metrics = dict[str, float | None]
 
 
 class Counts(Protocol):
@@ -68,24 +60,13 @@ class Recorder:
         self._setting, self._reader = setting, reader
         self.counts: Counts
         self._log = setting.config.log
-        rank, run = setting.launch.rank, setting.run
-        incarnation = setting.launch.incarnation
-        self._writer = MetricsWriter(run.metrics(rank), rank=rank, incarnation=incarnation)
-        self._console = console(reader) if console is not None else None
-        self._tensorboard = (
-            TensorBoardSink(run.path / "tensorboard" / f"rank_{rank:02d}")
-            if self._log.tensorboard
-            else None
-        )
-        self._wandb = _wandb(setting)
-        self._aggregate = _aggregate(setting, self._console)
-        self._timer = PhaseTimer()
+        self._outputs = Outputs(setting, reader, console(reader) if console is not None else None)
+        self._outputs.stamp = lambda: (self.counts.update, self.counts.step)
+        self._timer, self._resources = PhaseTimer(), Resources()
         self.end_phase: Callable[[str], None] = self._timer.end_phase
         self._profile: Profile | None = None
         self._last_update = self._last_step = 0
         self._last_time = time.perf_counter()
-        facts = {"pid": os.getpid(), "host": socket.gethostname(), "incarnation": incarnation}
-        write_atomic(run.rank(rank) / "agent.json", json.dumps({**facts, "started": time.time()}))
 
     def start(self) -> None:
         """Note the start; call right before the first update."""
@@ -97,8 +78,7 @@ class Recorder:
         self._timer.start()
         self._reader.poll()
         self.event("start", f"update {counts.update}, step {counts.step}")
-        if self._console is not None:
-            self._console.start()
+        self._outputs.start()
 
     @property
     def due(self) -> bool:
@@ -115,58 +95,40 @@ class Recorder:
         """Whether there were updates since the last record."""
         return self.counts.update > self._last_update
 
-    def record(self, source: Source, more: Metrics) -> Metrics:
-        """Write a record: progress and times, returns of ``source``, and what else there is.
+    def record(self, more: Metrics) -> Metrics:
+        """Write a record: speed and times, and what else there is.
 
         Returns:
             All of it, by name.
         """
-        metrics = self._progress(source) | more
-        update, step = self.counts.update, self.counts.step
-        self._writer.record(metrics, update=update, step=step)
-        for sink in (self._tensorboard, self._wandb):
-            if sink is not None:
-                sink.record(metrics, step=step)
-        self._tell_of_wandb()
-        if self._aggregate is not None or self._console is not None:
-            self._reader.poll()
-        if self._aggregate is not None:
-            self._aggregate.record(self._reader.latest)
-        if self._console is not None:
-            self._console.show()
+        metrics = self._progress() | more
+        self._outputs.record(metrics)
         return metrics
 
     def event(self, kind: str, message: str) -> None:
         """Write an event of this agent."""
-        self._writer.event(kind, message, update=self.counts.update, step=self.counts.step)
+        self._outputs.event(kind, message)
 
     def tell(self, kind: str, message: str) -> None:
         """An event that the person at the terminal should see, too."""
         self.event(kind, message)
-        if self._console is not None:
-            self._console.say(f"{kind}: {message}")
+        self._outputs.say(f"{kind}: {message}")
 
-    def finish(self, ending: str) -> None:
-        """The last event and the summary."""
+    def warn(self, kind: str, message: str) -> None:
+        """An event that the person at the terminal should see, whichever agent it is of."""
+        self._outputs.warn(kind, message)
+
+    def finish(self, ending: str, *, unsaved: str | None = None) -> None:
+        """The last event and the summary, see :meth:`Outputs.finish`."""
         if self._profile is not None:
             self._profile.close()
-        self.event("done" if ending == "done" else "stop", ending)
-        if self._console is not None:
-            self._console.finish(stopped=ending != "done")
+        self._outputs.finish(ending, unsaved=unsaved)
 
     def close(self) -> None:
         """Close all files."""
         if self._profile is not None:
             self._profile.close()
-        for sink in (self._tensorboard, self._aggregate, self._wandb):
-            if sink is not None:
-                sink.close()
-        self._tell_of_wandb()
-        self._writer.close()
-
-    def _tell_of_wandb(self) -> None:
-        if self._wandb is not None and (problem := self._wandb.problem()) is not None:
-            self.tell("error", problem)
+        self._outputs.close()
 
     def _profiled(self) -> Profile:
         """Let the timer be followed through the window; from its end on it is as ever."""
@@ -193,50 +155,25 @@ class Recorder:
         self.end_phase = profile.end_phase
         return profile
 
-    def _progress(self, source: Source) -> Metrics:
+    def _progress(self) -> Metrics:
         now, counts, updates = time.perf_counter(), self.counts, self.updates
         seconds = max(now - self._last_time, 1e-9)
-        metrics: Metrics = {
-            "charts/SPS": (counts.step - self._last_step) / seconds,
-            "charts/episodic_return": _mean(source.returns),
-            "charts/episodic_length": _mean(source.lengths),
-            "charts/episodes": source.episodes,
-            "charts/return_sum": source.return_sum,
-        }
+        metrics: Metrics = {"charts/SPS": (counts.step - self._last_step) / seconds}
         spent = self._timer.take()
         metrics |= {f"time/{phase}_ms": 1e3 * seconds / updates for phase, seconds in spent.items()}
+        metrics |= self._resources.take()
         self._last_time, self._last_update, self._last_step = now, counts.update, counts.step
         return metrics
 
 
-def _wandb(setting: Setting) -> WandbSink | None:
-    if setting.config.log.wandb is None:
-        return None
-    return WandbSink(
-        setting.config.log.wandb,
-        group=setting.run_id,
-        rank=setting.launch.rank,
-        folder=setting.run.path,
-        config={**setting.config.to_dict(), "agents": setting.launch.agents},
-    )
-
-
-def _aggregate(setting: Setting, console: Console | None) -> AggregateSink | None:
-    if not (setting.config.log.tensorboard and setting.launch.leads):
-        return None
-    return AggregateSink(
-        setting.run.path / "tensorboard" / "aggregate",
-        hyperparameters={
-            **setting.config.to_dict(),
-            "topology": setting.topology.name,
-            "agents": setting.launch.agents,
-        },
-        session=setting.run_id,
-        texts={
-            "run": console.opening if console is not None else [],
-            "topology": setting.topology.draw().splitlines(),
-        },
-    )
+def games_of(source: Source) -> Metrics:
+    """What is recorded of the games of ``source``."""
+    return {
+        "charts/episodic_return": _mean(source.returns),
+        "charts/episodic_length": _mean(source.lengths),
+        "charts/episodes": source.episodes,
+        "charts/return_sum": source.return_sum,
+    }
 
 
 def _mean(values: deque[float] | deque[int]) -> float | None:

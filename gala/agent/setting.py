@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +30,7 @@ class Setting:
         threads: for environments and torch.
         local_group: the agents of this process.
         started: unix seconds of the launch, the same for all agents.
+        restore: makes a run folder that was lost anew, as far as it is known.
     """
 
     config: Config
@@ -40,6 +42,7 @@ class Setting:
     threads: int
     local_group: LocalGroup = field(default_factory=lambda: LocalGroup((0,)))
     started: float = field(default_factory=time.time)
+    restore: Callable[[], object] = lambda: None
 
     @property
     def steps_per_update(self) -> int:
@@ -48,7 +51,10 @@ class Setting:
         return steps
 
     def seed(self, stream: int) -> int:
-        """A seed for one purpose of this agent: 0 actions, 1 environments, 2 faults, 3 batches."""
+        """A seed for one purpose of this agent.
+
+        0 is for actions, 1 for environments, 2 for faults, 3 for batches, 4 for a replay.
+        """
         launch = self.launch
         return agent_seed(self.config.seed, launch.rank, stream, launch.incarnation)
 

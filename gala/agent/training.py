@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,23 +15,39 @@ import torch
 from gala.agent.actor_learner import ActorLearner
 from gala.agent.building import build_agent
 from gala.agent.callbacks import load_callbacks
-from gala.agent.equipment import choose_device, make_learner, require_streams
+from gala.agent.equipment import (
+    choose_device,
+    make_learner,
+    require_replayable,
+    require_streams,
+)
 from gala.agent.opening import opening_block
-from gala.agent.plan import find_plan, make_plan, open_folder
+from gala.agent.plan import find_plan, last_incarnation, make_plan, open_folder, vector_size
+from gala.agent.resuming import begin, say_schedules
 from gala.agent.setting import Setting
+from gala.couplings.shared import require_shareable
 from gala.device.choose import handover_on
 from gala.envs import VectorEnv
-from gala.errors import EXIT_ALARM, EXIT_OK, UserError
+from gala.errors import (
+    EXIT_ALARM,
+    EXIT_NOT_WRITTEN,
+    EXIT_OK,
+    EXIT_START_AGAIN,
+    NotFinite,
+    UserError,
+)
+from gala.files import commands
+from gala.files.room import within_memory
 from gala.gossip.connecting import device_of_messages
 from gala.gossip.in_process import LocalGroup
 from gala.gossip.mixing import require_mixable
 from gala.launch import supervisor
 from gala.launch.launch import Launch, from_environment
 from gala.launch.signals import StopRequest
+from gala.launch.watchdog import STOP_S, ends_when_asked, ends_within
 from gala.learning.rehearsal import rehearse
 from gala.learning.table import make_algorithm
 from gala.networks import Network
-from gala.run import checkpoint
 from gala.run.request import Request
 from gala.telemetry.console import Console
 
@@ -60,34 +76,57 @@ def train(request: Request) -> int:
     Only rank 0 says what was wrong, and tells the others when there is a plan to go on with.
 
     Returns:
-        The exit code: 3 after an alarm that was to end the run, else 0.
+        The exit code, see :func:`exit_code`; 75 where an agent asks to be started again.
 
     Raises:
         UserError: the run cannot be made.
     """
     stop = StopRequest().install()
-    launch = from_environment(request.agents_per_process).register()
-    plans = launch.incarnation == 0 and launch.leads
+    with ends_when_asked(lambda: stop.requested):
+        return _train(request, stop)
+
+
+def _train(request: Request, stop: StopRequest) -> int:
+    launch = from_environment(request.agents_per_process, request.security).register()
+    plans, closed = launch.incarnation == 0 and launch.leads, threading.Event()
     with ExitStack() as stack:  # closes the last one first, and all even if one fails
+        stack.callback(closed.set)
         try:
-            equipped = _equip(request, launch, stack)
-            plan = None if plans else find_plan(launch)
+            with within_memory():
+                equipped = _equip(request, launch, stack)
+            plan = None if plans else find_plan(launch, request.run_dir)
             if plan is None:
                 (envs, *_), network = equipped.learners[0]
-                parameters = sum(p.numel() for p in network.parameters())
-                plan = make_plan(request, launch, parameters, envs.frames_per_step)
+                plan = make_plan(
+                    request,
+                    launch,
+                    parameters=sum(each.numel() for each in network.parameters()),
+                    elements=vector_size(network),
+                    frames_per_step=envs.frames_per_step,
+                )
         except BaseException as error:
             if plans:
                 launch.share("plan", {"failed": True})
             elif isinstance(error, UserError):
-                find_plan(launch)  # ends here if rank 0 has said it
+                find_plan(launch, request.run_dir)  # ends here if rank 0 has said it
             raise
-        agents = _make_agents(request, launch, plan, equipped, stop, stack)
+        launch = launch.after(last_incarnation(plan, launch.local_group))
+        with within_memory():
+            agents = _make_agents(request, launch, plan, equipped, stop, stack)
         for agent in agents:
-            begin(agent, resume=request.resume)
-        run_all(agents, stop)
-        supervisor.tell("done")
-    return EXIT_ALARM if any(agent.alarmed for agent in agents) else EXIT_OK
+            begin(agent, agents_before=plan.get("agents_before") if request.resume else None)
+        if request.resume and launch.leads and launch.incarnation == 0:
+            say_schedules(agents[0], request.steps_before)
+        began = time.monotonic()
+        try:
+            run_all(agents, stop)
+        except NotFinite:
+            return _start_again(time.monotonic() - began)
+        code = exit_code(agents, stop)
+        supervisor.tell(f"done {code}")
+        end = ends_within(STOP_S, code, closed)
+    end.join()
+    return code
 
 
 def _equip(request: Request, launch: Launch, stack: ExitStack) -> Equipped:
@@ -101,9 +140,11 @@ def _equip(request: Request, launch: Launch, stack: ExitStack) -> Equipped:
     algorithm = make_algorithm(config.algorithm, config.learning)
     require_mixable(request.topology)
     device = choose_device(config.device, launch)
+    require_shareable(config.coupling, launch, device)
     local_group = LocalGroup(launch.local_group, handover_on(device))
-    place = device_of_messages(local_group, launch.agents, config.faults, device)
-    require_streams(len(launch.local_group), device, place)
+    messages = device_of_messages(local_group, launch.agents, config.faults, device)
+    central = bool(config.actors.count) and config.actors.inference == "central"
+    require_streams(len(launch.local_group), device, messages, apart=central)
     threads = config.threads or launch.threads
     torch.set_num_threads(threads)
     learners = []
@@ -112,9 +153,13 @@ def _equip(request: Request, launch: Launch, stack: ExitStack) -> Equipped:
         for env in envs:  # has its agent closed it, then once more does no harm
             stack.callback(env.close)
         learners.append((envs, network))
-    if ":" in config.algorithm:
+    if ":" in config.algorithm and not algorithm.plan.replayed:
         (envs, network), count = learners[0], config.env.num_envs
         rehearse(config.algorithm, algorithm, network, envs[0].observation_space, envs=count)
+    for _, network in learners:
+        network.hold(algorithm.plan.duals)  # they count among its parameters
+    (envs, network), host = learners[0], launch.local_agents
+    require_replayable(config, envs[0], network, host)
     return Equipped(device=device, threads=threads, local_group=local_group, learners=learners)
 
 
@@ -128,7 +173,7 @@ def _make_agents(
 ) -> list[ActorLearner]:
     """The agents of this process, in the run folder of the plan; ``stack`` closes them."""
     run = open_folder(plan, launch.local_group)
-    launch.keep_plan(plan)
+    launch.keep()
     if launch.rendezvous is not None:
         stack.callback(launch.rendezvous.close)
     agents = []
@@ -143,6 +188,7 @@ def _make_agents(
             threads=equipped.threads,
             local_group=equipped.local_group,
             started=plan["meta"]["started"],
+            restore=partial(open_folder, plan, launch.local_group),
         )
         console = None
         if setting.launch.leads:
@@ -160,41 +206,19 @@ def _make_agents(
     return agents
 
 
-def begin(agent: ActorLearner, *, resume: bool) -> None:
-    """Bring an agent to where it should go on: a group that runs, a checkpoint, or the start.
-
-    Raises:
-        UserError: a run to go on with has no checkpoint of this agent.
-    """
-    launch = agent.setting.launch
-    lock_step, running = agent.coupling.lock_step, launch.shared("running") is not None
-    if launch.incarnation > 0 or (running and not lock_step):
-        found = agent.join() or "nothing to go on with"
-        if launch.incarnation == 0:
-            agent.recorder.event("join", f"came late, goes on with {found}")
-        else:
-            death = os.environ.get(supervisor.DEATH_VARIABLE, "a launch before")
-            text = f"incarnation {launch.incarnation} after {death}, goes on with {found}"
-            agent.recorder.event("alive", text)
-    elif resume:
-        agent.load_state_dict(_checkpoint(agent.setting, agent))
-
-
 def run_all(agents: list[ActorLearner], stop: StopRequest) -> None:
     """Run the agents of this process, each in a thread of its own unless there is one only.
 
     When one of them fails, the others stop, save and leave; then the failure is raised.
     """
     if len(agents) == 1:
-        with agents[0].stream.current():
-            agents[0].run()
+        _run(agents[0])
         return
     failures: list[BaseException] = []
 
     def work(agent: ActorLearner) -> None:
         try:
-            with agent.stream.current():
-                agent.run()
+            _run(agent)
         except BaseException as error:
             failures.append(error)
             stop.count += 1
@@ -209,29 +233,36 @@ def run_all(agents: list[ActorLearner], stop: StopRequest) -> None:
         raise failures[0]
 
 
-def _checkpoint(setting: Setting, agent: ActorLearner) -> dict[str, Any]:
-    """The checkpoint to go on with: the newest one, in lock-step the newest that all agents have.
+def exit_code(agents: list[ActorLearner], stop: StopRequest) -> int:
+    """How a process ends whose agents have ended: 0 only when their last checkpoints lie on disk.
 
-    Raises:
-        UserError: there is none, or it belongs to another network.
+    3 after an alarm that was to end the run; 128 + signal (143) where a stop was asked for and
+    could not be saved, 74 where the end could not.
     """
-    run, launch = setting.run, setting.launch
-    folder = run.rank(launch.rank) / "checkpoints"
-    if agent.coupling.lock_step:
-        update = checkpoint.common(run.path, range(launch.agents))
-        path = checkpoint.path_of(folder, update) if update is not None else None
-    else:
-        path = checkpoint.newest(folder)
-    if path is None:
-        raise UserError(f"holds no checkpoint of agent {launch.rank} to go on from", file=run.path)
-    state = checkpoint.load(path)
-    if state["layout_hash"] != agent.model.flat.layout_hash:
-        raise UserError(
-            "was written by another network than the one configured",
-            file=path,
-            field="network",
-            hint="resume with the network of config.yaml",
-        )
-    if not agent.source.restorable and launch.leads:
-        print("gala: the environments begin new episodes", file=sys.stderr)
-    return state
+    if any(agent.alarmed for agent in agents):
+        return EXIT_ALARM
+    if all(agent.unsaved is None for agent in agents):
+        return EXIT_OK
+    return EXIT_NOT_WRITTEN if stop.signal is None else 128 + stop.signal
+
+
+def _run(agent: ActorLearner) -> None:
+    with agent.stream.current():
+        try:
+            agent.run()
+        except NotFinite as lost:
+            run = agent.setting.run.path
+            alone = supervisor.PIPE_VARIABLE not in os.environ
+            again = f"go on: {commands.gala('train', '--resume', run)}"
+            then = again if alone else "it starts again"
+            agent.recorder.warn("error", f"{lost}; {then}")
+            raise
+
+
+def _start_again(trained_s: float) -> int:
+    """The exit code of an agent that is not finite: 75, which is started again at once.
+
+    Who is so twice in a row, and soon, is a crash: those are counted, and in the end given up.
+    """
+    again = os.environ.get(supervisor.DEATH_VARIABLE) == supervisor.ASKED_AGAIN
+    return 1 if again and trained_s < supervisor.SETTLED_S else EXIT_START_AGAIN

@@ -10,12 +10,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from gala.config.tree import Config, adapter_of
+from gala.config.values import of_document
 from gala.errors import UserError, did_you_mean
 from gala.files.yaml import Document
 
 
 def from_document(
-    kind: type[Config], document: Document, overrides: Sequence[tuple[str, Any]] = ()
+    kind: type[Config],
+    document: Document,
+    overrides: Sequence[tuple[str, Any]] = (),
+    unknown: list[str] | None = None,
 ) -> Any:
     """The configuration of ``document`` with ``(dotted name, value)`` options laid over it.
 
@@ -23,6 +27,7 @@ def from_document(
         kind: the tree, see :func:`gala.config.tree.with_sections`.
         document: an experiment file.
         overrides: options of the command line.
+        unknown: where names that there are not are noted and passed over; None: they are refused.
 
     Raises:
         UserError: an unknown name (with the nearest one) or a value that breaks its field's rule.
@@ -30,7 +35,8 @@ def from_document(
     data = document.data if document.data is not None else {}
     if not isinstance(data, dict):
         raise document.error("must be a mapping of fields")
-    _refuse_unknown(kind, data, (), document)
+    data = _known(kind, data, (), document, unknown)
+    data = of_document(kind, dataclasses.replace(document, data=data))
     for name, value in overrides:
         target = data
         *parents, leaf = name.split(".")
@@ -73,20 +79,28 @@ def _names_field(root: type[Any], key: Sequence[str | int]) -> bool:
     return section is not None and any(each.name == key[-1] for each in dataclasses.fields(section))
 
 
-def _refuse_unknown(
-    root: type[Any], data: dict[Any, Any], key: tuple[str, ...], document: Document
-) -> None:
+def _known(
+    root: type[Any],
+    data: dict[Any, Any],
+    key: tuple[str, ...],
+    document: Document,
+    unknown: list[str] | None,
+) -> dict[Any, Any]:
+    """The fields that there are; others are refused, or noted in ``unknown``."""
     section = _section(root, key)
     assert section is not None
     names = [each.name for each in dataclasses.fields(section)]
+    known: dict[Any, Any] = {}
     for name, value in data.items():
         if name not in names:
-            hint = did_you_mean(str(name), names)
-            raise document.error("unknown field", *key, str(name), hint=hint)
-        if _section(root, (*key, name)) is not None:
-            if value is None:
-                data[name] = {}
-            elif isinstance(value, dict):
-                _refuse_unknown(root, value, (*key, name), document)
-            else:
-                raise document.error(f"must be a mapping of fields, got {value!r}", *key, name)
+            if unknown is None:
+                hint = did_you_mean(str(name), names)
+                raise document.error("unknown field", *key, str(name), hint=hint)
+            unknown.append(".".join((*key, str(name))))
+        elif _section(root, (*key, name)) is None:
+            known[name] = value
+        elif value is None or isinstance(value, dict):
+            known[name] = _known(root, value or {}, (*key, name), document, unknown)
+        else:
+            raise document.error(f"must be a mapping of fields, got {value!r}", *key, name)
+    return known

@@ -5,6 +5,7 @@ This is the only module that knows the library behind ``--help`` (tyro).
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import types
 import typing
@@ -13,8 +14,8 @@ from typing import Any
 
 from gala.config.fields import FreeForm
 from gala.config.tree import Config
+from gala.config.values import of_option
 from gala.errors import UserError, did_you_mean
-from gala.files.yaml import parse_yaml
 
 
 def parse_options(
@@ -26,17 +27,18 @@ def parse_options(
 ) -> tuple[list[str], list[tuple[str, Any]]]:
     """Split a command line into positional arguments and ``(dotted name, value)`` options.
 
-    Options are ``--section.field value`` or ``--section.field=value``; values are read as YAML, so
-    ``1e6``, ``null``, ``true`` and ``[32, 64, 32]`` mean the same as in a file. ``--section.field``
-    and ``--section.no-field`` switch a boolean. A field that is a mapping takes any name below its
-    own: ``--env.kwargs.size 5``.
+    Options are ``--section.field value`` or ``--section.field=value``; the type of the field says
+    how a value is read, see :mod:`gala.config.values`: text literally, and ``1e6``, ``null``,
+    ``true`` and ``[32, 64, 32]`` as in a file. ``--section.field`` and ``--section.no-field``
+    switch a boolean. A field that is a mapping takes any name below its own:
+    ``--env.kwargs.size 5``.
 
     Args:
         kind: the tree of the configuration.
         arguments: the command line without the program.
         also: names (with underscores) and types of options that are not part of the configuration.
-        strict: refuse unknown options; else they are taken to have a value, as a first look at a
-            command line does that does not know yet which sections there are.
+        strict: refuse unknown options; else they are taken to have a value and left out, as a
+            first look at a command line does that does not know yet which sections there are.
 
     Raises:
         UserError: an unknown option (with the nearest one) or a missing value.
@@ -69,7 +71,8 @@ def parse_options(
             if not rest:
                 raise UserError("needs a value", field=f"--{flag}")
             text = rest.pop(0)
-        options.append((name, _option_value(text, flag)))
+        if name in known or strict:
+            options.append((name, of_option(known.get(name, Any), text, flag)))
     return positional, options
 
 
@@ -100,23 +103,15 @@ def print_help(kind: type[Config], program: str) -> None:
 _USAGE = (
     "Train gossiping actor-learners. The first argument is an experiment file "
     "(experiments/pong.yaml) or the name of a shipped one (pong). Also: --run-dir FOLDER (a new "
-    "one), --resume FOLDER (go on from its checkpoints), --agents N (start N through torchrun)."
+    "one), --resume FOLDER (go on from its checkpoints), --agents N (start N through "
+    "torchrun); between hosts --secret-file FILE, --keys FOLDER, --insecure, --listen HOST:PORT "
+    "(docs/security.md)."
 )
-
-
-def _option_value(text: str, flag: str) -> Any:
-    if text == "":
-        return ""
-    try:
-        return parse_yaml(text, "option").data
-    except UserError as error:
-        rule = f"cannot read the value {text!r}: {error.rule}"
-        raise UserError(rule, field=f"--{flag}") from None
 
 
 def _leaves(cls: type[Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Dotted name and type of every option below a dataclass."""
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     found: list[tuple[str, Any]] = []
     for each in dataclasses.fields(cls):
         kind = hints[each.name]
@@ -130,3 +125,25 @@ def _leaves(cls: type[Any], prefix: str = "") -> list[tuple[str, Any]]:
 def option_names(kind: type[Config]) -> list[str]:
     """Every option of the command line, as typed (``--a2c.lr``)."""
     return ["--" + name.replace("_", "-") for name, _ in _leaves(kind)]
+
+
+def add_options(
+    parser: argparse.ArgumentParser, kind: type[Config], also: Mapping[str, Any]
+) -> None:
+    """Add every option that :func:`parse_options` knows, with the values it has few of."""
+    known = {**also, **dict(_leaves(kind))}
+    for name, each in known.items():
+        flag, values = "--" + name.replace("_", "-"), _values_of(each)
+        parser.add_argument(flag, choices=values)
+        if each is bool:
+            head, dot, leaf = flag[2:].rpartition(".")
+            parser.add_argument(f"--{head}{dot}no-{leaf}", action="store_true")
+
+
+def _values_of(kind: Any) -> list[str] | None:
+    """The words that a field takes; None where there are no few."""
+    if kind is bool:
+        return ["true", "false"]
+    if typing.get_origin(kind) is typing.Literal:
+        return [str(each) for each in typing.get_args(kind)]
+    return None

@@ -7,25 +7,31 @@ algorithms (:func:`with_sections`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
-from gala.config.fields import NonNegative, Positive, Texts
+from gala.config.arguments import HEARING
+from gala.config.fields import Positive, Seed, Texts
 from gala.config.sections import (
+    ActorsConfig,
     CheckpointConfig,
+    DistilConfig,
     DivergenceConfig,
     EnvConfig,
     FaultsConfig,
     GossipConfig,
     LogConfig,
     NetworkConfig,
+    RepelConfig,
+    ReplayConfig,
+    SupervisorConfig,
 )
 from gala.files.yaml import dump_yaml
 
-Coupling = Literal["gossip", "allreduce", "none"]
+Coupling = Literal["gossip", "allreduce", "shared", "distil", "repel", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +41,19 @@ class Config:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     env: EnvConfig = field(default_factory=EnvConfig)
-    """The simulators of one agent."""
+    """The environments of one agent."""
+    actors: ActorsConfig = field(default_factory=ActorsConfig)
+    """Who acts for an agent."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     """The policy and value network."""
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    """What learners that replay keep of the past."""
     gossip: GossipConfig = field(default_factory=GossipConfig)
     """How agents exchange parameters."""
+    distil: DistilConfig = field(default_factory=DistilConfig)
+    """How neighbours' policies teach."""
+    repel: RepelConfig = field(default_factory=RepelConfig)
+    """How neighbours attract or repel."""
     faults: FaultsConfig = field(default_factory=FaultsConfig)
     """What to break on purpose."""
     divergence: DivergenceConfig = field(default_factory=DivergenceConfig)
@@ -48,6 +62,8 @@ class Config:
     """What is written and shown."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     """When parameters are saved."""
+    supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
+    """When an agent is taken for hung."""
     algorithm: str = "a2c"
     """Learning algorithm, see gala algorithms; or an own one, as MODULE:CLASS."""
     topology: str = "directed-ring"
@@ -55,7 +71,8 @@ class Config:
     agents: Positive | None = None
     """Actor-learners; gala train --agents N starts them, and writes how many into config.yaml."""
     coupling: Coupling = "gossip"
-    """gossip; allreduce: gradients averaged at each update (synchronous A2C); none: independent."""
+    """gossip; allreduce: averaged gradients (synchronous A2C); shared: one vector (A3C); distil:
+    neighbours' policies teach; repel: the better attract, the worse repel (ARAC); none."""
     callbacks: Texts = ()
     """MODULE:CALLABLE each, called with an Event at records, checkpoints and the end."""
     exit_on_alarm: bool = False
@@ -64,12 +81,23 @@ class Config:
     """Trace some updates of each agent, for a picture of all of them (gala profile)."""
     total_steps: Positive = 1_000_000
     """Environment steps, counted over all agents."""
-    seed: NonNegative = 1
-    """Seed of the run; each agent derives its own from it."""
+    seed: Seed = 1
+    """Seed of the run, up to 2**64 - 1; each agent derives its own from it."""
     threads: Positive | None = None
-    """Threads per agent for simulators and network; null: cores // agents of this host."""
+    """Threads per agent for environments and network; null: cores // agents of this host."""
     device: str = "auto"
     """auto: cuda:(process of this host % devices) when there is one, else cpu."""
+
+    def __post_init__(self) -> None:
+        """Fill in what is left to the algorithm."""
+        if self.network.memory is None:
+            memory: Any = getattr(getattr(self, section_of(self.algorithm), None), "MEMORY", "none")
+            object.__setattr__(self, "network", replace(self.network, memory=memory))
+
+    @property
+    def publishes(self) -> bool:
+        """Whether agents publish their parameters to neighbours."""
+        return self.coupling in HEARING
 
     @property
     def learning(self) -> Any:

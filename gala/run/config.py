@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from gala.config import loading, tree
+from gala.config.arguments import OF_POLICIES
 from gala.config.tree import with_sections
 from gala.errors import UserError
 from gala.files.yaml import Document, load_yaml
-from gala.learning.table import entry_of, sections
+from gala.learning.table import SEQUENCES, UNROLLS, entry_of, sections, source_of
 
+OF_TRANSITIONS = {"batch": "sequences", "updates_per_step": "updates", "n_step": "horizon"}
+"""Options of a replay that are of transitions alone, and what sequences have in their place."""
 DEFAULT = tree.Config.algorithm
 
 
@@ -34,8 +38,14 @@ def _config_type(algorithm: str) -> Any:
 Config = config_type()
 
 
-def from_document(document: Document, overrides: Sequence[tuple[str, Any]] = ()) -> Any:
+def from_document(
+    document: Document,
+    overrides: Sequence[tuple[str, Any]] = (),
+    unknown: list[str] | None = None,
+) -> Any:
     """The configuration of an experiment file with ``(dotted name, value)`` options laid over it.
+
+    Names that there are not are noted in ``unknown``, where that is given, and passed over.
 
     Raises:
         UserError: a name that there is not (with the nearest one), a value that breaks its field's
@@ -48,18 +58,41 @@ def from_document(document: Document, overrides: Sequence[tuple[str, Any]] = ())
         if any(name == "algorithm" for name, _ in overrides):
             raise UserError(error.rule, field="--algorithm", hint=error.hint) from None
         raise document.error(error.rule, "algorithm", hint=error.hint) from None
-    config = loading.from_document(kind, document, overrides)
+    config = loading.from_document(kind, document, overrides, unknown)
     unused = kind.algorithm_sections() - {tree.section_of(algorithm)}
     for name, _ in overrides:
         section, _, field = name.partition(".")
         if section in unused:
+            mine, hint = tree.section_of(algorithm), f"--algorithm {section}"
+            if any(each.name == field for each in dataclasses.fields(getattr(config, mine))):
+                hint += f", or --{mine}.{field.replace('_', '-')}"
             raise UserError(
                 f"is of {section}, and this run learns with {algorithm}",
                 field="--" + name.replace("_", "-"),
-                hint=f"--algorithm {section}, or --{tree.section_of(algorithm)}."
-                + field.replace("_", "-"),
+                hint=hint,
             )
+        if section in OF_POLICIES and section != config.coupling:
+            rule = f"is of --coupling {section}, and that of this run is {config.coupling}"
+            raise UserError(rule, field="--" + name.replace("_", "-"), hint=f"--coupling {section}")
+        if section == "replay":
+            _require_replayed(algorithm, field)
     return config
+
+
+def _require_replayed(algorithm: str, field: str) -> None:
+    """Refuse an option of the replay that what an algorithm learns from does not have.
+
+    Raises:
+        UserError: see above.
+    """
+    source, option = source_of(algorithm), f"--replay.{field.replace('_', '-')}"
+    if source == UNROLLS:
+        rule = f"is of learners that replay, and {algorithm} learns from unrolls"
+        raise UserError(rule, field=option, hint="--algorithm sac")
+    instead = OF_TRANSITIONS.get(field)
+    if source == SEQUENCES and instead is not None:
+        rule = f"is of transitions, and {algorithm} learns from sequences"
+        raise UserError(rule, field=option, hint=f"--{tree.section_of(algorithm)}.{instead}")
 
 
 def algorithm_of(document: Document, overrides: Sequence[tuple[str, Any]] = ()) -> str:

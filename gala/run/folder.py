@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -19,6 +20,13 @@ import gala
 from gala.config.tree import Config
 from gala.errors import UserError
 from gala.files.atomic import write_atomic
+from gala.files.bounded import read_bounded
+from gala.topology.limits import MAX_AGENTS
+
+MAX_META_BYTES = 2**24
+
+RUNS = Path("runs")
+"""Where runs go that nobody named a folder for."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,10 @@ class RunFolder:
         """The folder of one agent."""
         return self.path / f"rank_{rank:02d}"
 
+    def log(self, rank: int) -> Path:
+        """What one agent said, as text."""
+        return self.path / "logs" / f"rank_{rank:02d}.log"
+
     def metrics(self, rank: int) -> Path:
         """Records of one agent."""
         return self.rank(rank) / "metrics.jsonl"
@@ -68,16 +80,83 @@ class RunFolder:
         if not self.path.is_dir():
             raise UserError("no such run folder", file=self.path)
         try:
-            meta: dict[str, Any] = json.loads(self.meta.read_text())
-        except (OSError, ValueError):
-            raise UserError("is not a run folder: no readable meta.json", file=self.path) from None
+            meta = json.loads(read_bounded(self.meta, MAX_META_BYTES).decode("utf-8"))
+        except (UserError, ValueError, RecursionError):
+            meta = None
+        if not isinstance(meta, dict):
+            raise UserError("is not a run folder: no readable meta.json", file=self.path)
         return meta
+
+    def read_agents(self) -> int:
+        """How many agents the run has, as ``meta.json`` says.
+
+        Raises:
+            UserError: this is not a run folder, or it does not say.
+        """
+        agents = self.read_meta().get("agents")
+        if type(agents) is not int or not 1 <= agents <= MAX_AGENTS:
+            raise UserError("names no number of agents", file=self.meta, field="agents")
+        return agents
+
+    @property
+    def of_loop(self) -> bool:
+        """Whether a loop of its own wrote it (``gala.gossip(..., run_dir=...)``)."""
+        try:
+            return self.read_meta().get("loop") is True
+        except UserError:
+            return False
+
+    def require_trained(self, what: str, hint: str) -> None:
+        """Refuse the run of a loop of its own, whose parameters only that loop knows.
+
+        Args:
+            what: cannot be done with it.
+            hint: what to do instead.
+
+        Raises:
+            UserError: it is one.
+        """
+        if self.of_loop:
+            raise UserError(f"is the run of a loop of its own, {what}", file=self.path, hint=hint)
+
+    def told_with_version(self, error: UserError) -> UserError:
+        """A mistake in a file of this folder, with the version that wrote it if it is another."""
+        wrote = self.read_meta().get("gala") if self.meta.exists() else None
+        if not isinstance(wrote, str) or wrote == gala.__version__:
+            return error
+        who = f"the run was written by gala {wrote[:40]}, this is gala {gala.__version__}"
+        return UserError(
+            error.rule,
+            file=error.file,
+            line=error.line,
+            field=error.field,
+            hint=f"{error.hint}; {who}" if error.hint else who,
+        )
 
 
 def default_path(experiment: Path | None) -> Path:
-    """A new name below ``runs/`` for a run of ``experiment``."""
+    """A new folder below ``runs/`` for a run of ``experiment``, made and empty.
+
+    Runs that start within one second, of a sweep for example, each get one of their own.
+
+    Raises:
+        UserError: it cannot be made.
+    """
     name = experiment.stem if experiment is not None else "run"
-    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count(1):
+        path = RUNS / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+        except FileExistsError:
+            if path.parent.is_dir():
+                continue
+            raise UserError("is no folder", file=path.parent) from None
+        except OSError as error:
+            raise _cannot_be_written(error, path) from None
+        return path
+    raise AssertionError  # count() has no end
 
 
 def prepare(
@@ -96,14 +175,21 @@ def prepare(
             holds none (with ``resume``).
     """
     run = RunFolder(path)
+    try:
+        path.exists()
+    except OSError as error:  # too long a name, a folder that one may not look into
+        raise _cannot_be_written(error, path) from None
+    taken = UserError(
+        "holds another run" if run.meta.exists() else "is not an empty folder",
+        file=path,
+        hint=f"--resume {path} goes on with it, another --run-dir starts anew",
+    )
     if not resume and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(
-            "holds another run" if run.meta.exists() else "is not an empty folder",
-            file=path,
-            hint=f"--resume {path} goes on with it, another --run-dir starts anew",
-        )
+        raise taken
     try:
         path.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            run.rank(0).mkdir()  # whoever makes it has the folder
         for rank in range(agents):
             (run.rank(rank) / "checkpoints").mkdir(parents=True, exist_ok=True)
         (path / "logs").mkdir(exist_ok=True)
@@ -125,9 +211,15 @@ def prepare(
             **facts,
         }
         write_atomic(run.meta, json.dumps(meta, indent=1))
+    except FileExistsError:
+        raise taken from None
     except OSError as error:
-        raise UserError(f"cannot be written: {os.strerror(error.errno or 0)}", file=path) from None
+        raise _cannot_be_written(error, path) from None
     return run
+
+
+def _cannot_be_written(error: OSError, path: Path) -> UserError:
+    return UserError(f"cannot be written: {os.strerror(error.errno or 0)}", file=path)
 
 
 def command_line(agents: int) -> str:

@@ -141,16 +141,18 @@ def second(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Request, li
     """What the second of two agents does before it has a plan: a request, and a log."""
     log: list[str] = []
 
-    def find_plan(launch: Launch) -> None:
+    def find_plan(launch: Launch, run_dir: Path | None) -> None:
         log.append("waits for the plan")
         raise SystemExit(2)
 
     def make_learner(*_: object) -> tuple[list[Simulators], torch.nn.Module]:
         log.append("makes simulators")
-        return [Simulators(log)], torch.nn.Linear(1, 1)
+        network = torch.nn.Linear(1, 1)
+        network.hold = lambda duals: None
+        return [Simulators(log)], network
 
     place = Launch(rank=1, agents=2, local_rank=1, local_agents=2, local_group=(1,))
-    monkeypatch.setattr(training, "from_environment", lambda k: place)
+    monkeypatch.setattr(training, "from_environment", lambda *_: place)
     monkeypatch.setattr(training, "StopRequest", lambda: SimpleNamespace(install=lambda: None))
     monkeypatch.setattr(training, "find_plan", find_plan)
     monkeypatch.setattr(training, "make_learner", make_learner)
@@ -178,6 +180,6 @@ def test_a_mistake_that_the_first_agent_has_told_is_not_told_again(
     with pytest.raises(SystemExit):
         training.train(request)
     assert log == ["waits for the plan"]
-    monkeypatch.setattr(training, "find_plan", lambda launch: {"run_dir": "x"})
+    monkeypatch.setattr(training, "find_plan", lambda *_: {"run_dir": "x"})
     with pytest.raises(UserError, match="no such game"):
         training.train(request)

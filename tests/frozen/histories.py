@@ -27,6 +27,7 @@ QUICK = "--log.tensorboard false --threads 1 --checkpoint.keep 99 --seed 7 --dev
 PICTURES = (
     "--env.id ALE/Pong-v5 --env.num-envs 2 --env.atari.screen-size 36 --network.kind nature-cnn "
     "--network.filters [8,8,8] --network.hidden [32] --env.reward-clip true --a2c.gae-lambda 0.95 "
+    "--env.atari.noop-min 0 --env.atari.noop-max 29 --env.atari.fire-second false "
     "--total-steps 60 --checkpoint.every-steps 10"
 ).split()
 CARTPOLE = (

@@ -20,6 +20,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gala.errors import NotFinite
 from gala.files import atomic
 from gala.run import checkpoint
 from gala.run.checkpoint import CheckpointError
@@ -228,6 +229,14 @@ def test_a_file_that_holds_something_else_says_what(tmp_path: Path) -> None:
         checkpoint.load(path)
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, 1, state(1), keep=2)
+    os.mkfifo(tmp_path / "update_000000002.pt")
+    with pytest.raises(CheckpointError, match="no regular file"):
+        checkpoint.load(tmp_path / "update_000000002.pt")
+    assert checkpoint.newest(tmp_path) == tmp_path / "update_000000001.pt"
+
+
 # -- failing disks
 
 
@@ -394,3 +403,49 @@ def test_killed_at_any_moment_the_newest_always_loads(tmp_path: Path) -> None:
         assert found == last >= before, seed  # what has its final name is never damaged
         assert smallest == largest == found, seed
     assert outcomes[-1][1] > 1, "the writer never finished a single checkpoint"
+
+
+# -- what is not finite
+
+
+@pytest.mark.parametrize("part", ["params", "learner"])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_what_is_not_finite_replaces_nothing(tmp_path: Path, part: str, value: float) -> None:
+    checkpoint.save(tmp_path, 1, state(1), keep=1)
+    spoilt = torch.zeros(100)
+    spoilt[77] = value
+    bad = {**state(2), part: spoilt if part == "params" else {"optimizer": {"mean": spoilt}}}
+    with pytest.raises(NotFinite, match="not finite after update 2"):
+        checkpoint.save(tmp_path, 2, bad, keep=1)
+    assert os.listdir(tmp_path) == ["update_000000001.pt"]
+
+
+def test_environments_may_hold_what_they_like(tmp_path: Path) -> None:
+    source = {"obs": torch.tensor([float("nan")]), "returns": [float("inf")]}
+    checkpoint.save(tmp_path, 1, {**state(1), "source": source}, keep=1)
+    assert checkpoint.newest(tmp_path) is not None
+
+
+def test_one_goes_on_from_the_newest_that_is_finite(tmp_path: Path) -> None:
+    """The others are told, and no longer count among those that are kept."""
+    for update in (10, 20):
+        checkpoint.save(tmp_path, update, state(update), keep=2)
+    for update in (30, 40):
+        torch.save({**state(update), "params": torch.tensor([float("nan")])},
+                   checkpoint.path_of(tmp_path, update))  # fmt: skip
+    checkpoint.path_of(tmp_path, 50).write_bytes(b"torn")
+    told: list[tuple[str, str]] = []
+    found = checkpoint.newest_finite(tmp_path, lambda path, why: told.append((path.name, why)))
+    assert found == checkpoint.path_of(tmp_path, 20)
+    assert [name for name, _ in told] == [f"update_0000000{n}.pt" for n in (50, 40, 30)]
+    assert told[1][1] == "its parameters are not finite" and "cannot be read" in told[0][1]
+    assert checkpoint.updates(tmp_path) == [10, 20, 50]
+
+
+def test_common_is_finite_for_all(tmp_path: Path) -> None:
+    for rank in range(2):
+        for update in (10, 20):
+            checkpoint.save(checkpoint.folder_of(tmp_path, rank), update, state(update), keep=9)
+    spoilt = {**state(20), "params": torch.tensor([float("inf")])}
+    torch.save(spoilt, checkpoint.path_of(checkpoint.folder_of(tmp_path, 1), 20))
+    assert checkpoint.common(tmp_path, range(2)) == 10

@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,47 @@ def test_a_parent_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "mkdir", refuse)  # root may write everywhere: say it for the kernel
     with pytest.raises(UserError, match="cannot be written: Permission denied"):
         make(tmp_path / "run")
+
+
+def test_names_of_one_second_are_all_different(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gala.run.folder.time.strftime", lambda form: "now")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: default_path(None), range(24)))
+    assert len(set(found)) == 24 and Path("runs/run-now") in found
+    assert all(path.is_dir() for path in found)
+
+
+def test_a_folder_belongs_to_the_first_who_takes_it(tmp_path: Path) -> None:
+    def attempt(_: int) -> bool:
+        try:
+            make(tmp_path / "run")
+        except UserError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(attempt, range(16))) == 1
+
+
+def test_runs_may_be_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").write_text("mine")
+    with pytest.raises(UserError, match="^runs: is no folder$"):
+        default_path(None)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[1]", b"{", b"\xff\xfe{\x00}\x00", b"[" * 100_000, b"null", b"\x00" * 99]
+)
+def test_damaged_facts_are_one_line(tmp_path: Path, content: bytes) -> None:
+    run = make(tmp_path / "run")
+    run.meta.write_bytes(content)
+    with pytest.raises(UserError, match="no readable meta.json"):
+        run.read_meta()
+    for agents in (0, True, -3, "2", None, 1e3, 10**9):
+        run.meta.write_text(json.dumps({"agents": agents}))
+        with pytest.raises(UserError, match="agents: names no number of agents"):
+            run.read_agents()
