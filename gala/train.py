@@ -9,29 +9,54 @@ is torchrun's own way: one crash ends all). What a supervisor does not need is i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 from gala.config.arguments import Parser, at_least_one, whole
-from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_OK, UserError
+from gala.errors import EXIT_BAD_INPUT, EXIT_CRASH, EXIT_OK, UserError
+from gala.files import standard_streams
 from gala.launch.environment import (
-    EXIT_NOTE_VARIABLE,
+    EXIT_NOTES_VARIABLE,
+    NOTED,
     STORE_VARIABLE,
+    check_environment,
     check_store_address,
+    check_threads,
     keep_freed_memory,
+    note_exit,
     share_cores,
 )
-from gala.launch.supervisor import STANDBY_VARIABLE, StoreServer, stand_by, supervise, supervises
+from gala.launch.store_server import StoreServer
+from gala.launch.supervisor import (
+    INCARNATION_VARIABLE,
+    STANDBY_VARIABLE,
+    stand_by,
+    supervise,
+    supervises,
+    tell,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m gala.train``: run one agent, or supervise it; returns the exit code."""
+    standard_streams.prepare(forgiving=True)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        check_environment(os.environ)
+    except UserError as error:
+        return _complain(error)
     if supervises(arguments, os.environ):
         return _noted(supervise(arguments))
+    if INCARNATION_VARIABLE in os.environ:  # the supervisor notes how it ended
+        return _train(arguments)
+    return _noted(_train(arguments))
+
+
+def _train(arguments: Sequence[str]) -> int:
+    """Run the agents of this process; returns the exit code."""
     share_cores(os.environ)
     keep_freed_memory(os.environ)
     from gala.config.options import print_help
@@ -47,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         request = read_request(arguments, agents)
     except UserError as error:  # all agents read the same: one of them says it
         return _complain(error) if rank == 0 else EXIT_BAD_INPUT
+    limits = request.config.supervisor
+    tell(f"limits {limits.first_update_s} {limits.acting_s}")
     from gala.agent.training import train
 
     if STANDBY_VARIABLE in os.environ:
@@ -55,30 +82,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = train(request)
     except UserError as error:
         return _complain(error)
-    if code == EXIT_ALARM:
-        code = _noted(code)
+    except SystemExit as left:
+        if isinstance(left.code, int) and left.code != EXIT_OK:
+            return left.code
+        if left.code:
+            raise
+        print("gala: error: sys.exit() was called in the middle of training", file=sys.stderr)
+        return EXIT_CRASH
     if threading.active_count() > 1:
         # A thread that hangs in gloo, because its neighbour does, would abort the interpreter's
         # own way out. Everything is saved and closed: leave without it.
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(_noted(code) if INCARNATION_VARIABLE not in os.environ else code)
     return code
 
 
 def start(arguments: Sequence[str]) -> int:
     """``gala train``: run one agent in this process, or all of a host under torchrun."""
+    standard_streams.prepare(forgiving=True)
     rest, agents = take_agents(arguments)
     if "--help" in rest or "-h" in rest:
         return main(rest)
     from gala.launch.torchrun import torchrun
     from gala.run.request import configured_agents, read_request
 
+    check_threads(os.environ)
     agents = agents or configured_agents(rest)
     if agents == 1:
         return main(rest)
 
     request = read_request(rest, agents=agents)  # a mistake is one line here, a page of torchrun's
+    request.security.credentials(0)
     return torchrun(rest, agents // request.agents_per_process)
 
 
@@ -107,6 +142,7 @@ def take_agents(arguments: Sequence[str]) -> tuple[list[str], int | None]:
 
 def launch(arguments: Sequence[str]) -> int:
     """``gala launch``: supervise one agent of a group without torchrun."""
+    standard_streams.prepare(forgiving=True)
     parser = Parser(
         prog="gala launch",
         description="Run one agent with a life of its own; all other options are gala train's.",
@@ -125,7 +161,9 @@ def launch(arguments: Sequence[str]) -> int:
     from gala.run.request import read_request
 
     check_store_address(options.store)
-    read_request(rest, agents=options.size)  # a mistake is said before anything is started
+    check_threads(os.environ)
+    request = read_request(rest, agents=options.size)  # a mistake is said before anything starts
+    request.security.credentials(options.rank)
     os.environ |= {
         "RANK": str(options.rank),
         "WORLD_SIZE": str(options.size),
@@ -144,12 +182,18 @@ def launch(arguments: Sequence[str]) -> int:
 
 
 def _noted(code: int) -> int:
-    """Leave ``code`` where ``gala train`` finds it: torchrun would call it a crash, on a page."""
-    note = os.environ.get(EXIT_NOTE_VARIABLE)
-    if note is None or code not in (EXIT_BAD_INPUT, EXIT_ALARM):
+    """Leave ``code`` where ``gala train --agents`` finds it; returns what torchrun is told.
+
+    torchrun would call each of these ends a crash, on a page, and end the others before they have
+    saved. A crash it is told as it is.
+    """
+    notes = os.environ.get(EXIT_NOTES_VARIABLE)
+    if notes is None or code not in NOTED:
         return code
-    Path(note).write_text(str(code))
-    return EXIT_OK
+    with contextlib.suppress(OSError):
+        note_exit(notes, int(os.environ.get("RANK", "0")), code)
+        return EXIT_OK
+    return code
 
 
 def _complain(error: UserError) -> int:

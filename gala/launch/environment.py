@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 from urllib.parse import urlparse
 
-from gala.errors import UserError
+from gala.errors import (
+    EXIT_ALARM,
+    EXIT_BAD_INPUT,
+    EXIT_NOT_WRITTEN,
+    EXIT_OK,
+    UserError,
+)
+from gala.launch.cores import available_cores
 
 MALLOC_KEEP_BYTES, MALLOC_KEEP_AT_LEAST = 256 * 2**20, 32 * 2**20
 """Freed blocks below this size stay with the process: the page faults of freshly mapped tensors
@@ -20,11 +29,32 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 SPINS = 5_000
 """Rounds: microseconds, more than between two layers, far less than a step of an environment."""
 
-EXIT_NOTE_VARIABLE = "GALA_EXIT_NOTE"
-"""A file in which workers of ``gala train`` leave an exit code that is no crash: 2 or 3."""
+EXIT_NOTES_VARIABLE = "GALA_EXIT_NOTES"
+"""A folder in which workers of ``gala train --agents`` leave how they ended: files RANK.CODE."""
+
+NOTED = frozenset(
+    {EXIT_OK, EXIT_BAD_INPUT, EXIT_ALARM, EXIT_NOT_WRITTEN}
+    | {128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+)
+"""Exit codes that are no crash."""
 
 STORE_VARIABLE = "GALA_STORE"
 """Store of agents that were started one by one: ``tcp://host:port`` or ``file:///folder``."""
+
+
+def note_exit(folder: str | Path, rank: int, code: int) -> None:
+    """Note how a worker ended: by the name of an empty file, for which a full disk has room.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    (Path(folder) / f"{rank}.{code}").touch()
+
+
+def noted_exits(folder: str | Path) -> dict[int, int]:
+    """The exit codes that were noted, by rank."""
+    pairs = (name.partition(".") for name in os.listdir(folder))
+    return {int(rank): int(code) for rank, _, code in sorted(pairs)}
 
 
 def check_store_address(address: str) -> None:
@@ -46,9 +76,84 @@ def check_store_address(address: str) -> None:
         )
 
 
+def store_host() -> str | None:
+    """Host of the store of this launch; None where it is a file."""
+    url = urlparse(os.environ.get(STORE_VARIABLE, ""))
+    return url.hostname or (None if url.scheme else os.environ.get("MASTER_ADDR"))
+
+
 def rank_from_environment() -> tuple[int, int]:
-    """(rank, processes) as torchrun set them; (0, 1) without torchrun."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    """(rank, processes) as torchrun set them; (0, 1) without torchrun.
+
+    Raises:
+        UserError: they are no such numbers.
+    """
+    processes = _whole(os.environ, "WORLD_SIZE", default=1, least=1)
+    return _below(os.environ, "RANK", "WORLD_SIZE", processes, default=0), processes
+
+
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Refuse variables that a launcher or a notebook left behind and that nothing can be made of.
+
+    Raises:
+        UserError: naming the first one.
+    """
+    processes = _whole(environment, "WORLD_SIZE", default=1, least=1)
+    _below(environment, "RANK", "WORLD_SIZE", processes, default=0 if processes == 1 else None)
+    _whole(environment, "TORCHELASTIC_RESTART_COUNT", default=0)
+    if processes > 1:
+        local = _whole(environment, "LOCAL_WORLD_SIZE", least=1)
+        _below(environment, "LOCAL_RANK", "LOCAL_WORLD_SIZE", local)
+        if STORE_VARIABLE not in environment:
+            if not environment.get("MASTER_ADDR"):
+                raise UserError("is not set, and WORLD_SIZE is", field="MASTER_ADDR", hint=UNSET)
+            _whole(environment, "MASTER_PORT", least=1, most=65535)
+    check_threads(environment)
+
+
+def check_threads(environment: Mapping[str, str]) -> None:
+    """Refuse numbers of threads that are none: libraries would take all cores instead.
+
+    Raises:
+        UserError: naming the variable.
+    """
+    for name in THREADS_VARIABLES:
+        for part in environment.get(name, "1").split(","):  # one number for each level of nesting
+            _whole({name: part.strip()}, name, least=1, hint="a number of threads, or unset it")
+
+
+UNSET = "torchrun sets it; to train without torchrun, unset WORLD_SIZE and RANK"
+THREADS_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def _whole(
+    environment: Mapping[str, str],
+    name: str,
+    *,
+    default: int | None = None,
+    least: int = 0,
+    most: int = 2**31,
+    hint: str = UNSET,
+) -> int:
+    """The whole number of a variable; without a default it must be there."""
+    text = environment.get(name)
+    if text is None and default is not None:
+        return default
+    if text is None:
+        raise UserError("is not set, and WORLD_SIZE is", field=name, hint=hint)
+    known = text.isascii() and text.isdigit() and len(text) < 12
+    if not known or not least <= int(text) <= most:
+        raise UserError(f"must be a whole number from {least}, got {text!r}", field=name, hint=hint)
+    return int(text)
+
+
+def _below(
+    environment: Mapping[str, str], name: str, of: str, size: int, default: int | None = None
+) -> int:
+    rank = _whole(environment, name, default=default)
+    if rank >= size:
+        raise UserError(f"must be below {of}, which is {size}, got {rank}", field=name, hint=UNSET)
+    return rank
 
 
 def share_cores(environment: MutableMapping[str, str]) -> None:
@@ -88,12 +193,11 @@ def worker_environment(agents: int, base: Mapping[str, str] | None = None) -> di
     - see :func:`share_cores`.
     """
     environment = dict(os.environ if base is None else base)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (cores or 1) // agents)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // agents)))
     share_cores(environment)
     return environment
 
 
 def restarted_by_torchrun() -> bool:
     """Whether torchrun has started all workers anew (``--max-restarts``)."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return _whole(os.environ, "TORCHELASTIC_RESTART_COUNT", default=0) > 0

@@ -7,8 +7,11 @@ each other between hosts. Training itself never touches it: when it is lost, onl
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
+import sys
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +21,8 @@ from urllib.parse import urlparse
 import torch.distributed as dist
 
 from gala.errors import EXIT_START_AGAIN, UserError
+from gala.launch.cores import available_cores, bound_cores, slurm_cores
+from gala.launch.credentials import OPEN, Credentials, Security
 from gala.launch.environment import (
     STORE_VARIABLE,
     check_store_address,
@@ -27,6 +32,12 @@ from gala.launch.rendezvous import Rendezvous
 from gala.launch.supervisor import INCARNATION_VARIABLE
 
 START_TIMEOUT = timedelta(seconds=120)
+
+SOON_S = 2.0
+"""Seconds after which it is said that a store is waited for."""
+
+COMPANY_S = timedelta(seconds=5)
+"""How long agents that are started one by one wait for one another to count who shares cores."""
 
 STORE_PIECE = 2**20
 """Largest value in bytes that is put into a store at once."""
@@ -45,6 +56,8 @@ class Launch:
         incarnation: restarts of this agent in this launch so far.
         rendezvous: the store by which agents find each other, None for a single process.
         host: names this host; agents of equal hosts share memory.
+        sharing: agents that share the cores of this process; None: those of :attr:`local_agents`.
+        security: what the user chose for the way between hosts.
     """
 
     rank: int = 0
@@ -55,6 +68,8 @@ class Launch:
     incarnation: int = 0
     rendezvous: Rendezvous | None = None
     host: str = ""
+    sharing: int | None = None
+    security: Security = OPEN
 
     @property
     def leads(self) -> bool:
@@ -64,7 +79,7 @@ class Launch:
     @property
     def threads(self) -> int:
         """Fair share of this host's cores."""
-        return max(1, available_cores() // self.local_agents)
+        return max(1, available_cores() // (self.sharing or self.local_agents))
 
     def sibling(self, rank: int) -> Launch:
         """The launch as another agent of this process sees it."""
@@ -79,22 +94,39 @@ class Launch:
         # a key per incarnation, no counter: all can be written again to a store that lost them;
         # who is supervised never counts below what the supervisor has seen
         incarnation = int(os.environ.get(INCARNATION_VARIABLE, "0"))
-        while self.rendezvous.check([f"incarnation/{self.local_group[0]}/{incarnation}"]):
+        first = self.local_group[0]
+        while self.rendezvous.check([f"incarnation/{first}/{incarnation}"], by=first):
             incarnation += 1
         for each in range(incarnation + 1):
-            self.rendezvous.set(f"incarnation/{self.local_group[0]}/{each}", "begun")
+            self.rendezvous.set(f"incarnation/{first}/{each}", "begun", by=first)
         return replace(self, incarnation=incarnation)
 
+    def after(self, incarnation: int) -> Launch:
+        """The same launch, as an incarnation after ``incarnation``: the store may have come back
+        empty since, and who counts from 0 again is not heard by those who heard it before.
+        """
+        if incarnation < self.incarnation:
+            return self
+        later = replace(self, incarnation=incarnation + 1)
+        if self.rendezvous is not None:
+            first = self.local_group[0]
+            for each in range(incarnation + 2):
+                self.rendezvous.promise(f"incarnation/{first}/{each}", "begun", by=first)
+        return later
+
     def share(self, name: str, value: Any = None) -> Any:
-        """Rank 0's ``value`` (plain data), on every agent. Waits for rank 0."""
+        """Rank 0's ``value`` (plain data), on every agent. Waits for rank 0.
+
+        Each agent keeps it in the store from then on, as rank 0 has signed it.
+        """
         if self.rendezvous is None:
             return value
         key = f"gala/{name}"
         if self.leads:
-            self.rendezvous.set(key, json.dumps(value))
+            self.rendezvous.set(key, json.dumps(value), by=0)
             return value
-        self.rendezvous.wait([key], START_TIMEOUT)
-        return json.loads(self.rendezvous.get(key))
+        self.rendezvous.wait([key], START_TIMEOUT, by=0)
+        return json.loads(self.rendezvous.pass_on(key, by=0))
 
     def share_bytes(self, name: str, value: bytes) -> bytes:
         """Rank 0's ``value``, on every agent; in pieces that a store carries. Waits for rank 0."""
@@ -105,15 +137,46 @@ class Launch:
         keys = [f"gala/{name}/{start}" for start in pieces]
         if self.leads:
             for key, start in zip(keys, pieces, strict=True):
-                rendezvous.set(key, value[start : start + STORE_PIECE])
+                rendezvous.set(key, value[start : start + STORE_PIECE], by=0)
             return value
-        rendezvous.wait(keys, START_TIMEOUT)
-        return b"".join(map(rendezvous.get, keys))
+        rendezvous.wait(keys, START_TIMEOUT, by=0)
+        return b"".join(rendezvous.get(key, by=0) for key in keys)
 
-    def keep_plan(self, plan: Any) -> None:
+    def put(self, name: str, value: Any) -> None:
+        """Let the others read this agent's ``value`` (plain data)."""
+        if self.rendezvous is not None:
+            key = f"gala/{name}/{self.rank}"
+            self.rendezvous.set(key, json.dumps(value), by=self.rank)
+
+    def told(self, name: str, rank: int) -> Any:
+        """What agent ``rank`` has put there."""
+        assert self.rendezvous is not None, "alone there is nobody to be told by"
+        return json.loads(self.rendezvous.get(f"gala/{name}/{rank}", by=rank))
+
+    def gather(self, name: str, value: Any) -> dict[int, Any]:
+        """Everybody's ``value`` (plain data), by rank. Waits for all.
+
+        Raises:
+            UserError: somebody did not come.
+        """
+        if self.rendezvous is None:
+            return {self.rank: value}
+        self.put(name, value)
+        keys = {rank: f"gala/{name}/{rank}" for rank in range(self.agents)}
+        try:
+            self.rendezvous.wait(list(keys.values()), START_TIMEOUT)
+            for rank, key in keys.items():
+                self.rendezvous.wait([key], START_TIMEOUT, by=rank)
+        except dist.DistStoreError:
+            absent = [str(rank) for rank, key in keys.items() if not self.rendezvous.check([key])]
+            waited = int(START_TIMEOUT.total_seconds())
+            who = f"rank {absent[0]}" if len(absent) == 1 else f"ranks {', '.join(absent)}"
+            raise UserError(f"{who} did not come this far within {waited} s") from None
+        return {rank: self.told(name, rank) for rank in keys}
+
+    def keep(self) -> None:
         """See that a store that comes back empty learns again what later agents need."""
         if self.rendezvous is not None:
-            self.rendezvous.set("gala/plan", json.dumps(plan))
             self.rendezvous.keep()
 
     def announce(self, name: str) -> None:
@@ -121,17 +184,16 @@ class Launch:
         if self.rendezvous is not None:
             self.rendezvous.promise(f"gala/{name}", "true")
 
+    def announced(self, name: str) -> bool:
+        """Whether anybody has announced that ``name`` is so."""
+        return self.rendezvous is not None and self.rendezvous.check([f"gala/{name}"])
+
     def shared(self, name: str) -> Any:
-        """What was shared or announced before, None if it was not."""
+        """What rank 0 shared before; None if it did not. See :meth:`share`."""
         key = f"gala/{name}"
-        if self.rendezvous is None or not self.rendezvous.check([key]):
+        if self.rendezvous is None or not self.rendezvous.check([key], by=0):
             return None
-        return json.loads(self.rendezvous.get(key))
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return json.loads(self.rendezvous.pass_on(key, by=0))
 
 
 def host_identity() -> str:
@@ -146,32 +208,57 @@ def host_identity() -> str:
     return "/".join(parts)
 
 
-def from_environment(agents_per_process: int = 1) -> Launch:
+def from_environment(agents_per_process: int = 1, security: Security = OPEN) -> Launch:
     """The launch that torchrun or ``gala launch`` described in the environment.
 
     Args:
         agents_per_process: k; process p runs the agents k p to k p + k - 1.
+        security: what the user chose for the way between hosts.
 
     Raises:
-        UserError: the store cannot be reached.
+        UserError: the store cannot be reached, or the credentials are none.
     """
     process, processes = rank_from_environment()
+    # with a store of its own, a crowd of one has incarnations and a plan like any other
+    alone = processes == 1 and STORE_VARIABLE not in os.environ
     k = agents_per_process
     local_group = tuple(range(process * k, process * k + k))
-    if processes == 1:
+    if alone:
         return Launch(agents=k, local_agents=k, local_group=local_group)
+    rendezvous = open_rendezvous(process, security.credentials(local_group[0]))
+    one_by_one = STORE_VARIABLE in os.environ
     return Launch(
         rank=local_group[0],
         agents=processes * k,
         local_rank=int(os.environ["LOCAL_RANK"]) * k,
         local_agents=int(os.environ["LOCAL_WORLD_SIZE"]) * k,
         local_group=local_group,
-        rendezvous=open_rendezvous(process),
+        rendezvous=rendezvous,
         host=host_identity(),
+        security=security,
+        sharing=k * _sharing(rendezvous, process, processes) if one_by_one else None,
     )
 
 
-def open_rendezvous(process: int) -> Rendezvous:
+def _sharing(rendezvous: Rendezvous, process: int, processes: int) -> int:
+    """How many processes, started one by one, may run on the cores of this one.
+
+    Those that come within :data:`COMPANY_S` count; a core of a Slurm task is its own.
+    """
+    if slurm_cores() is not None:
+        return 1
+    mine = {"host": host_identity(), "cores": sorted(bound_cores())}
+    rendezvous.set(f"company/{process}", json.dumps(mine))
+    keys = [f"company/{each}" for each in range(processes)]
+    if int(os.environ.get(INCARNATION_VARIABLE, "0")) == 0:
+        with contextlib.suppress(dist.DistStoreError):
+            rendezvous.wait(keys, COMPANY_S)
+    known = [json.loads(rendezvous.get(key)) for key in keys if rendezvous.check([key])]
+    cores = set(mine["cores"])
+    return sum(each["host"] == mine["host"] and bool(cores & {*each["cores"]}) for each in known)
+
+
+def open_rendezvous(process: int, credentials: Credentials | None = None) -> Rendezvous:
     """The store of this launch, from the environment.
 
     Raises:
@@ -190,8 +277,10 @@ def open_rendezvous(process: int) -> Rendezvous:
         store = dist.TCPStore(host, port, None, serve, timeout=START_TIMEOUT)
         return dist.PrefixStore(f"attempt/{attempt}", store)
 
+    if address is not None and not owns:
+        _say_if_awaited(address)
     try:
-        return Rendezvous(connect(serve=owns), connect)
+        return Rendezvous(connect(serve=owns), connect, credentials)
     except RuntimeError as error:  # torch's DistNetworkError and DistStoreError among them
         # it was there for an earlier incarnation: wait until it is back
         if int(os.environ.get(INCARNATION_VARIABLE, "0")) > 0:
@@ -200,6 +289,19 @@ def open_rendezvous(process: int) -> Rendezvous:
             f"cannot reach the store {address or 'of torchrun'}: {str(error).splitlines()[0]}",
             field="--store",
         ) from None
+
+
+def _say_if_awaited(address: str) -> None:
+    """One line where nobody serves the store yet, or its host has no name yet: it may come."""
+    url = urlparse(address)
+    if url.scheme != "tcp":
+        return
+    try:
+        socket.create_connection((url.hostname, url.port), timeout=SOON_S).close()
+    except OSError as error:
+        limit, reason = START_TIMEOUT.total_seconds(), error.strerror or str(error)
+        line = f"gala: waiting for the store at {address}, at most {limit:.0f} s ({reason})"
+        print(line, file=sys.stderr, flush=True)
 
 
 def store_at(address: str, *, serve: bool = False) -> dist.Store:

@@ -2,28 +2,32 @@
 
 torchrun ends all workers when one of them ends badly. Here the worker is this small process of the
 standard library alone; the agent is its child, so that a crash costs the run one agent for a few
-seconds and nobody else anything. What the exit code of an agent means:
+seconds and nobody else anything. An agent that has said ``done`` decides about the exit code, and
+nothing else is believed. Of one that has not, the exit code means:
 
 ====== ===========================================================================================
-0      done, or left as it was asked to: so does the supervisor
 2, 3   bad input, alarm: passed on, starting again would not help
 75     "start me again": at once, and it does not count
-other  a crash: started again after a pause that doubles, unless it happens too often
+other  a crash, 0 as well: started again after a pause that doubles, unless it happens too often;
+       of one that was asked to stop: 128 + signal (143), since it has not saved
 ====== ===========================================================================================
 
 Input that was good enough to train with and is bad for the next incarnation is a crash, too: an
 environment's server or file may come back.
 
 The agent may write lines into the pipe ``GALA_SUPERVISOR_FD``: ``training`` once it learns,
-``done`` when it has (whatever happens on its way out), ``remove PATH`` for a file to remove if it
+``done CODE`` when it has nothing more to do, with its exit code: 0 when all is saved (whatever
+happens on its way out), ``remove PATH`` for a file to remove if it
 cannot do so itself, ``mortal`` when a crash must end the launch (synchronous coupling, where the
-others wait for ever).
+others wait for ever), ``limits FIRST_S ACTING_S`` for how long it may be silent.
+
+An agent that is silent for too long (:mod:`gala.launch.watchdog`) is killed with all its processes.
+That is a crash like others, unless it was asked to stop: then it ends the supervisor, too.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -33,8 +37,14 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
+
+from gala.errors import EXIT_CRASH
+from gala.launch.environment import EXIT_NOTES_VARIABLE, STORE_VARIABLE
+from gala.launch.heartbeat import HEARTBEAT_VARIABLE, new_page, words_of
+from gala.launch.processes import bound_to, children, die_with_parent, was_started_with
+from gala.launch.signals import take_over
+from gala.launch.watchdog import LOOK_S, MAX_PATIENCE, Limits, Watchdog
 
 INCARNATION_VARIABLE = "GALA_INCARNATION"
 """Restarts of the agent so far; set for children of a supervisor only."""
@@ -45,8 +55,10 @@ STANDBY_VARIABLE = "GALA_STANDBY"
 """Set for an agent in waiting: it loads its libraries, then calls :func:`stand_by`."""
 
 BAD_INPUT = 2
-FINAL = frozenset({0, BAD_INPUT, 3})
+FINAL = frozenset({BAD_INPUT, 3})
 AGAIN = 75
+ASKED_AGAIN = "it asked to be started again"
+"""What is said of an incarnation that ended so."""
 
 SETTLED_S = 5.0
 """An incarnation that trained for so long counts as a good start."""
@@ -57,8 +69,10 @@ MAX_DEATHS, WINDOW_S = 40, 300.0
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 30.0
 LAST_WORDS = 20
 """Lines of standard error that are kept."""
+GRACE_S = 2.0
+"""Seconds from SIGTERM to SIGKILL for an agent that hangs."""
 
-_PR_SET_PDEATHSIG = 1
+_LAUNCH_VARIABLE = "TORCHELASTIC_RUN_ID"
 
 
 def supervises(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
@@ -68,12 +82,6 @@ def supervises(arguments: Sequence[str], environment: Mapping[str, str]) -> bool
         and INCARNATION_VARIABLE not in environment
         and not {"--no-supervisor", "--help", "-h"} & set(arguments)
     )
-
-
-def die_with_parent() -> None:
-    """Leave no orphans: the kernel sends SIGTERM to this process when its parent dies (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def tell(line: str) -> None:
@@ -144,7 +152,9 @@ class Agent:
         training_since: when it began to train, in seconds of a monotonic clock.
         leftovers: files to remove after it.
         mortal: whether its crash ends the launch.
-        done: whether it has told that it is done.
+        done: the exit code that it has told when it was done; None before.
+        ended: set when the process is over.
+        watchdog: says when it hangs.
     """
 
     def __init__(
@@ -152,12 +162,16 @@ class Agent:
     ) -> None:
         self.training_since: float | None = None
         self.leftovers: set[str] = set()
-        self.mortal = self.done = False
+        self.mortal = False
+        self.done: int | None = None
+        self.ended, self.watchdog = threading.Event(), Watchdog()
         self._last_words = last_words
+        self._page = new_page()
         reader, writer = os.pipe()
         environment = os.environ | {
             INCARNATION_VARIABLE: str(incarnation),
             PIPE_VARIABLE: str(writer),
+            HEARTBEAT_VARIABLE: str(self._page),
         }
         if death is None:
             environment[STANDBY_VARIABLE] = "1"
@@ -168,14 +182,15 @@ class Agent:
             env=environment,
             stdin=subprocess.PIPE if death is None else None,
             stderr=subprocess.PIPE,
-            pass_fds=(writer,),
+            pass_fds=(writer, self._page),
             process_group=0,  # torchrun signals our group; the agent shall get it once, from us
-            preexec_fn=die_with_parent,
+            preexec_fn=bound_to(os.getpid()),
         )
         os.close(writer)
         self._threads = [
             threading.Thread(target=self._listen, args=(reader,), daemon=True),
             threading.Thread(target=self._echo, daemon=True),
+            threading.Thread(target=self._wait, daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -202,7 +217,26 @@ class Agent:
         code = self.process.wait()
         for thread in self._threads:  # environments of a killed agent may hold the pipes a moment
             thread.join(timeout=1.0)
+        os.close(self._page)
         return code
+
+    def hangs(self, *, asked: bool) -> str | None:
+        """What it has not done for too long; None as long as all is well."""
+        return self.watchdog.look(words_of(self._page), time.monotonic(), asked=asked)
+
+    def kill(self, grace_s: float) -> None:
+        """End it, and whatever it has started in its process group: an environment may hang in a
+        process of its own.
+        """
+        if grace_s:
+            self.process.terminate()
+            self.ended.wait(grace_s)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def _wait(self) -> None:
+        self.process.wait()
+        self.ended.set()
 
     def _listen(self, pipe: int) -> None:
         with os.fdopen(pipe, "r", errors="replace") as lines:
@@ -213,16 +247,18 @@ class Agent:
                 elif word == "remove":
                     self.leftovers.add(rest)
                 elif word == "done":
-                    self.done = True
+                    self.done = int(rest) if rest.isdecimal() else 0
                 elif word == "mortal":
                     self.mortal = True
+                elif word == "limits":
+                    first_s, acting_s = map(float, rest.split())
+                    self.watchdog.limits = Limits(first_s=first_s, acting_s=acting_s)
 
     def _echo(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self._last_words.append(line.decode(errors="replace").rstrip())
-            with contextlib.suppress(OSError):
-                os.write(2, line)
+            _write(line)
 
 
 class Supervisor:
@@ -239,15 +275,16 @@ class Supervisor:
         self._agent: Agent | None = None
         self._next: Agent | None = None
         self._asked: int | None = None
-        self._wake = threading.Event()
+        self._patience = 1.0
         self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
         self._leftovers: set[str] = set()
 
     def run(self) -> int:
         """Start the agent until it is done; returns the exit code for torchrun."""
         die_with_parent()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+        if _left_behind():
+            return EXIT_CRASH
+        take_over(self._on_signal)
         try:
             return self._supervise()
         finally:
@@ -263,30 +300,35 @@ class Supervisor:
         record, incarnation, death, trained = Record(), 0, "", False
         while True:
             agent = self._begin(incarnation, death)
-            code = self._watch(agent, incarnation)
+            code, hung = self._watch(agent, incarnation)
             was_good = trained and agent.training_since is None
             trained = trained or agent.training_since is not None
-            if code in FINAL and not (code == BAD_INPUT and was_good and self._asked is None):
+            if hung is None and agent.done is not None:
+                return agent.done
+            if hung is not None and self._asked is not None:
+                return 128 + self._asked
+            bad_input = code == BAD_INPUT and was_good and self._asked is None
+            if hung is None and code in FINAL and not bad_input:
                 return code
-            if agent.done or (self._asked is not None and code == -self._asked):
-                return 0
-            if self._asked is not None or agent.mortal:
-                return code if code > 0 else 128 - code
+            if self._asked is not None:
+                return _failed(code or -self._asked)
+            if agent.mortal:
+                return _failed(code)
             incarnation += 1
-            if code == AGAIN:
-                death = "it asked to be started again"
+            if code == AGAIN and hung is None:
+                death = ASKED_AGAIN
                 continue
             now = time.monotonic()
             since = agent.training_since
             record.die(now, now - since if since is not None else 0.0)
-            death = _cause(code)
+            death = hung or _cause(code)
             verdict = record.verdict
             if verdict is not None:
                 self._give_up(death, verdict)
-                return code if code > 0 else 128 - code
+                return _failed(code)
             self._say(f"died ({death}); incarnation {incarnation} begins in {record.pause_s:.1f} s")
-            if self._wake.wait(record.pause_s):
-                return 0
+            if self._pause(record.pause_s):
+                return _failed(-signal.SIGTERM)
 
     def _begin(self, incarnation: int, death: str) -> Agent:
         waiting, self._next = self._next, None
@@ -294,27 +336,37 @@ class Supervisor:
             self._agent = waiting
         else:
             self._agent = Agent(self._command, incarnation, death, self._last_words)
+        self._agent.watchdog.patience = self._patience
         if self._asked is not None:  # asked between two incarnations
             self._agent.process.send_signal(self._asked)
         return self._agent
 
-    def _watch(self, agent: Agent, incarnation: int) -> int:
-        """Wait for the end of an incarnation; once it trains, have the next one in waiting."""
-        # Started by this thread: a child is told when the thread that made it ends.
-        while self._standby and self._next is None and agent.process.poll() is None:
-            if agent.training_since is not None:
+    def _watch(self, agent: Agent, incarnation: int) -> tuple[int, str | None]:
+        """Wait for the end of an incarnation; once it trains, have the next one in waiting.
+
+        Returns:
+            Its exit code, and what it hung in if it had to be killed.
+        """
+        hung: str | None = None
+        while not agent.ended.wait(LOOK_S):
+            # Started by this thread: a child is told when the thread that made it ends.
+            if self._standby and self._next is None and agent.training_since is not None:
                 self._next = Agent(self._command, incarnation + 1, None, self._last_words)
-            else:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    agent.process.wait(timeout=0.2)
+            hung = agent.hangs(asked=self._asked is not None)
+            if hung is not None:
+                self._say(f"{hung}: it is killed")
+                self._patience = min(2 * self._patience, MAX_PATIENCE)
+                finished = agent.done is not None  # what it says when it is killed is no end
+                agent.kill(GRACE_S if self._asked is None else 0.0)
+                hung = None if finished else hung
+                break
         code = agent.end()
         self._leftovers |= agent.leftovers
         self._agent = None
-        return code
+        return code, hung
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._asked = signal.SIGTERM
-        self._wake.set()
         agent = self._agent
         if agent is not None and agent.process.poll() is None:
             agent.process.send_signal(signal.SIGTERM)
@@ -323,17 +375,55 @@ class Supervisor:
         """Say why, then let the others finish: torchrun ends them all when this process ends."""
         self._say(f"is given up: {verdict}; the last time: {death}. Its last words:")
         for line in self._last_words:
-            os.write(2, f"    {line}\n".encode())
-        while not self._wake.wait(1.0) and any(
-            children(sibling) for sibling in children(os.getppid()) if sibling != os.getpid()
-        ):
+            _write(f"    {line}\n".encode())
+        while not self._pause(1.0) and any(map(children, self._siblings())):
             pass
 
+    def _siblings(self) -> list[int]:
+        """Supervisors of the other agents that the same torchrun started."""
+        run = os.environ.get(_LAUNCH_VARIABLE)
+        if run is None or STORE_VARIABLE in os.environ:  # on its own: others have other parents
+            return []
+        mine = f"{_LAUNCH_VARIABLE}={run}"
+        return [
+            pid for pid in children(os.getppid())
+            if pid != os.getpid() and was_started_with(pid, mine)
+        ]  # fmt: skip
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait, unless it is asked to stop; whether it was.
+
+        A signal handler must not set an Event: the lock in it may be the one of this very wait.
+        """
+        until = time.monotonic() + seconds
+        while self._asked is None and time.monotonic() < until:
+            time.sleep(min(seconds, 0.05))
+        return self._asked is not None
+
     def _say(self, text: str) -> None:
-        os.write(2, f"gala: agent {self._rank} {text}\n".encode())
+        _write(f"gala: agent {self._rank} {text}\n".encode())
+
+
+def _left_behind() -> bool:
+    """Whether torchrun has gone before this process could ask to be told of it."""
+    mine = f"{EXIT_NOTES_VARIABLE}={os.environ.get(EXIT_NOTES_VARIABLE)}"
+    return was_started_with(os.getpid(), mine) and not was_started_with(os.getppid(), mine)
+
+
+def _write(line: bytes) -> None:
+    """To standard error, if anybody is there."""
+    with contextlib.suppress(OSError):
+        os.write(2, line)
+
+
+def _failed(code: int) -> int:
+    """The exit code of a process that has not done what it should; 0 would be a lie."""
+    return 128 - code if code < 0 else code or 1
 
 
 def _cause(code: int) -> str:
+    if code == 0:
+        return "exit code 0, without a word that it is done"
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -342,56 +432,8 @@ def _cause(code: int) -> str:
         return f"signal {-code}"
 
 
-def children(pid: int) -> list[int]:
-    """Living processes whose parent is ``pid`` (Linux; elsewhere none are found)."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return sorted(found)
-
-
 def supervise(arguments: Sequence[str]) -> int:
     """Run ``python -m gala.train ARGUMENTS`` as a child until it is done; returns an exit code."""
     rank = int(os.environ.get("RANK", "0"))
     command = [sys.executable, "-m", "gala.train", *arguments]
     return Supervisor(command, rank, standby="--standby" in arguments).run()
-
-
-class StoreServer:
-    """Serves the store at ``tcp://host:port`` from a process of its own, and again when that dies.
-
-    Args:
-        address: where.
-    """
-
-    def __init__(self, address: str) -> None:
-        code = (
-            "import sys; from gala.launch.launch import store_at; "
-            f"store = store_at({address!r}, serve=True); sys.stdin.read()"
-        )
-        self._command = [sys.executable, "-c", code]
-        self._closing = threading.Event()
-        self._process = self._serve()
-        self._keeper = threading.Thread(target=self._keep, daemon=True)
-        self._keeper.start()
-
-    def close(self) -> None:
-        """Serve no longer."""
-        self._closing.set()
-        self._process.terminate()
-        self._keeper.join()
-
-    def _serve(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command, stdin=subprocess.PIPE, preexec_fn=die_with_parent)
-
-    def _keep(self) -> None:
-        while True:
-            self._process.wait()
-            if self._closing.wait(1.0):
-                return
-            self._process = self._serve()

@@ -1,59 +1,94 @@
 """``gala train --agents N``: start torchrun for the user, and stop it kindly.
 
 torchrun answers a signal by ending its workers and itself with an error. Here the signals go to the
-workers instead: they save, sum up and leave with 0, and so does torchrun.
+workers instead: they save, sum up and leave. How each ended it notes by itself; torchrun's own exit
+code is not believed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from types import FrameType
 
-from gala.launch.environment import EXIT_NOTE_VARIABLE, worker_environment
-from gala.launch.supervisor import children, die_with_parent
+from gala.errors import EXIT_ALARM, EXIT_BAD_INPUT, EXIT_CRASH, EXIT_OK
+from gala.launch.environment import EXIT_NOTES_VARIABLE, noted_exits, worker_environment
+from gala.launch.processes import bound_to, children
+from gala.launch.signals import take_over
 
 
 def torchrun(arguments: Sequence[str], agents: int) -> int:
-    """Run ``agents`` workers of ``gala.train`` on this host; returns its exit code, or what they
-    left in a note: 3 after an alarm that was to end the run, 2 after bad input.
+    """Run ``agents`` workers of ``gala.train`` on this host.
 
     Args:
         arguments: the command line of ``gala.train``.
         agents: number of workers.
+
+    Returns:
+        The exit code, see :func:`verdict`.
     """
     command = [
         *(sys.executable, "-m", "torch.distributed.run"),
-        *("--standalone", f"--nproc-per-node={agents}"),
+        # by the address: the name of this host need not resolve to anything
+        *("--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={agents}"),
         *("-m", "gala.train", *arguments),
     ]
     folder = tempfile.TemporaryDirectory(prefix="gala-")
-    note = Path(folder.name) / "exit"
     process = subprocess.Popen(
         command,
-        env=worker_environment(agents) | {EXIT_NOTE_VARIABLE: str(note)},
+        env=worker_environment(agents) | {EXIT_NOTES_VARIABLE: folder.name},
         start_new_session=True,  # the terminal's Ctrl-C reaches this process alone
-        preexec_fn=die_with_parent,
+        preexec_fn=bound_to(os.getpid()),
     )
 
-    def forward(number: int, frame: FrameType | None) -> None:
-        workers = children(process.pid)
-        for pid in workers or [process.pid]:
-            try:
-                os.kill(pid, signal.SIGTERM)
-            except ProcessLookupError:
-                continue
+    told: set[int] = set()
 
-    previous = {n: signal.signal(n, forward) for n in (signal.SIGINT, signal.SIGTERM)}
+    def tell(pids: Iterable[int]) -> None:
+        for pid in pids:
+            told.add(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        tell(children(process.pid) or [process.pid])
+
+    take_over(forward)
     try:
-        code = process.wait()
-        return int(note.read_text()) if code == 0 and note.exists() else code
+        while process.poll() is None:  # not wait(): it would not hear a signal just before it
+            time.sleep(0.1)
+            if told:  # torchrun was about to start workers when the signal came: them, too
+                tell(set(children(process.pid)) - told)
+        return verdict(process.returncode, noted_exits(folder.name), agents)
     finally:
         folder.cleanup()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+
+
+def verdict(code: int, noted: Mapping[int, int], workers: int) -> int:
+    """The exit code of a launch.
+
+    Args:
+        code: of torchrun.
+        noted: how the workers say that they ended, by rank.
+        workers: how many there are.
+
+    Returns:
+        0 only where each has said so; else what the first in order of weight has said: an alarm,
+        bad input, anything else; else that of torchrun, if it is one of failure.
+    """
+    bad = [each for _, each in sorted(noted.items()) if each != EXIT_OK]
+    for weighty in (EXIT_ALARM, EXIT_BAD_INPUT):
+        if weighty in bad:
+            return weighty
+    silent = [rank for rank in range(workers) if rank not in noted]
+    if silent and code == 0:
+        agents = f"agent{'s' * (len(silent) > 1)} {', '.join(map(str, silent))}"
+        print(f"gala: error: {agents} ended without a word that all is done", file=sys.stderr)
+    if bad:
+        return bad[0]
+    return (128 - code if code < 0 else code or EXIT_CRASH) if silent else EXIT_OK

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from gala.run import checkpoint
+from gala.launch.processes import bound_to
 
 DEADLINE_S = 100.0
 
@@ -46,6 +47,7 @@ def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
         text=True,
         env=os.environ | environment,
         start_new_session=True,
+        preexec_fn=bound_to(os.getpid()),
     )
 
 

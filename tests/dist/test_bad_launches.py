@@ -4,10 +4,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from launching import experiment, gala
 
+from gala.run import checkpoint
 from gala.run.folder import RunFolder, prepare
 from gala.run.request import read_request
 from gala.train import main
@@ -36,6 +39,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         ("--device", "cuda:99", "auto"),
         ("--device", "gpu", "auto, cpu, cuda:0"),
         ("--network.kind", "nature-cnn", "needs images"),
+        ("--network.hidden", "[1000000,1000000]", "too large for the memory"),
     ],
 )
 def test_bad_options(
@@ -103,7 +107,7 @@ def _finished(tmp_path: Path, agents: int = 1) -> Path:
     return run
 
 
-def test_resume_with_another_network_or_another_size(
+def test_resume_with_another_network_or_environment(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     run = _finished(tmp_path)
@@ -111,9 +115,6 @@ def test_resume_with_another_network_or_another_size(
     assert "cannot go on with" in line and "network" in line
     line = complaint(capsys, "--resume", run, "--env.id", "CartPole-v1")
     assert "env.id" in line
-    meta = json.loads(RunFolder(run).meta.read_text())
-    RunFolder(run).meta.write_text(json.dumps(meta | {"agents": 4}))
-    assert "--agents 4" in complaint(capsys, "--resume", run)
 
 
 def test_resume_of_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -122,6 +123,30 @@ def test_resume_of_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert "not a run folder" in complaint(capsys, "--resume", tmp_path / "empty")
     run = _finished(tmp_path)
     assert "no checkpoint" in complaint(capsys, "--resume", run)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"params": torch.zeros(7)}, "it holds 7 parameters, the network"),
+        ({"params": torch.zeros(1)}, "it holds 1 parameters, the network"),
+        ({"params": "text"}, "is not a checkpoint of an agent"),
+        ({"update": "many"}, "is not a checkpoint of an agent"),
+        ({"learner": {}}, "is not a checkpoint of an agent: it lacks 'optimizer'"),
+        (None, "is not a checkpoint of an agent: it lacks 'layout_hash'"),
+    ],
+)
+def test_resume_of_a_checkpoint_that_holds_something_else(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, change: dict[str, Any] | None, words: str
+) -> None:
+    run = tmp_path / "run"
+    assert main([str(experiment(tmp_path, total_steps=100)), "--run-dir", str(run)]) == 0
+    path = checkpoint.newest(checkpoint.folder_of(run, 0))
+    assert path is not None
+    torch.save({} if change is None else checkpoint.load(path) | change, path)
+    capsys.readouterr()
+    line = complaint(capsys, "--resume", run, "--total-steps", 300)
+    assert words in line and str(path) in line
 
 
 def test_two_experiments_and_two_folders(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,11 @@
-"""The three couplings, and asynchronous gossip, in real processes."""
+"""The couplings, and asynchronous gossip, in real processes."""
 
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from launching import experiment, gala, newest_state, records
+from launching import equal, experiment, gala, newest_state, records
 
 from gala.gossip.shared_memory import folder_of
 
@@ -89,3 +89,32 @@ def test_python_m_gala_train_is_one_agent(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "1 x 4 environments = 4" in done.stdout
     assert newest_state(run, 0)["step"] == 2000
+
+
+SHARED = ("--coupling", "shared", "--a2c.optimizer", "rmsprop")
+
+
+@pytest.mark.slow
+def test_one_agent_that_shares_is_a2c_bit_for_bit(tmp_path: Path) -> None:
+    file = experiment(tmp_path, total_steps=STEPS // 3)
+    for coupling in ("shared", "none"):
+        gala("train", file, *SHARED, "--coupling", coupling, "--run-dir", tmp_path / coupling)
+    one, other = (newest_state(tmp_path / coupling, 0) for coupling in ("shared", "none"))
+    assert torch.equal(one["params"], other["params"]) and equal(one["learner"], other["learner"])
+
+
+@pytest.mark.slow
+def test_agents_that_share_survive_a_kill_and_leave_nothing(tmp_path: Path) -> None:
+    run = run_with(tmp_path, *SHARED, "--faults.at", "rank=1,update=20,kind=kill")
+    states = [newest_state(run, rank) for rank in range(3)]
+    assert sum(state["step"] for state in states) >= STEPS
+    (back,) = (r["message"] for r in records(run, 1) if r.get("event") == "alive")
+    assert "incarnation 1" in back
+    meta = json.loads((run / "meta.json").read_text())
+    assert not folder_of(meta["run_id"]).exists()
+
+
+@pytest.mark.slow
+def test_what_cannot_be_shared_is_one_line(tmp_path: Path) -> None:
+    said = gala("train", "cartpole", "--agents", 2, "--coupling", "shared", code=2)
+    assert "--a2c.optimizer" in said and "rmsprop" in said and len(said.splitlines()) == 1

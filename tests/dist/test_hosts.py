@@ -13,7 +13,7 @@ from launching import experiment
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "bench"))
 from hosts import LocalGroup, Hosts, mixes, why_not
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(300)]
 
 CUT_S = 4.0
 

@@ -13,7 +13,7 @@ from launching import finish, gala, records, start, wait_until
 
 from gala.telemetry.phases import PHASES
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def phases(run: Path, rank: int) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from launching import experiment, finish, gala, interrupt, records, start, updates_done, wait_until
 
-from gala.launch.supervisor import children
+from gala.launch.processes import children
 
 pytestmark = pytest.mark.timeout(300)
 

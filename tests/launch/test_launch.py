@@ -1,16 +1,24 @@
 """Who am I: torchrun's environment, read."""
 
 import ctypes
+import json
 import os
 import subprocess
 import sys
 import threading
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch.distributed as dist
 
+from gala.agent.plan import last_incarnation
+from gala.errors import UserError
+from gala.launch import launch
+from gala.launch.cores import available_cores
 from gala.launch.environment import MALLOC_VARIABLES, worker_environment
-from gala.launch.launch import Launch, available_cores, from_environment, rank_from_environment
+from gala.launch.launch import Launch, from_environment, rank_from_environment
+from gala.launch.rendezvous import Rendezvous
 
 
 def test_without_torchrun_there_is_one_agent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,3 +99,52 @@ def test_freed_memory_is_kept_unless_somebody_has_chosen() -> None:
     assert kept and after < before / 5, (before, after)
     kept, before, after = run(MALLOC_MMAP_THRESHOLD_="131072")
     assert not kept and after > before / 2, (before, after)
+
+
+def test_a_crowd_of_one_has_incarnations_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1",
+        "GALA_STORE": f"file://{tmp_path}/store",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    first = from_environment().register()
+    assert first.share("plan", {"run_dir": "a"}) == {"run_dir": "a"}
+    second = from_environment().register()
+    assert (first.incarnation, second.incarnation) == (0, 1)
+    assert second.shared("plan") == {"run_dir": "a"}
+
+
+def test_a_store_that_forgot_makes_nobody_younger(tmp_path: Path) -> None:
+    store = dist.HashStore()
+    rendezvous = Rendezvous(store, lambda: store)
+    launch = Launch(rank=1, agents=2, local_group=(1,), rendezvous=rendezvous).register()
+    assert launch.incarnation == 0 and launch.after(-1) is launch
+    again = launch.after(4)
+    assert again.incarnation == 5 and again.after(2) is again
+    rendezvous.repair()
+    assert launch.register().incarnation == 6
+
+
+def test_the_run_folder_knows_the_last_incarnation(tmp_path: Path) -> None:
+    plan = {"run_dir": str(tmp_path), "run_id": "ab" * 8}
+    assert last_incarnation(plan, (0, 1)) == -1
+    for rank, facts in enumerate([{"run_id": "ab" * 8, "incarnation": 3}, {"incarnation": 9}]):
+        (tmp_path / f"rank_{rank:02d}").mkdir()
+        (tmp_path / f"rank_{rank:02d}" / "agent.json").write_text(json.dumps(facts))
+    assert last_incarnation(plan, (0, 1)) == 3, "those of another launch do not count"
+    for odd in ('{"run_id": "abababababababab", "incarnation": "x"}', "[1]", "", "{" * 9999):
+        (tmp_path / "rank_00" / "agent.json").write_text(odd)
+        assert last_incarnation(plan, (0,)) == -1
+
+
+@pytest.mark.parametrize("address", ["tcp://no-such-host.invalid:29400", "tcp://127.0.0.1:1"])
+def test_a_store_that_is_waited_for_is_named_at_once_and_not_for_ever(
+    address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GALA_STORE", address)
+    monkeypatch.setattr(launch, "START_TIMEOUT", timedelta(seconds=1.5))
+    with pytest.raises(UserError, match=f"^--store: cannot reach the store {address}: "):
+        launch.open_rendezvous(1)
+    assert f"gala: waiting for the store at {address}, at most 2 s (" in capfd.readouterr().err

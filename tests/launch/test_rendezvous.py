@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch.distributed as dist
@@ -73,6 +74,17 @@ def test_a_key_that_never_comes_is_a_time_out(server: Server) -> None:
     with pytest.raises(RuntimeError):
         rendezvous.wait(["never"], timedelta(milliseconds=100))
     assert not rendezvous.check(["never"]), "the connection still stands"
+
+
+def test_a_key_that_never_comes_is_a_time_out_in_a_file_too(tmp_path: Path) -> None:
+    def connect() -> dist.Store:
+        return dist.FileStore(str(tmp_path / "store"))
+
+    rendezvous = Rendezvous(connect(), connect)
+    began = time.monotonic()
+    with pytest.raises(dist.DistStoreError):
+        rendezvous.wait(["never"], timedelta(seconds=0.5))
+    assert time.monotonic() - began < 5.0, "once, not once more after a connection is made anew"
 
 
 def test_a_store_that_comes_back_empty_is_told_everything_again(server: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from gala.errors import EXIT_CRASH
+from gala.launch.processes import bound_to, children
 from gala.launch.supervisor import (
     LAST_WORDS,
     MAX_DEATHS,
@@ -20,7 +23,6 @@ from gala.launch.supervisor import (
     SETTLED_S,
     WINDOW_S,
     Record,
-    children,
     supervises,
 )
 
@@ -47,7 +49,16 @@ def start(tmp_path: Path, agent: str, *, standby: bool = False) -> subprocess.Po
         text=True,
         env=os.environ | {"NOTE": str(tmp_path / "note")},
         start_new_session=True,
+        preexec_fn=bound_to(os.getpid()),
     )
+
+
+def test_one_whose_torchrun_has_gone_starts_no_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GALA_EXIT_NOTES", str(tmp_path))  # not in what pytest was started with
+    code, _ = end(start(tmp_path, "raise SystemExit"))
+    assert code == EXIT_CRASH and not incarnations(tmp_path)
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -71,16 +82,36 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("code", [0, 2, 3])
+@pytest.mark.parametrize("code", [2, 3])
 def test_ends_that_are_final(tmp_path: Path, code: int) -> None:
     assert end(start(tmp_path, f"sys.exit({code})")) == (code, "")
     assert len(incarnations(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("said", [0, 3, 74, 143])
+@pytest.mark.parametrize("code", [0, 1, 75])
+def test_who_has_said_done_is_believed(tmp_path: Path, said: int, code: int) -> None:
+    assert end(start(tmp_path, f"tell('done {said}'); sys.exit({code})")) == (said, "")
+    assert len(incarnations(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("leave", ["sys.exit(0)", "os._exit(0)"])
+def test_who_leaves_with_0_and_without_a_word_has_failed(tmp_path: Path, leave: str) -> None:
+    code, errors = end(start(tmp_path, f"if incarnation == 0: {leave}\ntell('done 0')"))
+    assert code == 0 and len(incarnations(tmp_path)) == 2
+    assert "died (exit code 0, without a word that it is done)" in errors
+    (tmp_path / "note").unlink()
+    code, errors = end(start(tmp_path, leave))
+    assert code == 1 and len(incarnations(tmp_path)) == MAX_FALSE_STARTS
+    assert end(start(tmp_path, f"tell('mortal'); {leave}"))[0] == 1
 
 
 def test_input_that_was_good_may_be_good_again(tmp_path: Path) -> None:
     agent = """
         if incarnation != 1:
             tell("training")
+        if incarnation == 2:
+            tell("done 0")
         sys.exit([1, 2, 0][incarnation])
     """
     assert end(start(tmp_path, agent))[0] == 0
@@ -95,7 +126,7 @@ def test_bad_input_that_is_met_while_training_is_final(tmp_path: Path) -> None:
 
 
 def test_a_crash_begins_another_life_that_knows_why(tmp_path: Path) -> None:
-    body = "if incarnation == 0: os.kill(os.getpid(), signal.SIGSEGV)"
+    body = "if incarnation == 0: os.kill(os.getpid(), signal.SIGSEGV)\ntell('done 0')"
     code, errors = end(start(tmp_path, body))
     assert code == 0 and "agent 7 died (SIGSEGV); incarnation 1 begins in 0.1 s" in errors
     assert [(incarnation, death) for incarnation, _, death in incarnations(tmp_path)] == [
@@ -106,7 +137,7 @@ def test_a_crash_begins_another_life_that_knows_why(tmp_path: Path) -> None:
 
 def test_start_me_again_is_no_crash(tmp_path: Path) -> None:
     code, errors = end(
-        start(tmp_path, f"sys.exit(75 if incarnation < {MAX_FALSE_STARTS + 3} else 0)")
+        start(tmp_path, f"if incarnation < {MAX_FALSE_STARTS + 3}: sys.exit(75)\ntell('done 0')")
     )
     assert (code, errors) == (0, "") and len(incarnations(tmp_path)) == MAX_FALSE_STARTS + 4
 
@@ -126,7 +157,7 @@ def test_a_mortal_agent_is_not_started_again(tmp_path: Path) -> None:
 
 
 def test_a_crash_on_the_way_out_is_forgiven(tmp_path: Path) -> None:
-    code, _ = end(start(tmp_path, "tell('done')\nos.kill(os.getpid(), signal.SIGABRT)"))
+    code, _ = end(start(tmp_path, "tell('done 0')\nos.kill(os.getpid(), signal.SIGABRT)"))
     assert code == 0 and len(incarnations(tmp_path)) == 1
 
 
@@ -145,10 +176,11 @@ note.write("0 ready -\\n")
 while not got: time.sleep(0.01)
 time.sleep(0.2)
 note.write(f"0 got{len(got)} -\\n")
+tell("done 0")
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_the_group_reaches_the_agent_once(
     tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -159,11 +191,35 @@ def test_a_signal_to_the_group_reaches_the_agent_once(
     assert incarnations(tmp_path)[-1][1] == "got1"
 
 
-def test_an_agent_that_dies_of_the_signal_was_asked_to(tmp_path: Path) -> None:
-    process = start(tmp_path, "note.write('0 ready -\\n')\ntime.sleep(60)")
+@pytest.mark.parametrize("leave", ["", "signal.signal(15, lambda *a: os._exit(0))"])
+def test_an_agent_that_was_asked_to_stop_and_has_not_saved(tmp_path: Path, leave: str) -> None:
+    process = start(tmp_path, f"{leave}\nnote.write('0 ready -\\n')\ntime.sleep(60)")
     wait_for(lambda: any(line[1] == "ready" for line in incarnations(tmp_path)))
     process.send_signal(signal.SIGTERM)
-    assert end(process)[0] == 0 and len(incarnations(tmp_path)) == 2
+    assert end(process)[0] == 143 and len(incarnations(tmp_path)) == 2
+
+
+def test_many_signals_are_passed_on_and_end_nobody(tmp_path: Path) -> None:
+    process = start(tmp_path, WAIT)
+    wait_for(lambda: any(line[1] == "ready" for line in incarnations(tmp_path)))
+    for _ in range(20):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            process.send_signal(number)
+    assert end(process)[0] == 0
+
+
+def test_a_full_standard_error_does_not_end_a_supervisor(tmp_path: Path) -> None:
+    body = "print('x' * 10000, file=sys.stderr)\nif incarnation < 2: os._exit(1)\ntell('done 0')"
+    program = f"exec 2> /dev/full; exec '{sys.executable}' -c \"$0\""
+    code = (
+        "import sys; from gala.launch import supervisor; "
+        f"command = [sys.executable, '-c', {PRELUDE + body!r}]; "
+        "sys.exit(supervisor.Supervisor(command, rank=7).run())"
+    )
+    done = subprocess.run(
+        ["bash", "-c", program, code], env=os.environ | {"NOTE": str(tmp_path / "note")}, timeout=60
+    )
+    assert done.returncode == 0 and len(incarnations(tmp_path)) == 3
 
 
 def test_no_orphan_when_the_supervisor_is_killed(tmp_path: Path) -> None:
@@ -195,7 +251,7 @@ def test_the_next_life_is_in_waiting(tmp_path: Path) -> None:
         os.kill(pids[str(incarnation)], signal.SIGKILL)
         wait_for(lambda k=incarnation: [str(k + 1), "woke", "SIGKILL"] in incarnations(tmp_path))
     process.send_signal(signal.SIGTERM)
-    assert end(process)[0] == 0
+    assert end(process)[0] == 143
     left = {line[1] for line in incarnations(tmp_path) if line[1].isdigit()}
     wait_for(lambda: all(_zombie(int(pid)) for pid in left))
 
@@ -209,7 +265,7 @@ def test_one_in_waiting_that_dies_is_replaced(tmp_path: Path) -> None:
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: ["1", "trains", "-"] in incarnations(tmp_path))
     process.send_signal(signal.SIGTERM)
-    assert end(process)[0] == 0
+    assert end(process)[0] == 143
 
 
 def _zombie(pid: int) -> bool:
@@ -257,3 +313,99 @@ def test_the_supervisor_is_small() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]" and LAST_WORDS > 5
+
+
+HANGS = """
+from gala.launch.heartbeat import Heartbeat
+heart = Heartbeat()
+signal.signal(signal.SIGTERM, lambda *_: note.write("0 got -\\n"))
+tell("limits {first_s} {acting_s}")
+for _ in range(2 if incarnation == 0 else 0):
+    heart.act()
+    time.sleep(0.5)
+    heart.rest()
+note.write("0 ready -\\n")
+if incarnation:
+    tell("done 0")
+    sys.exit(0)
+"""
+
+
+def hanging(first_s: float, acting_s: float) -> str:
+    return HANGS.format(first_s=first_s, acting_s=acting_s)
+
+
+ENVIRONMENT = """
+import subprocess
+simulator = subprocess.Popen(["sleep", "1000"])
+note.write(f"simulator {simulator.pid} -\\n")
+heart.act()
+while True: time.sleep(1)
+"""
+
+
+def test_an_agent_that_hangs_is_killed_with_its_environments_and_begins_again(
+    tmp_path: Path,
+) -> None:
+    process = start(tmp_path, hanging(60, 0.2) + ENVIRONMENT)
+    code, errors = end(process)
+    assert code == 0
+    assert re.search(r"agent 7 has not come back from its environments for \d+ s: it is", errors)
+    lines = incarnations(tmp_path)
+    assert lines[-2][0] == "1" and "has not come back from its environments" in lines[-2][2]
+    (simulator,) = (int(line[1]) for line in lines if line[0] == "simulator")
+    wait_for(lambda: _zombie(simulator))
+
+
+@pytest.mark.parametrize("sign", ["kill", "stop", "wake"])
+def test_an_agent_that_is_stopped_or_waits_for_ever_is_started_again(
+    tmp_path: Path, sign: str
+) -> None:
+    agent = {
+        "kill": "os.kill(os.getpid(), signal.SIGSTOP)",
+        "stop": "while True: time.sleep(1)",
+        "wake": "import threading; threading.Event().wait()",
+    }[sign]
+    code, errors = end(start(tmp_path, hanging(1, 60) + agent))
+    assert code == 0 and "agent 7 has made no update for" in errors
+
+
+def test_one_signal_ends_an_agent_that_hangs(tmp_path: Path) -> None:
+    process = start(tmp_path, hanging(60, 60) + ENVIRONMENT)
+    wait_for(lambda: any(line[0] == "simulator" for line in incarnations(tmp_path)))
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    code, errors = end(process)
+    assert code == 128 + signal.SIGTERM and "come back from its environments" in errors
+    assert time.monotonic() - began < 20 and len(children(process.pid)) == 0
+
+
+def test_one_that_hangs_as_it_leaves_has_done_nothing(tmp_path: Path) -> None:
+    """Killed on its way out it was done; killed for hanging before it was not."""
+    body = "signal.signal(signal.SIGTERM, lambda *_: (tell('done'), os._exit(0)))"
+    code, _ = end(start(tmp_path, hanging(60, 0.2) + body + ENVIRONMENT))
+    assert code == 0 and [line[0] for line in incarnations(tmp_path)].count("1") == 1
+
+
+GIVES_UP = """
+import sys
+from gala.launch.supervisor import Supervisor
+sys.exit(Supervisor([sys.executable, "-c", "raise SystemExit(1)"], 3).run())
+"""
+
+
+@pytest.mark.parametrize("run_id", [None, "4711"])
+def test_giving_up_waits_for_the_own_launch_only(tmp_path: Path, run_id: str | None) -> None:
+    """A shell, or torchrun, has another child, which has one, too."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TORCHELASTIC")}
+    supervisor = [sys.executable, "-c", GIVES_UP]
+    mine = environment if run_id is None else environment | {"TORCHELASTIC_RUN_ID": run_id}
+    stranger = ["sh", "-c", "sleep 1000; true"]
+    with subprocess.Popen(stranger, env=environment, start_new_session=True) as other:
+        wait_for(lambda: bool(children(other.pid)))
+        sibling = subprocess.Popen(["sh", "-c", "sleep 14; true"], env=mine) if run_id else None
+        process = subprocess.Popen(supervisor, env=mine, stderr=subprocess.PIPE, text=True)
+        code, errors = end(process)
+        os.killpg(other.pid, signal.SIGKILL)
+        assert code == 1 and "is given up" in errors
+        assert sibling is None or sibling.poll() == 0, "it was waited for"
