@@ -27,9 +27,11 @@ class Stream(Protocol):
 
     Attributes:
         device: where tensors to compute with lie.
+        records: whether captured functions may be recorded, and hence never ask for a value.
     """
 
     device: torch.device
+    records: bool
 
     def mirror(self, host: Tensor) -> Tensor:
         """A tensor like ``host`` on the device; ``host`` itself on the CPU."""
@@ -41,6 +43,13 @@ class Stream(Protocol):
 
     def download(self, source: Tensor) -> Tensor:
         """``source`` on the CPU, waited for; valid until the next one of its shape and type."""
+        ...
+
+    def send_down(self, source: Tensor) -> Tensor:
+        """``source`` on the CPU once a later :meth:`download` has returned; waits for nothing.
+
+        Valid until the next one of its shape and type.
+        """
         ...
 
     def captured(
@@ -88,6 +97,7 @@ class Direct:
     """The CPU: nothing is copied, recorded or waited for."""
 
     device = torch.device("cpu")
+    records = False
 
     def mirror(self, host: Tensor) -> Tensor:
         """See :class:`Stream`."""
@@ -99,6 +109,10 @@ class Direct:
             target.copy_(source)
 
     def download(self, source: Tensor) -> Tensor:
+        """See :class:`Stream`."""
+        return source
+
+    def send_down(self, source: Tensor) -> Tensor:
         """See :class:`Stream`."""
         return source
 
@@ -188,11 +202,14 @@ class Queued:
         queue: of the device.
     """
 
+    records = True
+
     def __init__(self, queue: Queue) -> None:
         self.device = queue.device
         self._queue = queue
         self._up: dict[tuple[torch.Size, torch.dtype], list[_Buffer]] = {}
         self._down: dict[tuple[torch.Size, torch.dtype], _Buffer] = {}
+        self._sent: dict[tuple[torch.Size, torch.dtype], Tensor] = {}
 
     def mirror(self, host: Tensor) -> Tensor:
         """See :class:`Stream`."""
@@ -221,6 +238,14 @@ class Queued:
         buffer.arrived.record()
         buffer.arrived.synchronize()
         return buffer.tensor
+
+    def send_down(self, source: Tensor) -> Tensor:
+        """See :class:`Stream`."""
+        key = source.shape, source.dtype
+        if key not in self._sent:
+            self._sent[key] = self._queue.host(source)
+        self._queue.copy(source, self._sent[key])
+        return self._sent[key]
 
     def captured(
         self, function: Callable[P, T], generator: torch.Generator | None = None

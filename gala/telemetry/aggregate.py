@@ -18,6 +18,7 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from gala.telemetry.console import Record, progress_of
+from gala.telemetry.standing import Standing
 from gala.telemetry.tensorboard import BALL, TensorBoardSink, within
 
 
@@ -26,6 +27,7 @@ class AggregateSink:
 
     Args:
         folder: ``tensorboard/aggregate`` of the run folder.
+        name: of the event file, see :class:`~gala.telemetry.tensorboard.TensorBoardSink`.
         hyperparameters: the resolved configuration and what else tells runs apart.
         session: names the run among others with the same hyper-parameters.
         texts: shown as they are, in a fixed width; by name.
@@ -34,24 +36,26 @@ class AggregateSink:
     def __init__(
         self,
         folder: Path,
+        name: str | None = None,
         *,
         hyperparameters: Mapping[str, Any],
         session: str,
         texts: Mapping[str, Sequence[str]],
     ) -> None:
-        self._sink = TensorBoardSink(folder)
+        self._sink = TensorBoardSink(folder, name)
         self._has_layout = False
         self._sink.add(hparams_pb(flat(hyperparameters), trial_id=session), step=0)
         for name, lines in texts.items():
             self._sink.text(name, "\n".join(f"    {line}" for line in lines))
 
-    def record(self, latest: Mapping[int, Record]) -> None:
+    def record(self, latest: Mapping[int, Record], standing: Standing | None = None) -> None:
         """One point of each metric of the run.
 
         Args:
             latest: newest values by rank.
+            standing: of the agents; None: all of them count.
         """
-        run = progress_of(latest, 1, since_steps=0, seconds=0.0)
+        run = progress_of(latest, 1, since_steps=0, seconds=0.0, standing=standing)
         bounds = (record.get("divergence/epsilon") for record in latest.values())
         epsilon = max((bound for bound in bounds if bound is not None), default=None)
         values: dict[str, float | None] = {

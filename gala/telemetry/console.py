@@ -6,9 +6,10 @@ the progress is a live table, otherwise one plain line every few seconds.
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,17 @@ from rich.console import Console as Screen
 from rich.live import Live
 from rich.table import Table
 
+from gala.files import commands, standard_streams
 from gala.telemetry.reader import RunReader
+from gala.telemetry.standing import Standing, standing_of, without
 
 Record = Mapping[str, Any]
 
 LEAVE_WAIT_S = 4.0
 """Longest wait for the last records of the other agents before the summary."""
+
+STARVES = 0.2
+"""Share of its time from which a side that waits is told of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +47,13 @@ class Progress:
         refused: messages refused.
         measured: agents that the newest measurement of the ball found; None before the first.
         beta: contraction per mix of these; None where no bound applies.
-        model: the bound comes from a model and is not proven for what the agents do.
+        model: the bound is that of a model, and no certificate of what the agents did.
         sketch_error: relative standard error of the distances.
+        lag: mean policy lag in changes of the parameters; None where the learner acts.
+        learner_idle: share of their time that learners wait for actors, mean; None likewise.
+        actors_idle: share of their time that actors wait for their learner.
+        returns: lowest and highest return of agents that are independent, which have no mean.
+        left_out: why agents are in no mean, by rank.
     """
 
     steps: int
@@ -59,6 +70,11 @@ class Progress:
     beta: float | None = None
     model: bool = False
     sketch_error: float | None = None
+    lag: float | None = None
+    learner_idle: float | None = None
+    actors_idle: float | None = None
+    returns: tuple[float, float] | None = None
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def percent(self) -> float:
@@ -67,44 +83,72 @@ class Progress:
 
 
 def progress_of(
-    latest: Mapping[int, Record], total_steps: int, *, since_steps: int, seconds: float
+    latest: Mapping[int, Record],
+    total_steps: int,
+    *,
+    since_steps: int,
+    seconds: float,
+    standing: Standing | None = None,
+    independent: bool = False,
 ) -> Progress:
-    """Sum up the newest record of each agent.
+    """Sum up the newest record of each agent; who is gone counts with its steps alone.
 
     Args:
         latest: newest values by rank.
         total_steps: where the run ends.
         since_steps: steps of all agents when this process began.
         seconds: since then.
+        standing: of the agents; None: all of them count.
+        independent: the agents never gossip, and have no mean.
     """
+    left_out = {} if standing is None else standing.left_out
+    gone = () if standing is None else standing.gone
+    here = _Newest({rank: record for rank, record in latest.items() if rank not in gone})
+    counted = _Newest({rank: record for rank, record in latest.items() if rank not in left_out})
     steps = sum(int(record.get("step") or 0) for record in latest.values())
     done, left = steps - since_steps, max(total_steps - steps, 0)
-
-    def values(name: str) -> list[float]:
-        found = (record.get(name) for record in latest.values())
-        return [value for value in found if value is not None]
-
-    def largest(name: str) -> float | None:
-        return max(values(name), default=None)
-
-    returns = values("charts/episodic_return")
-    staleness = largest("gossip/staleness_max")
+    staleness, measured = here.largest("gossip/staleness_max"), here.values("divergence/agents")
+    returns = counted.values("charts/episodic_return")
+    alone = independent and len(latest) > 1 and bool(returns)
     return Progress(
         steps=steps,
         total_steps=total_steps,
-        sps={rank: float(r.get("charts/SPS") or 0.0) for rank, r in sorted(latest.items())},
+        sps={rank: float(r.get("charts/SPS") or 0.0) for rank, r in sorted(here.records.items())},
         seconds_left=left * seconds / done if done > 0 else None,
-        episodic_return=sum(returns) / len(returns) if returns else None,
+        episodic_return=None if alone else counted.mean("charts/episodic_return"),
         staleness=int(staleness) if staleness is not None else None,
-        divergence=largest("divergence/total"),
-        epsilon_ratio=largest("divergence/epsilon_ratio"),
-        relative=largest("divergence/relative"),
-        refused=int(sum(values("gossip/messages_refused"))),
-        measured=int(min(values("divergence/agents"))) if values("divergence/agents") else None,
-        beta=largest("divergence/beta"),
-        model=0.0 in values("divergence/proven"),
-        sketch_error=largest("divergence/sketch_error"),
+        divergence=here.largest("divergence/total"),
+        epsilon_ratio=here.largest("divergence/epsilon_ratio"),
+        relative=here.largest("divergence/relative"),
+        refused=int(sum(here.values("gossip/messages_refused"))),
+        measured=int(min(measured)) if measured else None,
+        beta=here.largest("divergence/beta"),
+        model=0.0 in here.values("divergence/proven"),
+        sketch_error=here.largest("divergence/sketch_error"),
+        lag=here.mean("policy/lag") if here.values("actors/alive") else None,
+        learner_idle=here.mean("actors/learner_idle"),
+        actors_idle=here.mean("actors/idle"),
+        returns=(min(returns), max(returns)) if alone else None,
+        left_out=left_out,
     )
+
+
+@dataclass(frozen=True)
+class _Newest:
+    """The newest records of some agents, by rank, and what they have of a metric."""
+
+    records: Mapping[int, Record]
+
+    def values(self, name: str) -> list[float]:
+        found = (record.get(name) for record in self.records.values())
+        return [value for value in found if value is not None]
+
+    def largest(self, name: str) -> float | None:
+        return max(self.values(name), default=None)
+
+    def mean(self, name: str) -> float | None:
+        found = self.values(name)
+        return sum(found) / len(found) if found else None
 
 
 def plain_line(p: Progress) -> str:
@@ -114,7 +158,7 @@ def plain_line(p: Progress) -> str:
         f"{p.percent:5.1f} %  {p.steps:,} steps",
         f"{clock(p.seconds_left)} left",
         f"{sum(p.sps.values()):,.0f} steps/s" + (f" ({each})" if len(p.sps) > 1 and each else ""),
-        f"return {_number(p.episodic_return, '.2f')}",
+        f"return {_return(p)}",
     ]
     if p.staleness is not None:
         parts.append(f"staleness <= {p.staleness}")
@@ -122,7 +166,23 @@ def plain_line(p: Progress) -> str:
         parts.append(f"divergence {p.divergence:.3g}{plus_minus(p.sketch_error)}{_of_bound(p)}")
     if p.refused:
         parts.append(f"{p.refused} messages refused")
+    if p.lag is not None:
+        parts.append(f"policy lag {p.lag:.1f}")
+    if p.left_out:
+        parts.append(f"without {without(p.left_out)}")
+    if (waits := who_starves(p)) is not None:
+        parts.append(waits)
     return " | ".join(parts)
+
+
+def who_starves(p: Progress) -> str | None:
+    """Which side waits for the other where actors are elsewhere; None: neither does much."""
+    learner, actors = p.learner_idle or 0.0, p.actors_idle or 0.0
+    if max(learner, actors) < STARVES:
+        return None
+    if learner >= actors:
+        return f"learner waits {learner:.0%} for actors"
+    return f"actors wait {actors:.0%} for the learner"
 
 
 def plus_minus(error: float | None, sign: str = "+-") -> str:
@@ -173,14 +233,15 @@ class Console:
         self._live: Live | None = None
         self._started = self._shown = time.monotonic()
         self._since_steps = 0
+        self._independent = reader.meta.get("coupling") == "none"
 
     def start(self) -> None:
         """Print the opening block."""
-        for line in self.opening:
-            self._print(line)
         self._since_steps = sum(int(r.get("step") or 0) for r in self._reader.latest.values())
         self._started = time.monotonic()
         self._shown = self._started - self._every_s / 2
+        for line in self.opening:
+            self._print(line)
         if self._screen.is_terminal:
             self._live = Live(console=self._screen, refresh_per_second=4, transient=True)
             self._live.start()
@@ -189,6 +250,7 @@ class Console:
         """Show the newest records; plain lines at most every ``every_s`` seconds."""
         if self._live is not None:
             self._live.update(self._table())
+            self._require_shown()
             return
         now = time.monotonic()
         if now - self._shown >= self._every_s:
@@ -199,8 +261,14 @@ class Console:
         """Print a line that should not be missed."""
         self._print(text)
 
-    def finish(self, *, stopped: bool) -> None:
-        """Print the summary, once the other agents have written their last records."""
+    def finish(self, *, stopped: bool, lost: Sequence[str] = (), unsaved: bool = False) -> None:
+        """Print the summary, once the other agents have written their last records.
+
+        Args:
+            stopped: before the end.
+            lost: what could not be written, a line each.
+            unsaved: the newest parameters among it: there is nothing to go on with.
+        """
         deadline = time.monotonic() + LEAVE_WAIT_S
         while not self._all_left() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -217,11 +285,24 @@ class Console:
             f"{done / max(seconds, 1e-9):,.0f} steps/s"
         )
         self._screen.print(self._table())
-        for line in next_commands(self._run_dir, self._agents, unfinished=stopped):
+        for line in lost:
+            self._print(f"lost:      {line}")
+        if unsaved:
+            return
+        for line in next_commands(
+            self._run_dir, self._agents, None if stopped else self._total_steps
+        ):
             self._print(line)
 
     def _print(self, line: str) -> None:
         self._screen.print(line, markup=False, soft_wrap=True)
+        self._require_shown()
+
+    def _require_shown(self) -> None:
+        """Raise the OSError of a line that was lost; the stream itself forgives it."""
+        failure = standard_streams.failure(sys.stdout)
+        if failure is not None:
+            raise failure
 
     def _progress(self) -> Progress:
         return progress_of(
@@ -229,6 +310,8 @@ class Console:
             self._total_steps,
             since_steps=self._since_steps,
             seconds=time.monotonic() - self._started,
+            standing=standing_of(self._reader, time.time()),
+            independent=self._independent,
         )
 
     def _all_left(self) -> bool:
@@ -244,6 +327,8 @@ class Console:
         title = (
             f"{p.percent:.1f} %  {p.steps:,}/{p.total_steps:,} steps, {clock(p.seconds_left)} left"
         )
+        waits = who_starves(p)
+        title += f", {waits}" if waits is not None else ""
         table = Table(title=title, title_justify="left", show_footer=True)
         ratio = _number(p.epsilon_ratio, ".2g")
         columns: list[tuple[str, Callable[[Record], str], str]] = [
@@ -256,7 +341,7 @@ class Console:
             (
                 "return",
                 lambda r: _number(r.get("charts/episodic_return"), ".2f"),
-                _number(p.episodic_return, ".2f"),
+                _return(p),
             ),
             ("games", lambda r: _number(r.get("charts/episodes"), ",.0f"), ""),
             ("mixes", lambda r: _number(r.get("gossip/mixes"), ",.0f"), ""),
@@ -272,22 +357,36 @@ class Console:
                 ratio,
             ),
         ]
+        if p.lag is not None:
+            lag = "lag", lambda r: _number(r.get("policy/lag"), ".1f"), _number(p.lag, ".1f")
+            columns.append(lag)
         table.add_column("agent", footer="all")
         for name, _, footer in columns:
             table.add_column(name, justify="right", footer=footer)
         for rank, record in sorted(self._reader.latest.items()):
-            table.add_row(str(rank), *(cell(record) for _, cell, _ in columns))
+            why = p.left_out.get(rank, "").partition(",")[0]
+            table.add_row(
+                f"{rank} ({why})" if why else str(rank), *(cell(record) for _, cell, _ in columns)
+            )
         return table
 
 
-def next_commands(run_dir: Path, agents: int, *, unfinished: bool) -> list[str]:
-    """The exact commands that people need next."""
-    count = f" --agents {agents}" if agents > 1 else ""
-    more = "" if unfinished else " --total-steps MORE"
+def next_commands(run_dir: Path, agents: int, done_steps: int | None) -> list[str]:
+    """The exact commands that people need next, to be copied as they stand.
+
+    Args:
+        run_dir: the run folder.
+        agents: of the run.
+        done_steps: steps that the run was to have and has, of which going on doubles the number;
+            None where it was stopped before.
+    """
+    count = ["--agents", agents] if agents > 1 else []
+    more = [] if done_steps is None else ["--total-steps", 2 * done_steps]
+    resume = commands.gala("train", "--resume", run_dir, *count, *more)
     return [
-        f"evaluate:  gala eval {run_dir} --episodes 30",
-        f"go on:     gala train --resume {run_dir}{count}{more}",
-        f"look:      gala dashboard {run_dir}",
+        f"evaluate:  {commands.gala('eval', run_dir, '--episodes', 30)}",
+        f"go on:     {resume}",
+        f"look:      {commands.gala('dashboard', run_dir)}",
     ]
 
 
@@ -298,6 +397,13 @@ def clock(seconds: float | None) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _return(p: Progress) -> str:
+    """The mean, or the range of agents that have none."""
+    if p.returns is None:
+        return _number(p.episodic_return, ".2f")
+    return " to ".join(_number(value, ".2f") for value in p.returns)
 
 
 def _number(value: float | None, form: str) -> str:

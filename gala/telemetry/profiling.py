@@ -32,6 +32,7 @@ from torch.autograd.profiler import profile
 from torch.profiler import record_function
 
 from gala.device.choose import apart_on
+from gala.files import commands
 from gala.files.atomic import TEMPORARY_SUFFIX
 from gala.telemetry.phases import PHASES, PhaseTimer
 
@@ -167,7 +168,7 @@ class Profile:
         text = [
             f"updates {self._update + 1} to {self._count()[0]} in {folder}",
             *([f"no trace: {problem}"] if problem else []),
-            f"gala profile {folder.parents[1]} -o gantt.png draws all agents",
+            f"{commands.gala('profile', folder.parents[1], '-o', 'gantt.png')} draws all agents",
         ]
         self._finish("profile", "; ".join(text))
 

@@ -101,6 +101,12 @@ RECORDED = (
     Metric("gala_policy_entropy_nats", "gauge", "Entropy of the policy.", "losses/entropy"),
     Metric("gala_gradient_norm", "gauge", "L2 norm before clipping.", "losses/grad_norm"),
     Metric(
+        "gala_policy_lag_updates",
+        "gauge",
+        "Changes of the parameters between who acted and who learned, in the mean.",
+        "policy/lag",
+    ),
+    Metric(
         "gala_policy_lag_max_updates",
         "gauge",
         "Changes of the parameters between who acted and who learned, at most.",
@@ -117,6 +123,71 @@ RECORDED = (
         "gauge",
         "Share of steps that are clipped; absent where nothing is.",
         "policy/clip_fraction",
+    ),
+    Metric(
+        "gala_policy_rho_ratio",
+        "gauge",
+        "Mean weight of the current policy against the one that acted; absent but for V-trace.",
+        "policy/rho",
+    ),
+    Metric(
+        "gala_actors",
+        "gauge",
+        "Actors that are there now; absent without any.",
+        "actors/alive",
+    ),
+    Metric("gala_actors_replaced_total", "counter", "Actors that ended so far.", "actors/replaced"),
+    Metric("gala_actors_dropped_total", "counter", "Unrolls that were too old.", "actors/dropped"),
+    Metric(
+        "gala_actors_queue_fill_ratio",
+        "gauge",
+        "Share of the slots that are full when the learner asks.",
+        "actors/queue_fill",
+    ),
+    Metric(
+        "gala_actors_idle_ratio", "gauge", "Share of their time that actors wait.", "actors/idle"
+    ),
+    Metric(
+        "gala_learner_idle_ratio",
+        "gauge",
+        "Share of its time that the learner waits for actors.",
+        "actors/learner_idle",
+    ),
+    Metric(
+        "gala_inference_batch_environments",
+        "gauge",
+        "Environments of a central inference, in the mean; absent without it.",
+        "actors/batch",
+    ),
+    Metric(
+        "gala_inference_batch_max_environments",
+        "gauge",
+        "Environments of a central inference, at most.",
+        "actors/batch_max",
+    ),
+    Metric(
+        "gala_actors_kl_nats",
+        "gauge",
+        "KL divergence of what acted elsewhere from the newest policy; absent but for outposts.",
+        "actors/kl",
+    ),
+    Metric(
+        "gala_actors_synced_ratio",
+        "gauge",
+        "Share of unrolls after which an actor elsewhere was sent parameters.",
+        "actors/synced",
+    ),
+    Metric(
+        "gala_actors_bytes_sent_total",
+        "counter",
+        "Bytes sent to actors with a policy elsewhere.",
+        "actors/bytes_sent",
+    ),
+    Metric(
+        "gala_actors_bytes_received_total",
+        "counter",
+        "Bytes that came from them.",
+        "actors/bytes_received",
     ),
     Metric(
         "gala_staleness_updates", "gauge", "Updates since the last mix, now.", "gossip/staleness"
@@ -160,28 +231,52 @@ RECORDED = (
         "divergence/relative",
     ),
     Metric(
-        "gala_divergence_total",
+        "gala_divergence_frobenius",
         "gauge",
         "Frobenius distance of all agents from their mean, as this agent measured it.",
         "divergence/total",
     ),
     Metric(
+        "gala_divergence_total",
+        "gauge",
+        "The same under its old name, which is that of a counter; goes with the next release.",
+        "divergence/total",
+    ),
+    Metric(
         "gala_divergence_epsilon",
         "gauge",
-        "Worst-case bound on gala_divergence_total; absent where no bound applies.",
+        "Certificate of gala_divergence_frobenius, or a model's bound; absent where neither is.",
         "divergence/epsilon",
     ),
     Metric(
         "gala_divergence_epsilon_ratio",
         "gauge",
-        "gala_divergence_total over its bound, above 1 outside; absent where no bound applies.",
+        "gala_divergence_frobenius over its bound, above 1 outside; absent where no bound applies.",
         "divergence/epsilon_ratio",
     ),
     Metric(
         "gala_divergence_expected",
         "gauge",
-        "Expectation of gala_divergence_total for independent updates; absent like the bound.",
+        "gala_divergence_frobenius for unrelated updates (rms); absent like the bound.",
         "divergence/expected",
+    ),
+    Metric(
+        "gala_divergence_expected_ratio",
+        "gauge",
+        "gala_divergence_frobenius over gala_divergence_expected: below 1 the updates agree.",
+        "divergence/expected_ratio",
+    ),
+    Metric(
+        "gala_divergence_mean_drift_ratio",
+        "gauge",
+        "Error of the weights with which updates count in the mean, over the right ones.",
+        "divergence/mean_drift",
+    ),
+    Metric(
+        "gala_divergence_step_cosine",
+        "gauge",
+        "Mean cosine between the newest updates of all pairs of agents.",
+        "divergence/step_cosine",
     ),
     Metric(
         "gala_divergence_to_agent",
@@ -195,6 +290,25 @@ RECORDED = (
         "KL divergence of this agent's policy from a neighbour's.",
         "divergence/kl/<neighbour>",
     ),
+    Metric(
+        "gala_mix_divergence_nats",
+        "gauge",
+        "KL divergence of this agent's policy just before a mix from the one just after.",
+        "divergence/mix_kl",
+    ),
+    Metric(
+        "gala_cpu_cores",
+        "gauge",
+        "CPU seconds of the agent's process per second.",
+        "system/cores",
+    ),
+    Metric(
+        "gala_resident_memory_bytes",
+        "gauge",
+        "Resident memory of the agent's process.",
+        "system/memory_mb",
+        1e6,
+    ),
     Metric("gala_phase_seconds", "gauge", "Time per update, by phase.", "time/<phase>_ms", 1e-3),
 )
 
@@ -202,7 +316,10 @@ NEIGHBOUR = re.compile(r"gossip/in/(.+)/state", re.DOTALL)
 
 FAMILIES = (UP, FINISHED, AGE, AGENTS, TARGET, *RECORDED, STATE, EVENTS, ALARMS)
 
-_DIRECT = {metric.source: metric for metric in RECORDED if "<" not in metric.source}
+_DIRECT: dict[str, list[Metric]] = {}
+for _metric in RECORDED:
+    if "<" not in _metric.source:
+        _DIRECT.setdefault(_metric.source, []).append(_metric)
 _PATTERNS = [(metric, metric.pattern) for metric in RECORDED if "<" in metric.source]
 
 Labels = dict[str, str]
@@ -270,7 +387,7 @@ def _recorded(values: Mapping[str, Any]) -> Iterator[Sample]:
         if value is None:
             continue
         if (direct := _DIRECT.get(name)) is not None:
-            yield direct, {}, value * direct.scale
+            yield from ((metric, {}, value * metric.scale) for metric in direct)
         elif (edge := NEIGHBOUR.fullmatch(name)) is not None:
             if value in range(len(NEIGHBOUR_STATES)):
                 for code, state in enumerate(NEIGHBOUR_STATES):

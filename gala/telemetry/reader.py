@@ -11,7 +11,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gala.errors import UserError
+from gala.files.bounded import open_regular, read_bounded
+
 Record = dict[str, Any]
+
+MAX_JSON_BYTES = 2**30
+"""Larger files are no ``topology.json`` of any run."""
 
 MAX_EVENTS = 10_000
 """Newest events kept by a :class:`RunReader`."""
@@ -21,6 +27,12 @@ FAR_BEHIND = 4 * 1024 * 1024
 
 STREAM_BYTES = 4 * 1024 * 1024
 """What :meth:`Tail.stream` holds of a file at a time."""
+
+NEWEST_BYTES = 256 * 1024
+"""End of a file that is enough to know where an agent stands: a hundred records and more."""
+
+MAX_COUNT = 2**53
+"""Larger numbers of steps and updates are nonsense, and no longer exact in other programs."""
 
 _STAMP = frozenset({"v", "event", "message"})
 
@@ -43,6 +55,18 @@ def parse_line(line: bytes) -> Record | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def numbers_of(record: Record) -> Record:
+    """The metrics and the stamp of a record; null for what is no finite number."""
+    return {k: v if number(v) is not None else None for k, v in record.items() if k not in _STAMP}
+
+
+def is_record_of(rank: int, record: Record) -> bool:
+    """Whether it is what agent ``rank`` writes: of itself, stamped with numbers."""
+    if record.get("rank") != rank or isinstance(record["rank"], bool):
+        return False
+    return number(record.get("t", 0)) is not None and _counts(record)
 
 
 def rank_folders(run_dir: str | Path) -> dict[int, Path]:
@@ -108,7 +132,7 @@ class Tail:
             size = self._look()
             if size == self.offset:
                 return []
-            with open(self.path, "rb") as file:
+            with open_regular(self.path) as file:
                 file.seek(self.offset)
                 new = size - self.offset
                 data = file.read(new if at_most is None else min(new, at_most))
@@ -174,9 +198,25 @@ class Tail:
 
 
 def steps_recorded(path: Path) -> int:
-    """Environment steps in the newest record of one agent's file; 0 when there is none."""
-    records = Tail(path).read()
-    return max((int(record.get("step") or 0) for record in records[-10:]), default=0)
+    """Environment steps in the newest records of one agent's file; 0 when there are none."""
+    records = filter(_counts, Tail(path, last_bytes=NEWEST_BYTES).read())
+    newest = deque(records, maxlen=10)
+    return max((int(number(record.get("step")) or 0) for record in newest), default=0)
+
+
+def _counts(record: Record) -> bool:
+    """Whether what the record is stamped with can be counted with."""
+    counts = [number(record.get(name, 0)) for name in ("step", "update", "incarnation")]
+    return all(count is not None and 0 <= count <= MAX_COUNT for count in counts)
+
+
+def read_json(path: Path) -> Record:
+    """The JSON object in a small file of a run folder; empty when it cannot be read."""
+    try:
+        content = json.loads(read_bounded(path, MAX_JSON_BYTES).decode("utf-8"))
+    except (UserError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 class RunReader:
@@ -209,15 +249,14 @@ class RunReader:
         new: list[Record] = []
         for rank, tail in self.tails.items():
             for record in tail.read():
-                if record.get("rank") != rank or isinstance(record["rank"], bool):
-                    tail.corrupt += 1  # an agent writes of itself, into its own folder
+                if not is_record_of(rank, record):
+                    tail.corrupt += 1
                     continue
                 new.append(record)
                 if "event" in record:
                     self.events.append(record)
                     self.event_counts[rank, str(record["event"])] += 1
-                merged = self.latest.setdefault(rank, {})
-                merged.update((k, v) for k, v in record.items() if k not in _STAMP)
+                self.latest.setdefault(rank, {}).update(numbers_of(record))
         return new
 
     @property
@@ -255,9 +294,4 @@ class RunReader:
         return self._json("topology.json")
 
     def _json(self, name: str) -> Record:
-        path = self.run_dir / name
-        try:
-            content = json.loads(path.read_text()) if path.is_file() else None
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return read_json(self.run_dir / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,23 @@ def select_runs(folders: Sequence[str | Path]) -> dict[str, Path]:
         if resolved.count(real) > 1:
             raise UserError("is named twice", file=path)
     return name_runs(paths)
+
+
+def find_runs(where: str | Path) -> list[Path]:
+    """The run folders that a text means: one, those in a folder, or those that match a pattern.
+
+    Raises:
+        UserError: there are none.
+    """
+    path = Path(where)
+    found = [path] if path.is_dir() else [Path(each) for each in sorted(glob.glob(str(where)))]
+    runs = []
+    for each in found:
+        inner = [] if rank_folders(each) else sorted(each.glob("*/"))
+        runs += [run for run in inner if rank_folders(run)] or ([each] if each.is_dir() else [])
+    if not runs:
+        raise UserError("no run folder is meant by it", file=path)
+    return runs
 
 
 def name_runs(run_dirs: Sequence[Path]) -> dict[str, Path]:

@@ -26,11 +26,17 @@ This module needs numpy only, so that dashboards start without torch.
 
 from __future__ import annotations
 
+import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gala.files.appending import append_whole, open_to_append, require_at
+from gala.files.bounded import open_regular
+from gala.telemetry.guard import Guard
 
 MAGIC = b"GALASKT1"
 HEADER = struct.Struct("<8sII")
@@ -61,7 +67,7 @@ def read_sketches(path: str | Path, *, last: int | None = None) -> NDArray[np.vo
     header, or is not a sketch file.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             header = file.read(HEADER.size)
             if len(header) < HEADER.size:
                 return np.empty(0, record_dtype(0))
@@ -82,7 +88,7 @@ def read_sketches(path: str | Path, *, last: int | None = None) -> NDArray[np.vo
 def sketch_damage(path: str | Path) -> str | None:
     """What is wrong with a sketch file; None when nothing is, and when there is none."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             header = file.read(HEADER.size)
             length = file.seek(0, 2) - HEADER.size
     except FileNotFoundError:
@@ -98,29 +104,45 @@ def sketch_damage(path: str | Path) -> str | None:
 
 
 class SketchWriter:
-    """Appends records to a sketch file; one writer per file."""
+    """Appends records to a sketch file; one writer per file.
+
+    Raises:
+        OSError: from each method, too: the file cannot be written, or has gone from its place.
+    """
 
     def __init__(self, path: str | Path, size: int) -> None:
         self._dtype = record_dtype(size)
         existing = read_sketches(path, last=0)
-        fresh = existing.dtype != self._dtype
-        self._file = open(path, "wb" if fresh else "r+b", buffering=0)
-        if fresh:
-            self._file.write(HEADER.pack(MAGIC, size, 0))
-        else:  # drop the half record that a crash may have left
-            self._file.seek(0, 2)
-            whole = (self._file.tell() - HEADER.size) // self._dtype.itemsize
-            self._file.truncate(HEADER.size + whole * self._dtype.itemsize)
-            self._file.seek(0, 2)
+        self._fd, self._path = open_to_append(path), path
+        try:
+            if existing.dtype != self._dtype:
+                os.ftruncate(self._fd, 0)
+                append_whole(self._fd, HEADER.pack(MAGIC, size, 0))
+            else:  # drop the half record that a crash may have left
+                length = os.fstat(self._fd).st_size
+                whole = (length - HEADER.size) // self._dtype.itemsize
+                os.ftruncate(self._fd, HEADER.size + whole * self._dtype.itemsize)
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, **fields: float | NDArray[np.float32]) -> None:
-        """Write one record (one system call); every field of :func:`record_dtype` is needed."""
+        """Write one record; every field of :func:`record_dtype` is needed."""
         record = np.zeros((), dtype=self._dtype)
         assert set(fields) == set(record.dtype.names or ()), sorted(fields)
         for name, value in fields.items():
             record[name] = value
-        self._file.write(record.tobytes())
+        require_at(self._fd, self._path)
+        append_whole(self._fd, record.tobytes())
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        os.close(self._fd)
+
+
+def guard_sketches(path: Path, size: int, tell: Callable[[str], object]) -> Guard[SketchWriter]:
+    """A writer of sketches of ``size`` buckets at ``path`` that a full disk does not end with.
+
+    ``tell`` is told when sketches cannot be written, and when they can again.
+    """
+    return Guard(str(path), lambda: SketchWriter(path, size), tell=tell, close=SketchWriter.close)

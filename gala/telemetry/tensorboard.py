@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import math
+import os
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,19 +14,47 @@ from pathlib import Path
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.text import metadata as text_plugin
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
+
+from gala.files.appending import append_whole, open_to_append, require_at
 
 BALL = ("ball/distance", "ball/lower", "ball/bound")
 """A distance and what it must lie between. TensorBoard draws them as a margin, for which all three
 must have points at the same steps; ``divergence/epsilon`` may begin late and have gaps."""
 
 
-class TensorBoardSink:
-    """Writes one run of TensorBoard; the x axis is the writer's environment steps."""
+_names = itertools.count()
 
-    def __init__(self, folder: Path) -> None:
-        self._writer = EventFileWriter(str(folder))
+
+def event_file_name() -> str:
+    """A name by which TensorBoard knows an event file; newer ones sort behind older ones."""
+    host = socket.gethostname()
+    return f"events.out.tfevents.{int(time.time()):010d}.{host}.{os.getpid()}.{next(_names)}"
+
+
+class TensorBoardSink:
+    """Writes one run of TensorBoard; the x axis is the writer's environment steps.
+
+    TensorBoard's own writer has a thread that dies of a full disk, with a traceback.
+
+    Args:
+        folder: of the run.
+        name: of the event file, which is continued when it is there; None: a new one.
+
+    Raises:
+        OSError: from each method, too: the file cannot be written, or has gone from its place.
+    """
+
+    def __init__(self, folder: Path, name: str | None = None) -> None:
+        self._path = folder / (name or event_file_name())
+        self._fd = open_to_append(self._path)
+        try:
+            if os.fstat(self._fd).st_size == 0:
+                self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        except BaseException:
+            self.close()
+            raise
 
     def record(self, values: Mapping[str, float | None], *, step: int) -> None:
         """One point of each metric that has a finite value, and of the ball where it has a size."""
@@ -53,11 +85,17 @@ class TensorBoardSink:
 
     def add(self, summary: Summary, *, step: int) -> None:
         """Anything that TensorBoard and its plugins know."""
-        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self._append(Event(wall_time=time.time(), step=step, summary=summary))
 
     def close(self) -> None:
-        """Write what is pending."""
-        self._writer.close()
+        """Close the file."""
+        os.close(self._fd)
+
+    def _append(self, event: Event) -> None:
+        require_at(self._fd, self._path)
+        record = io.BytesIO()
+        RecordWriter(record).write(event.SerializeToString())
+        append_whole(self._fd, record.getvalue())
 
 
 def within(distance: float | None, bound: float | None) -> dict[str, float | None]:

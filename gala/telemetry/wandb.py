@@ -11,14 +11,20 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from gala.files import commands
+from gala.telemetry.guard import Guard
 
 WAITING = 600
 """Records that wait for the thread at most; later ones are dropped."""
 
 CLOSE_S = 20.0
 """Longest wait for the last records at the end; W&B goes on by itself with what is on disk."""
+
+NAME = "Weights & Biases"
 
 _one_at_a_time = threading.Lock()
 
@@ -52,47 +58,51 @@ class WandbSink:
         }
         self._queue: queue.Queue[Values | None] = queue.Queue(WAITING)
         self._told: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._failed = self._full = False
+        self._closed = self._full = False
         self._thread = threading.Thread(target=self._work, name=f"wandb-{rank}", daemon=True)
         self._thread.start()
 
     def record(self, values: Mapping[str, float | None], *, step: int) -> None:
         """Hand over one record; returns at once."""
-        if self._failed:
+        if self._closed:
             return
         try:
             self._queue.put_nowait({**values, "step": step})
         except queue.Full:
             if not self._full:
-                self._told.put("it is too slow, records are left out there")
+                self._told.put(f"{NAME}: it is too slow, records are left out there")
             self._full = True
 
     def problem(self) -> str | None:
-        """What went wrong since the last call; at most one failure of a sink is told."""
-        return None if self._told.empty() else f"Weights & Biases: {self._told.get()}"
+        """What went wrong since the last call; None when there is nothing more to tell."""
+        return None if self._told.empty() else self._told.get()
 
     def close(self) -> None:
         """Send what is waiting, for at most ``CLOSE_S`` seconds."""
+        self._closed = True
         try:
             self._queue.put(None, timeout=CLOSE_S)
         except queue.Full:
             return
         self._thread.join(CLOSE_S)
         if self._thread.is_alive():
-            self._told.put(f"it did not finish within {CLOSE_S:g} s; `wandb sync` sends the rest")
+            self._told.put(
+                f"{NAME}: it did not finish within {CLOSE_S:g} s; `wandb sync` sends the rest"
+            )
 
     def _work(self) -> None:
-        try:
-            run = _start(self._options)
-            while (values := self._queue.get()) is not None:
-                run.log({name: value for name, value in values.items() if value is not None})
-            run.finish()
-        except BaseException as error:  # it must not take the agent with it, whatever it raises
-            self._failed = True
-            reason = str(error).strip().splitlines()
-            self._told.put(f"{reason[0] if reason else type(error).__name__}; nothing more is sent")
-            while not self._queue.empty():  # close() must find room
-                self._queue.get()
+        run: Guard[Any] = Guard(
+            NAME, lambda: _start(self._options), tell=self._told.put, close=lambda run: run.finish()
+        )
+        run.use(lambda run: None)  # it appears there before the first record
+        while (values := self._queue.get()) is not None:
+            sent = {name: value for name, value in values.items() if value is not None}
+            run.use(partial(_log, sent))
+        run.close()
+
+
+def _log(values: Mapping[str, float], run: Any) -> None:
+    run.log(dict(values))
 
 
 def _start(options: dict[str, Any]) -> Any:
@@ -105,7 +115,7 @@ def _start(options: dict[str, Any]) -> Any:
         try:
             import wandb
         except ImportError:
-            raise RuntimeError("not installed: pip install 'gala[wandb]'") from None
+            raise RuntimeError(f"not installed: {commands.install('wandb')}") from None
         quiet = wandb.Settings(silent=True, console="off")
         mode = wandb.setup(quiet).settings.mode
         if mode not in ("offline", "dryrun", "disabled") and not wandb.login(prompt=False):

@@ -2,7 +2,8 @@
 
 Format (version 1): ``{"v": 1, "t": unix seconds, "rank", "incarnation", "update", "step", metric:
 number or null, ...}``; events carry ``"event"`` and ``"message"``. A crash can lose at most the
-last line; a full disk costs records, not the run.
+last line. A writer raises what the operating system does; a guard
+(:mod:`gala.telemetry.guard`) makes it cost records and not the run.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+
+from gala.files.appending import open_to_append, require_at
 
 RECORD_VERSION = 1
 
@@ -25,15 +28,13 @@ class MetricsWriter:
         rank: index of the agent.
         incarnation: restarts of the agent so far.
 
-    Attributes:
-        lost: records that could not be written.
+    Raises:
+        OSError: from each method, too: the file cannot be written, or has gone from its place.
     """
 
     def __init__(self, path: Path, *, rank: int, incarnation: int = 0) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._fd, self._path = open_to_append(path), path
         self._stamp = {"rank": rank, "incarnation": incarnation}
-        self.lost = 0
         size = os.fstat(self._fd).st_size
         # A crash or a full disk may leave half a line: the next record begins on a new one.
         self._half_line = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
@@ -56,15 +57,11 @@ class MetricsWriter:
         self._write(line.encode() + b"\n")
 
     def _write(self, data: bytes) -> None:
-        if self._half_line:
-            data = b"\n" + data
-        try:
-            written = os.write(self._fd, data)
-        except OSError:
-            self.lost += 1
-            return
-        self._half_line = written < len(data)
-        self.lost += self._half_line
+        require_at(self._fd, self._path)
+        rest = memoryview(b"\n" + data if self._half_line else data)
+        while rest:  # the second attempt tells why the first one was cut short
+            rest = rest[os.write(self._fd, rest) :]
+            self._half_line = bool(rest)  # stays: readers may have seen it already
 
 
 def _number(value: float | None) -> float | int | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gala.config.arguments import HEARING
 from gala.telemetry.console import clock, plus_minus
+from gala.telemetry.standing import without
 from gala.watch.snapshot import PHASES, Peer, Snapshot
 
 STATES = {
@@ -31,7 +34,7 @@ NUMBERS = ("age", "steps", "steps/s", "return", "stale", "distance")
 LEAST_FIRST = ("in-neighbours", "time of an update", "steps", "distance", "age", "stale")
 """Columns that narrow terminals go without, one after another."""
 
-OTHER_LINES = EVENTS + 11
+OTHER_LINES = EVENTS + 12
 """Of a frame, beside the agents."""
 
 
@@ -103,7 +106,7 @@ def _head(shot: Snapshot) -> Text:
 
 def _topology(shot: Snapshot) -> list[RenderableType]:
     edges = shot.facts.get("edges") or []
-    if shot.facts.get("coupling") != "gossip" or not edges:
+    if shot.facts.get("coupling") not in HEARING or not edges:
         return []
     sources_of: dict[int, list[int]] = {}
     for source, target in edges:
@@ -213,6 +216,7 @@ def _in_neighbours(peer: Peer) -> Text:
 
 def _lines(shot: Snapshot, ascii_only: bool) -> list[RenderableType]:
     rows = [("return", shot.returns, ".2f"), ("divergence", shot.divergence, ".3g")]
+    rows.append(("updates agree", shot.agreement, ".2f"))
     table = Table.grid(padding=(0, 2))
     for name, values, form in rows:
         if values:
@@ -220,7 +224,9 @@ def _lines(shot: Snapshot, ascii_only: bool) -> list[RenderableType]:
                 f" to {format(max(values), form)})"
             )
             table.add_row(name, Text(sparkline(values, ascii_only=ascii_only), "blue"), span)
-    return [Text(""), table] if table.row_count else []
+    out = {peer.rank: peer.left_out for peer in shot.peers if peer.left_out}
+    told = [Text(f"the mean is without {without(out)}", style="yellow")] if out else []
+    return [Text(""), table, *told] if table.row_count else []
 
 
 def _events(shot: Snapshot) -> list[RenderableType]:
@@ -229,8 +235,7 @@ def _events(shot: Snapshot) -> list[RenderableType]:
     shown = (happened or list(shot.events))[-EVENTS:]
     lines: list[RenderableType] = []
     for event in shown:
-        t = event.get("t")
-        when = time.strftime("%H:%M:%S", time.localtime(t)) if isinstance(t, int | float) else "-"
+        when = _time_of_day(event.get("t"))
         kind = str(event["event"])
         style = "bold red" if kind in ("alarm", "dead", "error", "refused") else ""
         message = " ".join(str(event.get("message", "")).split())
@@ -239,6 +244,14 @@ def _events(shot: Snapshot) -> list[RenderableType]:
         line.no_wrap, line.overflow = True, "ellipsis"
         lines.append(line)
     return [Text(""), *lines] if lines else []
+
+
+def _time_of_day(t: Any) -> str:
+    """``hh:mm:ss`` of unix seconds, "-" where a broken clock was beyond the calendar."""
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(t)) if isinstance(t, int | float) else "-"
+    except (OverflowError, OSError, ValueError):
+        return "-"
 
 
 def _age(seconds: float | None) -> str:

@@ -14,6 +14,9 @@ from gala.telemetry.reader import Record
 STALE_S = 5.0
 """Age of the newest record after which an agent that works is late."""
 
+AHEAD_S = 86_400.0
+"""A record that is so much ahead of this clock was written under a broken one."""
+
 HISTORY_S = 10.0
 """Between two looks at the whole run; the newest values come at once."""
 
@@ -41,8 +44,9 @@ class Peer:
         ratio: of the divergence of all agents to their bound.
         spent: ms per update of each of :data:`PHASES`.
         in_neighbours: state of each as this agent sees it, and age of its newest message.
-        proven: 1 where that bound is proven, 0 where it comes from a model.
+        proven: 1 where that bound is a certificate, 0 where it comes from a model.
         sketch_error: relative standard error of the distance.
+        left_out: why it is in no mean; None: it is.
     """
 
     rank: int
@@ -59,6 +63,7 @@ class Peer:
     in_neighbours: Mapping[int, tuple[str, float | None]]
     proven: float | None = None
     sketch_error: float | None = None
+    left_out: str | None = None
 
     @property
     def at_work(self) -> bool:
@@ -73,8 +78,9 @@ class Snapshot:
     Attributes:
         facts: of the run: name, env_id, agents, coupling, topology, seed, total_steps, edges.
         peers: by rank.
-        returns: mean over agents along the run.
+        returns: mean along the run, over agents that are in it; empty for independent ones.
         divergence: of all agents along the run.
+        agreement: mean cosine between updates along the run; empty where it is not known.
         events: newest last.
         problems: what cannot be read.
     """
@@ -83,6 +89,7 @@ class Snapshot:
     peers: tuple[Peer, ...]
     returns: Sequence[float]
     divergence: Sequence[float]
+    agreement: Sequence[float]
     events: Sequence[Record]
     problems: Sequence[str]
 
@@ -116,21 +123,28 @@ class Watcher:
         self._looked = -math.inf
         self._returns: list[float] = []
         self._divergence: list[float] = []
+        self._agreement: list[float] = []
 
     def snapshot(self) -> Snapshot:
         """The run now."""
         now = self._clock()
         self._view.poll()
+        facts, peers = self._view.describe(), self._view.peers(now)
         if not 0 <= now - self._looked < HISTORY_S:
             self._looked = now
-            agents = self._view.history(POINTS, whole=0)["agents"].values()
-            self._returns = over_time(agents, "charts/episodic_return", mean)
+            columns = self._view.history(POINTS, whole=0)["agents"]
+            agents = columns.values()
+            counted = [c for rank, c in columns.items() if not peers.get(rank, {}).get("left_out")]
+            alone = facts["coupling"] == "none" and len(columns) > 1  # they have no mean
+            self._returns = [] if alone else over_time(counted, "charts/episodic_return", mean)
             self._divergence = over_time(agents, "divergence/total", max)
+            self._agreement = over_time(agents, "divergence/step_cosine", mean)
         return Snapshot(
-            facts=self._view.describe(),
-            peers=tuple(_peer(rank, p, now) for rank, p in self._view.peers(now).items()),
+            facts=facts,
+            peers=tuple(_peer(rank, peer, now) for rank, peer in peers.items()),
             returns=self._returns,
             divergence=self._divergence,
+            agreement=self._agreement,
             events=self._view.events(),
             problems=self._view.problems,
         )
@@ -161,7 +175,7 @@ def mean(values: Sequence[float]) -> float:
 
 def _peer(rank: int, found: Mapping[str, Any], now: float) -> Peer:
     values = found["values"]
-    age = now - found["t"] if found["t"] else None
+    age = now - found["t"] if 0 < found["t"] < now + AHEAD_S else None
     state = found["status"]
     if state == "active":
         state = "stale" if age is not None and age > STALE_S else "fresh"
@@ -182,6 +196,7 @@ def _peer(rank: int, found: Mapping[str, Any], now: float) -> Peer:
         ratio=values["divergence/epsilon_ratio"],
         proven=values["divergence/proven"],
         sketch_error=values["divergence/sketch_error"],
+        left_out=found["left_out"],
         spent=(*spent, max(gossip - wait, 0.0), wait, rest),
         in_neighbours={
             j: (_peer_state(state_number), age_s)

@@ -85,6 +85,8 @@ def numbers(seed: int) -> dict[str, Tensor]:
         "value": torch.randn(T, B, generator=g),
         "next_value": torch.randn(T, B, generator=g),
         "cut": torch.rand(T, B, generator=g) < 0.1,
+        "final": torch.zeros(T, B, dtype=torch.bool),
+        "dist": torch.randn(T, B, ACTIONS, generator=g),
         "valid": torch.rand(T, B, generator=g) < 0.9,
     }
 
@@ -92,12 +94,14 @@ def numbers(seed: int) -> dict[str, Tensor]:
 def learn(stream: Stream, updates: int = 8) -> Tensor:
     with stream.current():
         algorithm, flat, _ = learner(stream)
-        rollout = Batch(**{name: x.to(stream.device) for name, x in numbers(0).items()})
+        columns = {name: x.to(stream.device) for name, x in numbers(0).items()}
+        rollout = Batch(**columns, version=np.zeros((T, B), np.int64))
         for k in range(updates):
             for name, x in numbers(k).items():
                 stream.upload(x, getattr(rollout, name))
             algorithm.schedule(k / updates)
             algorithm.update(rollout)
+            algorithm.follow(k + 1, mixed=False)
         return stream.download(flat.data).clone()
 
 
@@ -239,34 +243,42 @@ def test_convolutions_in_bfloat16_are_recorded() -> None:
             torch.testing.assert_close(found, conv(pictures.to(torch.bfloat16)).cpu())
 
 
+def gradient(stream: Stream, dtype: torch.dtype) -> Tensor:
+    """Of a convolutional network that learns from what it kept while acting."""
+    space = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+    actions = gymnasium.spaces.Discrete(ACTIONS)
+    policy = build_network(space, actions, NetworkConfig(), seed=1).to(stream.device)
+    with stream.current():
+        flat = FlatParameters(policy)
+        compute = Model(policy, flat, dtype, observations=2 * B)
+        algorithm = Learner(A2C(A2CConfig()), compute, lr=0.0, stream=stream)
+        g = torch.Generator().manual_seed(3)
+        pictures = torch.randint(0, 256, (3, B, 4, 84, 84), dtype=torch.uint8, generator=g)
+        columns = {name: x[:2].to(stream.device) for name, x in numbers(0).items() if name != "obs"}
+        rollout = Batch(
+            obs=pictures.to(stream.device), **columns, version=np.zeros((2, B), np.int64)
+        )
+        acts = [
+            stream.captured(partial(compute.act, rollout.obs[t], slice(t * B, (t + 1) * B)))
+            for t in range(2)
+        ]
+        for k in range(6):
+            for act in acts:
+                act()
+            rollout.version.fill(compute.revision)
+            algorithm.update(rollout)
+            algorithm.follow(k + 1, mixed=False)
+        return stream.download(flat.grad).clone()
+
+
+def test_what_a_device_is_held_against_runs_on_the_cpu() -> None:
+    assert bool(learn(Direct()).isfinite().all())
+    assert float(gradient(Direct(), torch.float32).norm()) > 0
+
+
 @gpu
 def test_a_convolutional_policy_learns_from_what_it_recorded_while_acting() -> None:
     """As on the CPU in float32; in bfloat16 nearly so."""
-
-    def gradient(stream: Stream, dtype: torch.dtype) -> Tensor:
-        space = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
-        actions = gymnasium.spaces.Discrete(ACTIONS)
-        policy = build_network(space, actions, NetworkConfig(), seed=1).to(stream.device)
-        with stream.current():
-            flat = FlatParameters(policy)
-            compute = Model(policy, flat, dtype, observations=2 * B)
-            algorithm = Learner(A2C(A2CConfig()), compute, lr=0.0, stream=stream)
-            g = torch.Generator().manual_seed(3)
-            pictures = torch.randint(0, 256, (3, B, 4, 84, 84), dtype=torch.uint8, generator=g)
-            columns = {
-                name: x[:2].to(stream.device) for name, x in numbers(0).items() if name != "obs"
-            }
-            rollout = Batch(obs=pictures.to(stream.device), **columns)
-            acts = [
-                stream.captured(partial(compute.act, rollout.obs[t], slice(t * B, (t + 1) * B)))
-                for t in range(2)
-            ]
-            for _ in range(6):
-                for act in acts:
-                    act()
-                algorithm.update(rollout)
-            return stream.download(flat.grad).clone()
-
     with torch.backends.cudnn.flags(allow_tf32=False):
         exact = gradient(Direct(), torch.float32)
         torch.testing.assert_close(gradient(on_gpu(), torch.float32), exact, rtol=1e-3, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Lanes against a device that is late."""
+"""Streams against a device that is late."""
 
 from __future__ import annotations
 

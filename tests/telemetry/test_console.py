@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gala.files import commands
 from gala.telemetry.console import Console, clock, next_commands, plain_line, progress_of
 from gala.telemetry.reader import RunReader
 
@@ -61,6 +62,21 @@ def test_the_bound_says_for_whom_it_is(values: dict, words: str) -> None:
     assert line.split(" | ")[-1] == words
 
 
+@pytest.mark.parametrize(
+    ("learner", "actors", "words"),
+    [
+        (0.62, 0.1, "learner waits 62% for actors"),
+        (0.3, 0.9, "actors wait 90% for the learner"),
+        (0.1, 0.15, "policy lag 1.5"),
+    ],
+)
+def test_it_says_which_side_starves(learner: float, actors: float, words: str) -> None:
+    record = {"step": 1, "actors/alive": 2, "actors/learner_idle": learner, "actors/idle": actors}
+    records = {0: record | {"policy/lag": 1.0}, 1: record | {"policy/lag": 2.0}}
+    line = plain_line(progress_of(records, 10, since_steps=0, seconds=1.0))
+    assert line.split(" | ")[-1] == words and "policy lag 1.5" in line
+
+
 def test_before_the_first_record() -> None:
     line = plain_line(progress_of({}, 1000, since_steps=0, seconds=0.0))
     assert line == "  0.0 %  0 steps | -:-- left | 0 steps/s | return -"
@@ -73,11 +89,14 @@ def test_clock(seconds: float | None, text: str) -> None:
     assert clock(seconds) == text
 
 
-def test_next_commands_are_exact() -> None:
-    assert next_commands(Path("runs/a"), 4, unfinished=True)[1] == (
+def test_next_commands_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_program", lambda: "gala")
+    assert next_commands(Path("runs/a"), 4, None)[1] == (
         "go on:     gala train --resume runs/a --agents 4"
     )
-    assert "--total-steps" in next_commands(Path("runs/a"), 1, unfinished=False)[1]
+    assert next_commands(Path("my runs/a"), 1, 300)[1] == (
+        "go on:     gala train --resume 'my runs/a' --total-steps 600"
+    )
 
 
 def test_a_run_from_start_to_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,7 @@ def test_rates_are_of_counters_alone(board: dict[str, Any]) -> None:
 
 def test_the_board_has_what_people_look_for(board: dict[str, Any]) -> None:
     asked = " ".join(expressions(board))
-    wanted = "episodic_return divergence_total divergence_epsilon staleness_max_updates "
+    wanted = "episodic_return divergence_frobenius divergence_epsilon staleness_max_updates "
     wanted += "steps_per_second heartbeat_age_seconds messages_refused_total phase_seconds"
     for name in wanted.split():
         assert f"gala_{name}{{" in asked

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -61,7 +63,7 @@ def test_a_run_that_is_well(make_run: MakeRun) -> None:
     assert of("gala_bytes_sent_total") == 174282471972
     assert of("gala_phase_seconds", phase="collect") == pytest.approx(0.0334)
     assert of("gala_wait_seconds") == pytest.approx(0.0005)
-    assert of("gala_divergence_total") == 0.58 and of("gala_divergence_epsilon") == 24.6
+    assert of("gala_divergence_frobenius") == 0.58 and of("gala_divergence_epsilon") == 24.6
     assert of("gala_divergence_epsilon_ratio") == 0.0236
     assert of("gala_message_age_seconds", neighbour="0") == 0.04
     assert of("gala_divergence_to_agent", agent="0") == 0.4
@@ -92,6 +94,33 @@ def test_every_family_has_samples_help_and_type(make_run: MakeRun) -> None:
     assert len(families) == len(FAMILIES)
 
 
+PROMTOOL = shutil.which("promtool")
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="no promtool (Debian: apt-get install prometheus)")
+def test_the_linter_of_prometheus_has_nothing_to_say(make_run: MakeRun) -> None:
+    """But of the old name that stays for a release."""
+    text = exposition({"pong": reader_of(make_run().path)}, time.time())
+
+    def lint(exposed: str) -> list[str]:
+        command = [str(PROMTOOL), "check", "metrics"]
+        done = subprocess.run(command, input=exposed, capture_output=True, text=True, timeout=60)
+        return (done.stdout + done.stderr).splitlines()
+
+    told = lint(text)
+    assert len(told) == 1 and told[0].startswith("gala_divergence_total non-counter"), told
+    assert len(lint(text.replace("gala_cpu_cores", "gala_cpu_count"))) == 2
+
+
+def test_the_old_name_says_the_same(make_run: MakeRun) -> None:
+    samples = scrape(make_run().path)
+    old, new = (
+        value(samples, f"gala_divergence_{name}", run="pong", rank="1")
+        for name in ("total", "frobenius")
+    )
+    assert old == new == 0.58
+
+
 def test_names_follow_the_conventions() -> None:
     assert len({metric.name for metric in FAMILIES}) == len(FAMILIES)
     for metric in FAMILIES:
@@ -105,7 +134,7 @@ def test_what_is_not_known_is_absent(make_run: MakeRun) -> None:
     run = make_run()
     run.record(0, divergence__epsilon=None, divergence__epsilon_ratio=None, gossip__in__3__state=7)
     names = {name for name, labels in scrape(run.path) if ("rank", "0") in labels}
-    assert "gala_divergence_total" in names
+    assert "gala_divergence_frobenius" in names
     assert not {"gala_divergence_epsilon", "gala_divergence_epsilon_ratio"} & names
     assert "gala_neighbour_state" not in names
 

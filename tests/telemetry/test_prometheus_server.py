@@ -225,11 +225,11 @@ def test_the_scrape_is_without_fault(watched: Watched) -> None:
     kinds = {name: each[0] for name, each in watched.get("/api/v1/metadata").items()}
     assert kinds["gala_steps_total"]["type"] == "counter"
     assert kinds["gala_divergence_epsilon"]["type"] == "gauge"
-    assert "absent where no bound applies" in kinds["gala_divergence_epsilon"]["help"]
+    assert "absent where neither is" in kinds["gala_divergence_epsilon"]["help"]
 
 
 def test_it_answers_about_divergence(watched: Watched) -> None:
-    total = watched.ask("max by (run) (gala_divergence_total)")
+    total = watched.ask("max by (run) (gala_divergence_frobenius)")
     assert (total["well"], total["away"]) == (0.58, 41.8)
     outside = watched.ask("max by (run) (gala_divergence_epsilon_ratio) > 1")
     assert outside["away"] == 1.7 and "well" not in outside
@@ -266,7 +266,7 @@ def test_an_alarm_ends_when_the_agents_are_back(watched: Watched) -> None:
     for rank in range(4):
         watched.runs["returning"].record(rank)
     wait_for(lambda: watched.firing()["returning"], lambda found: found == set())
-    assert watched.ask('max by (run) (gala_divergence_total{run="returning"})') == {
+    assert watched.ask('max by (run) (gala_divergence_frobenius{run="returning"})') == {
         "returning": 0.58
     }
 
@@ -312,7 +312,7 @@ def test_it_scrapes_the_dashboard(
         prometheus(tmp_path, settings(tmp_path, target, token)) as url,
     ):
         watched = Watched(url, runs)
-        total = "max by (run) (gala_divergence_total)"
+        total = "max by (run) (gala_divergence_frobenius)"
         assert wait_for(lambda: watched.ask(total), lambda found: len(found) == 2) == {
             "one": 0.58,
             "two": 0.58,

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -230,3 +231,72 @@ def test_the_end_of_a_file_may_lie_within_one_line(tmp_path: Path) -> None:
     with open(path, "a") as file:
         file.write("\n" + line(a=7))
     assert [r["a"] for r in tail.read()] == [7] and tail.corrupt == 0
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [{"step": "abc"}, {"step": -1}, {"update": [1]}, {"step": 1e300}, {"incarnation": {}},
+     {"step": True}, {"update": 2**60}],
+)  # fmt: skip
+def test_a_record_that_cannot_be_counted_with_is_damaged(
+    tmp_path: Path, stamp: dict[str, object]
+) -> None:
+    path = tmp_path / "rank_00" / "metrics.jsonl"
+    path.parent.mkdir()
+    path.write_text(line(step=5, update=1) + line(**{"step": 6, "update": 2, **stamp}))
+    runs = RunReader(tmp_path)
+    assert len(runs.poll()) == 1 and runs.latest[0]["step"] == 5
+    assert runs.problems == ["rank_00/metrics.jsonl: 1 damaged line skipped"]
+    assert reader.steps_recorded(path) == 5
+
+
+def test_the_steps_of_a_long_history_are_found_at_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    assert reader.steps_recorded(path) == 0
+    with open(path, "w") as file:
+        for step in range(5000):
+            file.write(line(step=step, filler="x" * 1000))
+    read: list[int] = []
+    stored = Tail.read
+
+    def counted(tail: Tail, at_most: int | None = None) -> list[reader.Record]:
+        records = stored(tail, at_most)
+        read.append(tail.offset - tail.began)
+        return records
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tail, "read", counted)
+        assert reader.steps_recorded(path) == 4999
+    assert 0 < sum(read) <= reader.NEWEST_BYTES < path.stat().st_size / 10
+
+
+@pytest.mark.parametrize("name", ["t", "update", "step", "incarnation"])
+@pytest.mark.parametrize("value", ["abc", None, True, [1], {}, 10**400, float("nan")])
+def test_a_stamp_that_is_no_number_is_damage(tmp_path: Path, name: str, value: object) -> None:
+    (tmp_path / "rank_00").mkdir()
+    path = tmp_path / "rank_00/metrics.jsonl"
+    path.write_text(line(t=1.0, update=1, step=7) + line(t=2.0, update=2, step=8) + line())
+    with open(path, "a") as file:
+        file.write(line(**({"t": 3.0, "update": 3, "step": 9} | {name: value})))
+    run = RunReader(tmp_path)
+    run.poll()
+    assert run.latest[0]["step"] == 8 and run.tails[0].corrupt == 1
+
+
+def test_a_metric_that_is_no_number_is_null(tmp_path: Path) -> None:
+    (tmp_path / "rank_00").mkdir()
+    (tmp_path / "rank_00/metrics.jsonl").write_text(line(t=1.0, a="fast", b=[1], c=2, d=True))
+    run = RunReader(tmp_path)
+    run.poll()
+    assert run.latest[0] == {"rank": 0, "t": 1.0, "a": None, "b": None, "c": 2, "d": None}
+
+
+def test_steps_are_found_without_reading_a_long_file(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with open(path, "w") as file:
+        file.writelines(line(t=float(k), step=k, pad="x" * 1000) for k in range(20_000))
+        file.write(line(step="abc"))
+    tracemalloc.start()
+    assert reader.steps_recorded(path) == 19_999
+    assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    tracemalloc.stop()

@@ -32,7 +32,7 @@ def peer(rank: int, state: str = "fresh", **changes: Any) -> Peer:
 def shot(*peers: Peer, facts: dict[str, Any] | None = None, **changes: Any) -> Snapshot:
     values: dict[str, Any] = {
         "facts": FACTS | (facts or {}), "peers": peers, "returns": [0.0, 1.0, 4.0],
-        "divergence": [2.0, 1.0], "events": [], "problems": [],
+        "divergence": [2.0, 1.0], "agreement": [], "events": [], "problems": [],
     }  # fmt: skip
     return Snapshot(**(values | changes))
 
@@ -62,6 +62,12 @@ def test_a_frame_by_hand() -> None:
     assert "cccccccclllggr 10 ms" in shown and "1 incarnation 2  dead" in shown
     assert "alarm      left the ball" in shown and "! meta.json cannot be read" in shown
     assert "return      ▁▃█  4.00  (0.00 to 4.00)" in shown
+
+
+def test_agreement_of_updates_is_a_line_of_its_own() -> None:
+    shown = text(shot(peer(0), agreement=[0.25, 0.75, 0.5]))
+    assert "updates agree  ▁█▅  0.50  (0.25 to 0.75)" in shown
+    assert "updates agree" not in text(shot(peer(0)))
 
 
 def test_a_model_and_the_error_of_sketches_are_named() -> None:
@@ -139,3 +145,10 @@ def test_sparklines_follow_their_values(values: list[float]) -> None:
         assert heights[values.index(max(values))] == len(BLOCKS) - 1
     order = sorted(range(len(values)), key=values.__getitem__)
     assert [heights[i] for i in order] == sorted(heights)
+
+
+@pytest.mark.parametrize("t", [1e18, -1e18, 1e300, None, "noon", float("inf")])
+def test_a_broken_clock_is_shown_as_a_dash(t: object) -> None:
+    event = {"t": t, "rank": 0, "event": "start", "message": "update 0"}
+    line = next(row for row in text(shot(peer(0), events=[event])).splitlines() if "start" in row)
+    assert line.startswith("-")

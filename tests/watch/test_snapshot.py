@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,10 +78,11 @@ def test_sums_and_the_end(write_run: Write) -> None:
 
 
 def test_the_run_is_followed(write_run: Write) -> None:
-    run = write_run("r", {0: [{"t": NOW, "divergence/total": 1.0}]})
+    run = write_run("r", {0: [{"t": NOW, "divergence/total": 1.0, "divergence/step_cosine": 0.5}]})
     now = [NOW]
     watcher = Watcher(RunView("r", run), clock=lambda: now[0])
-    assert watcher.snapshot().divergence == [1.0]
+    shot = watcher.snapshot()
+    assert (shot.divergence, shot.agreement) == ([1.0], [0.5])
     with open(run / "rank_00" / "metrics.jsonl", "a") as file:
         file.write('{"t": 2001.0, "rank": 0, "step": 99, "divergence/total": 5.0}\n{"t": 2')
     now[0] = NOW + 1
@@ -122,3 +125,12 @@ def test_long_histories_are_short_lines() -> None:
     agents = [{"t": [float(i) for i in range(1000)], "m": [float(i) for i in range(1000)]}]
     found = over_time(agents, "m", max)
     assert len(found) == POINTS and found == sorted(found) and found[-1] == 999
+
+
+@pytest.mark.parametrize("t", [1e18, 1e300, -1e18])
+def test_the_age_of_a_broken_clock_is_unknown(tmp_path: Path, t: float) -> None:
+    (tmp_path / "rank_00").mkdir()
+    record = {"v": 1, "t": t, "rank": 0, "incarnation": 0, "update": 1, "step": 2}
+    (tmp_path / "rank_00/metrics.jsonl").write_text(json.dumps(record) + "\n")
+    shot = Watcher(RunView("run", tmp_path)).snapshot()
+    assert [peer.age_s for peer in shot.peers] == [None]
