@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gala.errors import UserError
+from gala.files import commands
 
 EVERY_S = 0.1
 """Between two looks; drivers themselves look every 20 to 200 ms."""
@@ -103,7 +104,7 @@ def eye_on(uuid: str, nvml: Any = None) -> Callable[[], Look]:
             import pynvml
         except ImportError:
             raise UserError(
-                "utilisation and power of a GPU need nvidia-ml-py", hint="pip install 'gala[gpu]'"
+                "utilisation and power of a GPU need nvidia-ml-py", hint=commands.install("gpu")
             ) from None
         nvml = pynvml
     name = uuid if uuid.startswith("GPU-") else f"GPU-{uuid}"

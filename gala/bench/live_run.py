@@ -13,13 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gala.launch.processes import bound_to
 from gala.telemetry.reader import RunReader
 
 Record = dict[str, Any]
 
 
 class LiveRun:
-    """``gala train ARGUMENTS --agents N`` in the background.
+    """``gala train ARGUMENTS --agents N`` in the background; it ends when its watcher dies.
 
     Args:
         run: the run folder to make.
@@ -37,6 +38,7 @@ class LiveRun:
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=bound_to(os.getpid()),  # it trains for this process's sake
         )
         self.records: dict[int, list[Record]] = {rank: [] for rank in range(agents)}
         self.events: list[Record] = []
@@ -97,7 +99,9 @@ class LiveRun:
 
     def last_words(self) -> str:
         """The last line that the run printed."""
-        lines = [x for x in Path(self._log.name).read_text().splitlines() if x.strip()]
+        lines = [
+            x for x in Path(self._log.name).read_text(errors="replace").splitlines() if x.strip()
+        ]
         return lines[-1] if lines else "it printed nothing"
 
     def finish(self, stop: bool = True) -> int:

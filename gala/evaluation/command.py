@@ -11,36 +11,31 @@ import contextlib
 import json as json_format
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from gala.envs import make_vector_env
 from gala.errors import UserError, did_you_mean
 from gala.evaluation import video as video_file
 from gala.evaluation.clip import Clip
-from gala.evaluation.episodes import Act, Games, actor, evaluation_env, evaluation_seed, play
+from gala.evaluation.episodes import Games
 from gala.evaluation.human import human_normalized
+from gala.evaluation.kept import FILE, POLICIES
+from gala.evaluation.player import Player
 from gala.evaluation.statistics import summarize
-from gala.evaluation.trained_run import AgentName, Snapshot, TrainedRun, load_run
-from gala.networks import build_network
-from gala.networks.model import Model, choose_precision
-from gala.parameters.flat import FlatParameters, layout_hash
-
-POLICIES = ("greedy", "stochastic")
+from gala.policy.loading import open_run
+from gala.policy.trained_run import AgentName, Snapshot, TrainedRun
 
 
 def evaluate(
     run: str | Path,
     *,
     episodes: int = 30,
-    agent: str | int = "mean",
+    agent: str | int | None = None,
     policy: str = "both",
     json: bool = False,
     video: str | Path | None = None,
@@ -54,7 +49,9 @@ def evaluate(
     Args:
         run: the run folder.
         episodes: full games per agent and policy.
-        agent: mean (the averaged parameters), best (by training returns), all, or a rank.
+        agent: mean (the averaged parameters), best (by training returns), all, or a rank; None:
+            the mean, or all where agents never shared a parameter (``--coupling none``, ``distil``,
+            ``repel``).
         policy: greedy (most likely actions), stochastic (drawn actions), or both.
         json: print JSON instead of a table.
         video: also write an mp4 of one more game of the first result's policy (and a moving picture
@@ -67,114 +64,78 @@ def evaluate(
     Raises:
         UserError: bad arguments, no run, no checkpoint, an environment that cannot be made.
     """
-    if episodes < 1:
-        raise UserError(f"must be at least 1, got {episodes}", field="--episodes")
-    if policy != "both" and policy not in POLICIES:
-        options = [*POLICIES, "both"]
-        hint = did_you_mean(policy, options)
-        raise UserError(f"no policy is named {policy!r}", field="--policy", hint=hint)
-    if seed < 0:
-        raise UserError(f"must not be negative, got {seed}", field="--seed")
-    trained = load_run(run)
-    for rank in trained.missing:
-        print(f"gala: warning: agent {rank} has no readable checkpoint", file=sys.stderr)
+    _require_sense(episodes, policy, seed)
+    trained = open_run(run)
+    if agent is None:
+        agent = "all" if trained.independent else "mean"
     snapshots = trained.select(agent)
+    trained.tell_left_out()
     if video is not None:
         video_file.check(trained.config.env, Path(video))
     modes = POLICIES if policy == "both" else (policy,)
-    results = []
-    with _progress(episodes * len(snapshots) * len(modes), quiet=json) as advance:
-        for snapshot in snapshots:
-            player = Player(trained, snapshot, seed)
-            for mode in modes:
-                start = time.monotonic()
-                games = player.play(mode, episodes, advance)
-                results.append(_result(trained, snapshot, mode, games, time.monotonic() - start))
     report: dict[str, Any] = {
         "env_id": trained.config.env.id,
         "episodes": episodes,
         "seed": seed,
         "run": str(trained.folder.path),
         "missing_agents": list(trained.missing),
-        "results": results,
+        "left_out": [
+            {"agent": rank, "reason": reason} for rank, reason in trained.left_out().items()
+        ],
+        "results": _played(trained, snapshots, modes, episodes, seed, quiet=json),
     }
     if video is not None:
-        mode = modes[0]
-        clip = Clip()
-        shown = Player(trained, snapshots[0], seed).record(mode, Path(video), clip)
-        report["video"] = {
-            "file": str(video),
-            "agent": snapshots[0].agent,
-            "policy": mode,
-            "return": shown,
-        }
-        _show(trained, snapshots[0], mode, clip)
+        report["video"] = _filmed(trained, snapshots[0], modes[0], Path(video), seed)
     _keep(trained, report)
     if json:
         print(json_format.dumps(report))
     else:
         Console().print(_table(report))
         if video is not None:
-            print(f"video of one {mode} game with return {shown:g}: {video}")
+            shown = report["video"]["return"]
+            print(f"video of one {modes[0]} game with return {shown:g}: {video}")
     return report
 
 
-@dataclass(frozen=True)
-class Player:
-    """One snapshot, ready to play.
+def _require_sense(episodes: int, policy: str, seed: int) -> None:
+    if episodes < 1:
+        raise UserError(f"must be at least 1, got {episodes}", field="--episodes")
+    if policy != "both" and policy not in POLICIES:
+        hint = did_you_mean(policy, [*POLICIES, "both"])
+        raise UserError(f"no policy is named {policy!r}", field="--policy", hint=hint)
+    if seed < 0:
+        raise UserError(f"must not be negative, got {seed}", field="--seed")
 
-    Attributes:
-        trained: the run it comes from.
-        snapshot: the parameters.
-        seed: of environments and actions.
-    """
 
-    trained: TrainedRun
-    snapshot: Snapshot
-    seed: int
+def _played(
+    trained: TrainedRun,
+    snapshots: Sequence[Snapshot],
+    modes: Sequence[str],
+    episodes: int,
+    seed: int,
+    *,
+    quiet: bool,
+) -> list[dict[str, Any]]:
+    """Play with each snapshot and policy: ``results``."""
+    results = []
+    with _progress(episodes * len(snapshots) * len(modes), quiet=quiet) as advance:
+        for snapshot in snapshots:
+            player = Player(trained, snapshot, seed)
+            for mode in modes:
+                start = time.monotonic()
+                games = player.play(mode, episodes, advance)
+                results.append(_result(trained, snapshot, mode, games, time.monotonic() - start))
+    return results
 
-    def play(self, mode: str, episodes: int, finished: Callable[[int], None]) -> Games:
-        """Play ``episodes`` games; ``finished`` as in :func:`gala.evaluation.episodes.play`."""
-        config = evaluation_env(self.trained.config.env, episodes=episodes)
-        env_seed = evaluation_seed(self.seed)
-        threads = torch.get_num_threads()
-        env = make_vector_env(config, seed=env_seed, threads=threads)
-        with contextlib.closing(env):
-            act = self._act(mode, env.observation_space, env.action_space)
-            return play(env, act, episodes, finished=finished)
 
-    def record(self, mode: str, path: Path, clip: Clip) -> float:
-        """Write a video of one game and show it to ``clip``; returns its raw return."""
-        config = evaluation_env(self.trained.config.env, episodes=1)
-        env_seed = evaluation_seed(self.seed)
-        with contextlib.closing(make_vector_env(config, seed=env_seed)) as env:
-            act = self._act(mode, env.observation_space, env.action_space)
-        return video_file.record(self.trained.config.env, act, path, seed=env_seed, clip=clip)
-
-    def _act(self, mode: str, observation_space: Any, action_space: Any) -> Act:
-        config = self.trained.config
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = build_network(
-            observation_space,
-            action_space,
-            config.network,
-            seed=0,
-            normalize_observation=config.env.normalize_observation,
-            normalize_reward=config.env.normalize_reward,
-        ).to(device)
-        flat = FlatParameters(network, buffers=network.statistics)
-        if flat.layout_hash != layout_hash(self.trained.layout):
-            raise UserError(
-                "describes another network than the checkpoints hold",
-                file=self.trained.folder.config,
-                field="network",
-            )
-        flat.data.copy_(self.snapshot.params)
-        # the same arithmetic as in training, so that the policy is the one that was trained
-        dtype = choose_precision(config.network.precision, network, device)
-        module = Model(network, flat, dtype).module
-        action_seed = evaluation_seed(self.seed, stream=1)
-        return actor(module, greedy=mode == "greedy", seed=action_seed, device=device)
+def _filmed(
+    trained: TrainedRun, snapshot: Snapshot, mode: str, path: Path, seed: int
+) -> dict[str, Any]:
+    """Play one more game for the video, and for TensorBoard: ``video``."""
+    clip = Clip()
+    total = Player(trained, snapshot, seed).record(mode, path, clip)
+    _show(trained, snapshot, mode, clip)
+    return {"file": str(path), "agent": snapshot.agent, "policy": mode, "return": total}
 
 
 def _result(
@@ -202,8 +163,9 @@ def _keep(trained: TrainedRun, report: dict[str, Any]) -> None:
     """Export the averaged policy and append the result; a read-only run folder is no obstacle."""
     line = json_format.dumps({"t": time.time(), **report}) + "\n"
     try:
-        trained.export()
-        with open(trained.folder.path / "eval.jsonl", "a", encoding="utf-8") as file:
+        if not (trained.independent or trained.exported):
+            trained.export()
+        with open(trained.folder.path / FILE, "a", encoding="utf-8") as file:
             file.write(line)
     except OSError as error:
         reason = error.strerror or error
@@ -214,9 +176,9 @@ def _show(trained: TrainedRun, snapshot: Snapshot, mode: str, clip: Clip) -> Non
     """Put the game into TensorBoard, where that is used."""
     from gala.telemetry.tensorboard import TensorBoardSink
 
-    folder = trained.folder.path / "tensorboard"
     if not trained.config.log.tensorboard:
         return
+    folder = trained.folder.path / "tensorboard"
     width, height = clip.size
     try:
         with contextlib.closing(TensorBoardSink(folder / "evaluation")) as sink:

@@ -7,20 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gala.config.sections import EnvConfig
 from gala.envs import VectorEnv
 from gala.errors import UserError
-from gala.networks import Network
+from gala.policy.acting import Acting
 
 Observations = NDArray[Any]
 Actions = NDArray[Any]
 Masks = NDArray[np.bool_] | None
-Act = Callable[[Observations, Masks], Actions]
-"""Observations [B, ...] and Bool[B, K], the actions that are allowed (None: all), to actions
-[B, ...] as the environments take them."""
+Begins = NDArray[np.bool_]
+Act = Callable[[Observations, Masks, Begins], Actions]
+"""Observations [B, ...], Bool[B, K], the actions that are allowed (None: all), and Bool[B], which
+observations are the first of a game, to actions [B, ...] as the environments take them."""
 
 MAX_ENVS = 16
 MAX_STEPS = 1_000_000
@@ -32,8 +33,9 @@ _EVALUATION_STREAM = 0x4556414C  # keeps evaluation seeds apart from those of tr
 def evaluation_env(config: EnvConfig, *, episodes: int) -> EnvConfig:
     """The environments of a run, under the protocol of evaluation.
 
-    Raw rewards and full games, whatever the learner saw: a lost life does not end an episode.
-    Everything else (sticky actions, no-ops, frame skip, time limits) stays as in training.
+    Raw rewards, and full games are what counts: a lost life ends no episode of :func:`play`.
+    Everything else (sticky actions, no-ops, what is pressed after a lost life, frame skip, time
+    limits) stays as in training.
 
     Args:
         config: of the run.
@@ -44,7 +46,6 @@ def evaluation_env(config: EnvConfig, *, episodes: int) -> EnvConfig:
         num_envs=min(episodes, MAX_ENVS),
         reward_clip=False,
         autoreset="next-step",
-        atari=dataclasses.replace(config.atari, episodic_life=False),
     )
 
 
@@ -105,10 +106,10 @@ def play(
     left = episodes
     since_end = np.zeros(env.num_envs, dtype=np.int64)
     waiting = np.array(quota) > 0
-    obs = env.reset()
+    obs, begin = env.reset(), np.ones(env.num_envs, np.bool_)
     while left:
-        step = env.step(act(obs, env.action_mask))
-        obs = step.obs
+        step = env.step(act(obs, env.action_mask, begin))
+        obs, begin = step.obs, step.first
         since_end += 1
         before = left
         for episode in step.episodes:
@@ -133,24 +134,19 @@ def play(
     )
 
 
-def actor(policy: Network, *, greedy: bool, seed: int, device: torch.device) -> Act:
-    """Make a policy act.
+def actor(acting: Acting, *, greedy: bool) -> Act:
+    """Make a policy act, one game after the other; with a memory, remember each of them.
 
     Args:
-        policy: on ``device``.
+        acting: the policy.
         greedy: take the most likely action; else draw from the distribution.
-        seed: of the draws.
-        device: where the policy computes.
     """
-    generator = torch.Generator(device).manual_seed(seed)
+    state: Tensor | None = None
 
-    @torch.no_grad()
-    def act(obs: Observations, mask: Masks = None) -> Actions:
-        dist, _ = policy(torch.from_numpy(obs).to(device))
-        if mask is not None:
-            dist = policy.head.masked(dist, torch.from_numpy(mask).to(device))
-        if greedy:
-            return policy.head.to_env(policy.head.mode(dist))
-        return policy.head.to_env(policy.head.sample(dist, generator))
+    def act(obs: Observations, mask: Masks, begin: Begins) -> Actions:
+        nonlocal state
+        before = acting.state(len(obs)) if state is None else state
+        actions, state = acting.act(obs, mask, before, begin, greedy=greedy)
+        return actions
 
     return act

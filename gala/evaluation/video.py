@@ -27,6 +27,7 @@ from gala.envs.making import make_vector
 from gala.errors import UserError
 from gala.evaluation.clip import Clip
 from gala.evaluation.episodes import Act, evaluation_env
+from gala.files import commands
 
 Frame = NDArray[np.uint8]
 Steps = Generator[tuple[Frame, float], None, None]
@@ -103,15 +104,15 @@ def emulator_steps(config: EnvConfig, act: Act, seed: int) -> Steps:
     ):
         obs = played.reset()
         yield _picture(shown.reset()), 0.0
+        begin = np.ones(1, np.bool_)
         while True:
-            actions = act(obs, played.action_mask)
+            actions = act(obs, played.action_mask, begin)
             step, view = played.step(actions), shown.step(actions)
             assert step.reward[0] == view.reward[0], "the two emulators play different games"
-            if step.valid[0]:  # else it already shows the next game
-                yield _picture(view.obs), float(step.reward[0])
-            if step.episodes:
+            if step.episodes:  # it already shows the next game
                 return
-            obs = step.obs
+            yield _picture(view.obs), float(step.reward[0])
+            obs, begin = step.obs, step.first
 
 
 def _picture(obs: NDArray[Any]) -> Frame:
@@ -176,14 +177,14 @@ class DrawnEnv:
 def gymnasium_steps(drawn: DrawnEnv, act: Act) -> Steps:
     """One episode of an environment that draws itself; closes it."""
     with contextlib.closing(drawn):
-        obs = drawn.first
+        obs, begin = drawn.first, np.ones(1, np.bool_)
         yield drawn.picture(), 0.0
         while True:
-            step = drawn.env.step(act(obs, drawn.env.action_mask))
+            step = drawn.env.step(act(obs, drawn.env.action_mask, begin))
             yield drawn.picture(), float(step.reward[0])
             if step.episodes:
                 return
-            obs = step.obs
+            obs, begin = step.obs, step.first
 
 
 def even(frame: NDArray[Any]) -> Frame:
@@ -200,7 +201,7 @@ def _require_extra() -> None:
         raise UserError(
             "writing a video needs the video extra",
             field="--video",
-            hint="pip install 'gala[video]'",
+            hint=commands.install("video"),
         ) from None
 
 

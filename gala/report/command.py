@@ -6,23 +6,34 @@ import html
 import json as encoder
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gala.config.arguments import Parser, number
+from gala.config.arguments import Parser, number, positive
 from gala.errors import EXIT_OK, UserError
 from gala.files.atomic import open_atomic, write_atomic
 from gala.files.pictures import new_figure, save_figure
+from gala.report.comparison import Comparison, compare_sets
+from gala.report.comparison_tables import tables_of_comparison
 from gala.report.curves import learning_curve
 from gala.report.figures import Drawing, Entry, draw
 from gala.report.pages import captioned, table_page
-from gala.report.run_data import read_run
-from gala.report.summary import Method, RunSet, grouped, methods_of, sets_of, summarize_run
+from gala.report.pairing import SET, SETS, Pair
+from gala.report.run_data import RunData, read_run
+from gala.report.summary import (
+    Method,
+    RunSet,
+    grouped,
+    methods_of,
+    sets_of,
+    summarize_run,
+    told_apart,
+)
 from gala.report.svg import inline_svg
 from gala.report.tables import Table, tables_of, terminal
-from gala.telemetry.selection import choose_format, select_runs
+from gala.telemetry.selection import choose_format, find_runs, select_runs
 
 FORMATS = ("md", "pdf", "png", "html")
 
@@ -33,18 +44,22 @@ class Report:
 
     Attributes:
         entries: the runs.
-        sets: of runs that differ in their seeds.
+        sets: arms: of runs that differ in their seeds alone.
         methods: over environments.
+        comparison: of two sets of runs, where that was asked for.
     """
 
     entries: tuple[Entry, ...]
     sets: tuple[RunSet, ...]
     methods: tuple[Method, ...]
+    comparison: Comparison | None = None
 
     @property
     def tables(self) -> list[Table]:
         """The numbers."""
-        return tables_of([entry.summary for entry in self.entries], self.sets, self.methods)
+        compared = [] if self.comparison is None else tables_of_comparison(self.comparison)
+        summaries = [entry.summary for entry in self.entries]
+        return [*compared, *tables_of(summaries, self.sets, self.methods)]
 
     @property
     def title(self) -> str:
@@ -63,8 +78,13 @@ class Report:
         return list(draw([[by_name[each.name] for each in group] for group in groups]))
 
     def to_json(self) -> dict[str, Any]:
-        """``runs``, ``sets`` and ``methods`` as plain data, with the names of the summaries."""
-        return {
+        """``runs``, ``sets`` and ``methods`` as plain data, with the names of the summaries.
+
+        And ``comparison``, with those of :class:`gala.report.comparison.Comparison`, where there
+        is one.
+        """
+        compared = {} if self.comparison is None else {"comparison": asdict(self.comparison)}
+        return compared | {
             "runs": [asdict(entry.summary) for entry in self.entries],
             "sets": [asdict(each) for each in self.sets],
             "methods": [asdict(each) for each in self.methods],
@@ -74,7 +94,14 @@ class Report:
 def main(arguments: Sequence[str]) -> int:
     """Run ``gala report``; returns its exit code."""
     parser = Parser(prog="gala report", description="Sum up and draw finished runs.")
-    parser.add_argument("runs", type=Path, nargs="+", metavar="run", help="run folder")
+    parser.add_argument("runs", type=Path, nargs="*", metavar="run", help="run folder")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=SETS,
+        help="two sets of runs: each a run folder, a folder of runs, or a pattern in quotes",
+    )
+    parser.add_argument("--steps", type=positive, help="returns as they were after so many steps")
     parser.add_argument(
         "-o", "--output", type=Path, help="file, or folder of pictures; without it tables are shown"
     )
@@ -86,8 +113,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def report(
-    runs: Sequence[str | Path],
+    runs: Sequence[str | Path] = (),
     *,
+    compare: Sequence[str] | None = None,
+    steps: float | None = None,
     output: str | Path | None = None,
     form: str | None = None,
     threshold: float | None = None,
@@ -97,6 +126,8 @@ def report(
 
     Args:
         runs: run folders.
+        compare: two sets of runs instead, see :func:`gala.report.comparison.compare_sets`.
+        steps: end of all learning curves; None: that of each run.
         output: file, or folder for png; None writes ``report.FORMAT`` if a format is given, and
             else only prints the tables.
         form: md, pdf, png or html; None takes it from the suffix of ``output``.
@@ -105,13 +136,13 @@ def report(
 
     Raises:
         UserError: a run is not there or holds nothing, the format is unknown, an extra is
-            missing, or a file cannot be written.
+            missing, a file cannot be written, or two sets cannot be compared.
     """
-    folders = select_runs(runs)
+    folders, pair = _chosen(runs, compare)
     form, path = _destination(form, output)
     if form is not None:
         new_figure(1, 1)  # without matplotlib nothing needs to be read
-    made = read_report(folders, threshold)
+    made = read_report(folders, threshold, steps=steps, pair=pair)
     if form is not None and path is not None:
         try:
             written = _WRITERS[form](made, path)
@@ -128,21 +159,66 @@ def report(
     return made
 
 
-def read_report(folders: dict[str, Path], threshold: float | None = None) -> Report:
+def read_report(
+    folders: Mapping[str, Path],
+    threshold: float | None = None,
+    *,
+    steps: float | None = None,
+    pair: Pair | None = None,
+) -> Report:
     """Read runs and sum them up.
 
+    Args:
+        folders: run folders by name.
+        threshold: see :func:`report`.
+        steps: likewise.
+        pair: how they make two sets, to be compared.
+
     Raises:
-        UserError: a run has no readable record.
+        UserError: a run has no readable record or has not done ``steps``, or the sets cannot be
+            compared.
     """
-    entries = []
+    runs: list[RunData] = []
     for name, folder in folders.items():
         run = read_run(name, folder)
         if not any(agent.t.size for agent in run.agents):
             raise UserError("has no readable record", file=folder)
+        if pair is not None:
+            run = replace(run, options={**run.options, SET: pair.set_of(len(runs))})
+        runs.append(run)
+    differ = told_apart(runs)
+    entries = []
+    for run in runs:
         curve = learning_curve(run)
-        entries.append(Entry(run, summarize_run(run, curve, threshold), curve))
+        if steps is not None and curve is not None:
+            done = curve.steps[-1]
+            curve = curve.until(steps)
+            if curve is None:
+                raise UserError(f"has no return at step {steps:,.0f} of {done:,.0f}", file=run.path)
+        entries.append(Entry(run, summarize_run(run, curve, threshold, differ), curve))
     summaries = [entry.summary for entry in entries]
-    return Report(tuple(entries), tuple(sets_of(summaries)), tuple(methods_of(summaries)))
+    return Report(
+        tuple(entries),
+        tuple(sets_of(summaries)),
+        tuple(methods_of(summaries)),
+        None if pair is None else compare_sets(pair, entries, steps),
+    )
+
+
+def _chosen(
+    runs: Sequence[str | Path], compare: Sequence[str] | None
+) -> tuple[dict[str, Path], Pair | None]:
+    """The run folders by name, and how they make two sets."""
+    if compare is None:
+        if not runs:
+            rule = "the following arguments are required: run, or --compare A B"
+            raise UserError(rule, hint="see gala report --help")
+        return select_runs(runs), None
+    if runs:
+        rule = f"takes two sets, and {runs[0]} stands beside them"
+        raise UserError(rule, field="--compare", hint="patterns need quotes: 'runs/ring-*'")
+    a, b = map(find_runs, compare)
+    return select_runs([*a, *b]), Pair(asked=(compare[0], compare[1]), first=len(a))
 
 
 def summary_html(made: Report) -> str:
@@ -206,7 +282,8 @@ def _write_html(made: Report, path: Path) -> list[Path]:
 
     runs = [entry.run.path for entry in made.entries]
     page = freeze(runs, summary_html=summary_html(made))
-    return [write_atomic(path, page)]
+    # a folder may have a name that is no text
+    return [write_atomic(path, page.encode(errors="backslashreplace"))]
 
 
 _WRITERS: dict[str, Callable[[Report, Path], list[Path]]] = {

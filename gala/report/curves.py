@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,9 @@ MOMENTS = 20_000
 POINTS = 200
 """Of a curve that is drawn."""
 
+SHORT = 0.99
+"""Share of its steps that a finished run has recorded at least."""
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -26,17 +29,29 @@ class Curve:
         seconds: Float64[K], of training.
         returns: Float64[N, K], of each agent with a finished game; NaN before its first.
         mean: Float64[K], of the agents; NaN before the last of them has a return.
+        ranks: of the N agents.
     """
 
     steps: Array
     seconds: Array
     returns: Array
     mean: Array
+    ranks: tuple[int, ...] = ()
 
     @property
     def complete(self) -> slice:
         """The part in which every agent has a return."""
         return slice(int(np.isnan(self.mean).sum()), None)
+
+    def until(self, steps: float) -> Curve | None:
+        """The same up to ``steps``, where it ends between two moments; None: it was not there."""
+        if not self.steps[0] <= steps <= self.steps[-1]:
+            return None
+        kept = self.steps < steps
+        parts = (self.steps, self.seconds, *self.returns, self.mean)
+        cut = [np.append(part[kept], np.interp(steps, self.steps, part)) for part in parts]
+        returns = np.stack(cut[2:-1])
+        return replace(self, steps=cut[0], seconds=cut[1], returns=returns, mean=cut[-1])
 
 
 def learning_curve(run: RunData) -> Curve | None:
@@ -60,6 +75,7 @@ def learning_curve(run: RunData) -> Curve | None:
         seconds=run.clock(moments[stands]),
         returns=returns[:, stands],
         mean=returns[:, stands].mean(axis=0),
+        ranks=tuple(agent.rank for agent in known),
     )
 
 
@@ -69,6 +85,19 @@ def first_reach(curve: Curve, threshold: float) -> tuple[float, float] | None:
     if not reached.size:
         return None
     return float(curve.steps[reached[0]]), float(curve.seconds[reached[0]])
+
+
+def area(curve: Curve, begin: float) -> float:
+    """Area under the mean return from step ``begin`` to the end, over their distance.
+
+    The mean return over steps, of straight lines between moments; at the end itself where the
+    curve is no longer than that.
+    """
+    steps, values = curve.steps[curve.complete], curve.mean[curve.complete]
+    if steps[-1] <= begin:
+        return float(values[-1])
+    grid = np.concatenate([[begin], steps[steps > begin]])
+    return float(np.trapezoid(np.interp(grid, steps, values), grid) / (grid[-1] - begin))
 
 
 def band_over_agents(curve: Curve) -> tuple[Array, Interval] | None:

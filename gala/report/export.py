@@ -23,8 +23,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from gala.config.arguments import Parser
-from gala.errors import EXIT_OK, UserError
+from gala.errors import UserError
+from gala.files import commands
 from gala.files.atomic import open_atomic
 from gala.telemetry.reader import Record, Tail, damage
 from gala.telemetry.selection import choose_format, select_runs, tails
@@ -70,20 +70,6 @@ class Written:
     columns: int
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run ``gala export``; returns its exit code."""
-    parser = Parser(prog="gala export", description="Write the records of runs as tables.")
-    parser.add_argument("runs", type=Path, nargs="+", metavar="run", help="run folder")
-    parser.add_argument("--format", help="csv or parquet (as the output says, else csv)")
-    parser.add_argument(
-        "-o", "--output", type=Path, help="folder, or file of the metrics (./export)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    given = parser.parse_args(arguments)
-    tell(export(given.runs, form=given.format, output=given.output), json=given.json)
-    return EXIT_OK
-
-
 def export(
     runs: Sequence[str | Path], *, form: str | None = None, output: str | Path | None = None
 ) -> list[Written]:
@@ -115,7 +101,8 @@ def export(
         path = files[table]
         try:
             with open_atomic(path) as file:
-                rows = write(file, columns[table], _rows(sources, table, columns[table]))
+                names = [_readable(name) for name in columns[table]]
+                rows = write(file, names, _rows(sources, table, columns[table]))
         except OSError as error:
             raise UserError(f"cannot be written: {error.strerror}", file=path) from None
         written.append(Written(path, rows, len(columns[table])))
@@ -175,7 +162,7 @@ def _rows(sources: Sequence[Source], table: str, columns: Sequence[str]) -> Iter
         for record in islice(Tail(source.path).stream(), source.records):
             if not _is_record(record) or ("event" in record) != (table == "events"):
                 continue
-            stamp = [source.run, *(_number(record.get(name)) for name in STAMP[1:])]
+            stamp = [_readable(source.run), *(_number(record.get(name)) for name in STAMP[1:])]
             if table == "events":
                 yield [*stamp, *(_text(record.get(name)) for name in names)]
             else:
@@ -196,7 +183,12 @@ def _number(value: object) -> float | int | None:
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else _readable(str(value))
+
+
+def _readable(text: str) -> str:
+    """As it can be written: a folder may have a name, a record a value, that is no text."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 # -- formats
@@ -250,5 +242,5 @@ def _pyarrow() -> Any:
     try:
         import pyarrow
     except ImportError:
-        raise UserError("parquet needs pyarrow", hint="pip install 'gala[parquet]'") from None
+        raise UserError("parquet needs pyarrow", hint=commands.install("parquet")) from None
     return pyarrow

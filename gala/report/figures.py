@@ -17,6 +17,7 @@ from gala.files.pictures import new_figure
 from gala.report.curves import Curve, band_over_agents, band_over_runs, over_steps
 from gala.report.run_data import RunData
 from gala.report.summary import Summary
+from gala.report.tables import few
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,7 +110,9 @@ def _learning(groups: Sequence[Group]) -> Drawing | None:
         "learning",
         "Learning curves",
         "Line: mean return over the agents of a run, or, of several seeds, the interquartile mean "
-        "of their runs; band: 95 % bootstrap interval over agents or seeds. Dotted: threshold.",
+        "of their runs; band: 95 % bootstrap interval over the seeds, or, of one run, over its "
+        "agents, which share what they learn: it says nothing of other seeds. Dotted: threshold."
+        + few(len(group) for group in shown),
         figure,
     )
 
@@ -118,7 +121,7 @@ def _learn_one(ax: Axes, group: Group, number: int, *, alone: bool) -> None:
     curves = [entry.curve for entry in group if entry.curve is not None]
     line, label = _line(number), group[0].summary.label
     if len(group) > 1:
-        label += f", {len(curves)} seeds"
+        label += f" ({len(curves)} runs)"
     found = band_over_runs(curves) if len(curves) > 1 else band_over_agents(curves[0])
     for curve in curves if len(curves) > 1 else ():
         ax.plot(curve.steps, curve.mean, color=line["color"], linewidth=0.5, alpha=0.45)
@@ -159,8 +162,8 @@ def _ratio(groups: Sequence[Group]) -> Drawing | None:
     return Drawing(
         "ratio",
         "Share of the epsilon-ball",
-        "Divergence of the agents over its worst-case bound (proven in lock-step, else that of a "
-        "model): below 1 they are within the ball.",
+        "Divergence of the agents over its certificate, computed from the updates and mixes that "
+        "happened (a model's bound where records are missing): below 1 they are within the ball.",
         figure,
     )
 
@@ -183,8 +186,8 @@ def _distance(groups: Sequence[Group]) -> Drawing | None:
                         alpha=0.6, label=None if number else "each agent to the mean")  # fmt: skip
         for number, (metric, label) in enumerate((
             ("divergence/total", "all agents"),
-            ("divergence/epsilon", "worst-case bound"),
-            ("divergence/expected", "expected, independent noise"),
+            ("divergence/epsilon", "certificate"),
+            ("divergence/expected", "expected of unrelated updates"),
         )):  # fmt: skip
             steps, values = over_steps(entry.run, metric)
             if (values > 0).any():
@@ -208,8 +211,8 @@ def _distance(groups: Sequence[Group]) -> Drawing | None:
         "distance",
         "Distance and bound",
         "Distance of the agents' parameters from their mean (from sketches, ± 4 % unless set "
-        "otherwise), its worst-case bound (proven in lock-step, else that of a model) and what "
-        f"independent noise makes expect.{seeds}{more}",
+        "otherwise), its certificate (a model's bound where records are missing) and what "
+        f"unrelated updates of the same size would make expect.{seeds}{more}",
         figure,
     )
 
@@ -312,7 +315,7 @@ def _profile(groups: Sequence[Group]) -> Drawing | None:
         "profile",
         "Performance profiles",
         "Share of runs whose final return is above the value below, of sets of at least two; band: "
-        "95 % bootstrap interval, from three runs on.",
+        "95 % bootstrap interval, from three runs on." + few(len(scores) for _, scores in shown),
         figure,
     )
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from gala.config.arguments import Parser, positive
+from gala.config.arguments import HEARING, Parser, positive
 from gala.errors import EXIT_OK, UserError
 from gala.files.pictures import new_figure, save_figure
 from gala.report import gantt
@@ -46,7 +46,7 @@ def profile(
     """
     if output is not None:
         new_figure(1, 1)  # without matplotlib nothing needs to be read
-    streams, damaged = read_lanes(run)
+    streams, damaged = read_streams(run)
     if output is not None:
         save_figure(gantt.draw(streams, title(run, len(streams)), seconds), output)
     if json:
@@ -67,7 +67,7 @@ def profile(
     return streams
 
 
-def read_lanes(run: Path) -> tuple[list[Stream], int]:
+def read_streams(run: Path) -> tuple[list[Stream], int]:
     """The streams of all agents that were profiled, by rank, and how many lines were damaged.
 
     Raises:
@@ -114,10 +114,11 @@ def title(run: Path, agents: int) -> str:
     reader = RunReader(run)
     meta, graph = reader.meta, reader.topology
     parts = [run.resolve().name, str(meta.get("env_id", "")), f"{agents} agents"]
-    if meta.get("coupling") == "gossip":
+    coupling = str(meta.get("coupling", ""))
+    if coupling != "gossip":
+        parts.append(coupling)
+    if coupling in HEARING:
         parts.append(str(graph.get("name", "")))
-    else:
-        parts.append(str(meta.get("coupling", "")))
     return ", ".join(part for part in parts if part)
 
 

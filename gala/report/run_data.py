@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gala.telemetry.reader import Record, RunReader, Tail
+from gala.config.arguments import HEARING
+from gala.telemetry.arms import Options, options_of
+from gala.telemetry.reader import NEWEST_BYTES, Record, RunReader, Tail
 from gala.telemetry.selection import tails
+from gala.telemetry.standing import standing_of, time_of
 
 Array = NDArray[np.float64]
 
@@ -30,6 +33,8 @@ METRICS = (
     "divergence/epsilon",
     "divergence/expected",
     "divergence/epsilon_ratio",
+    "divergence/expected_ratio",
+    "divergence/step_cosine",
     "time/collect_ms",
     "time/learn_ms",
     "time/gossip_ms",
@@ -85,6 +90,8 @@ class RunData:
         meta: content of ``meta.json``; empty when it cannot be read.
         topology: its name; None where the agents do not gossip, or it is not known.
         agents: by rank.
+        options: what it was asked to do.
+        left_out: why agents are in no mean when the run was written to last, by rank.
     """
 
     name: str
@@ -92,6 +99,8 @@ class RunData:
     meta: Mapping[str, Any]
     topology: str | None
     agents: tuple[AgentData, ...]
+    options: Options
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
     def pooled(self, metric: str) -> Array:
         """Float64[*], every value that any agent recorded."""
@@ -120,15 +129,24 @@ def read_run(name: str, path: Path) -> RunData:
     """Read all records of a run; what cannot be read is passed over."""
     reader = RunReader(path)
     meta, topology = reader.meta, reader.topology
-    gossips = meta.get("coupling", "gossip") == "gossip"
+    hears = meta.get("coupling", "gossip") in HEARING
     agents = (_read_agent(rank, tail) for rank, tail in tails(path).items())
     return RunData(
         name=name,
         path=path,
         meta=meta,
-        topology=str(topology["name"]) if gossips and topology.get("name") else None,
+        topology=str(topology["name"]) if hears and topology.get("name") else None,
         agents=tuple(agent for agent in agents if agent.t.size or agent.events),
+        options=options_of(path, topology),
+        left_out=_left_out(path),
     )
+
+
+def _left_out(path: Path) -> Mapping[int, str]:
+    reader = RunReader(path, last_bytes=NEWEST_BYTES)
+    reader.poll()
+    newest = max((time_of(record) for record in reader.latest.values()), default=0.0)
+    return standing_of(reader, newest).left_out
 
 
 def _read_agent(rank: int, tail: Tail) -> AgentData:

@@ -1,18 +1,19 @@
-"""What there is to say of runs in numbers: one summary a run, and one a set of seeds."""
+"""What there is to say of runs in numbers: one summary a run, and one an arm: a set of seeds."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gala.evaluation.human import game_of, human_normalized
-from gala.evaluation.statistics import bootstrap, iqm
+from gala.evaluation.statistics import bootstrap, coverage, iqm
 from gala.report.curves import Curve, first_reach
 from gala.report.run_data import Array, RunData
+from gala.telemetry.arms import GRAPH, TASK, differing, hash_of, legend, top
 
 THRESHOLDS = {"CartPole-v1": 475.0, "pong": 18.0}
 """Mean return from which an environment counts as solved, by id or name of the Atari game."""
@@ -34,19 +35,28 @@ class Summary:
         name: of the run.
         env_id: None, like the next ones, where ``meta.json`` does not tell.
         agents: number of agents.
-        coupling: gossip, allreduce or none.
+        coupling: gossip, allreduce, shared, distil, repel or none.
         topology: its name; None without gossip.
         seed: of the run.
+        configuration: hash of all options but the seed: equal for seeds of one arm, see
+            :mod:`gala.telemetry.arms`.
+        method: the same without those options that say what is learned.
+        differs: its values of the options in which runs of the report differ.
         steps: environment steps of all agents; frames are ``frames_per_step`` times as many.
         frames: of the emulator.
         seconds: of training; pauses between launches do not count.
         steps_per_s: of all agents.
-        final_return: newest mean over agents of the mean of their last 100 games; None before.
+        final_return: mean, where the curve ends, of the mean of their last 100 games over agents
+            that are neither gone nor far behind; None before.
+        left_out: why the others are not in it, by rank.
         threshold: return to reach; None where none is known.
         steps_to_threshold: steps of all agents until the mean return was there; None if never.
         seconds_to_threshold: the same in seconds of training.
         epsilon_ratio_max: largest divergence over its bound; None where no bound applies.
         epsilon_ratio_median: median of it over all records.
+        expected_ratio_median: median over all records of the divergence over its expectation for
+            unrelated updates; None where it is not known.
+        step_cosine_median: median of the mean cosine between the agents' updates; None likewise.
         relative_max: largest ``||x_i - mean|| / ||mean||``.
         deaths: of agents, back again or not.
         alarms: events of this kind.
@@ -63,16 +73,22 @@ class Summary:
     coupling: str | None
     topology: str | None
     seed: int | None
+    configuration: str
+    method: str
+    differs: Mapping[str, str]
     steps: int
     frames: int
     seconds: float
     steps_per_s: float
     final_return: float | None
+    left_out: Mapping[int, str]
     threshold: float | None
     steps_to_threshold: float | None
     seconds_to_threshold: float | None
     epsilon_ratio_max: float | None
     epsilon_ratio_median: float | None
+    expected_ratio_median: float | None
+    step_cosine_median: float | None
     relative_max: float | None
     deaths: int
     alarms: int
@@ -83,26 +99,31 @@ class Summary:
     damaged_lines: int
 
     @property
-    def method(self) -> tuple[int, str | None, str | None]:
-        """What was done, whatever the environment."""
-        return self.agents, self.coupling, self.topology
-
-    @property
     def label(self) -> str:
-        """The method in words."""
-        how = self.topology if self.coupling == "gossip" and self.topology else self.coupling
+        """The method in words: agents, how they are coupled, and the options that differ."""
+        how = self.coupling
+        if self.topology:
+            how = self.topology if how == "gossip" else f"{how} over {self.topology}"
         agents = f"{self.agents} agent{'s' * (self.agents != 1)}"
-        return f"{agents}, {how}" if how else agents
+        told = {"env.id": self.env_id, "coupling": self.coupling, "topology": self.topology}
+        told["agents"] = str(self.agents)
+        others = (
+            f"{name} {value}" for name, value in self.differs.items() if told.get(name) != value
+        )
+        return ", ".join([agents, *([how] if how else []), *others])
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSet:
-    """Runs of one environment that differ in nothing but their seeds.
+    """An arm: runs whose options are equal but for the seed.
 
     Attributes:
         env_id: of all of them.
         label: the method in words.
+        configuration: hash of their options.
         runs: names.
+        coverage: how often a nominal 95 % interval of so few runs holds the true value, see
+            :func:`gala.evaluation.statistics.coverage`; None for one run.
         final_return: IQM over runs, and its 95 % interval; None when a run has none.
         steps_per_s: likewise.
         reached: runs that reached the threshold.
@@ -112,7 +133,9 @@ class RunSet:
 
     env_id: str | None
     label: str
+    configuration: str
     runs: tuple[str, ...]
+    coverage: float | None
     final_return: Estimate | None
     steps_per_s: Estimate | None
     reached: int
@@ -128,6 +151,7 @@ class Method:
         label: the method in words.
         environments: those on which it ran.
         runs: of each environment.
+        coverage: as in :class:`RunSet`.
         score: IQM over runs and environments, and its 95 % interval by the stratified bootstrap.
             A score is 0 for random play and 1 for a human in Atari games, elsewhere the return
             over the threshold.
@@ -137,6 +161,7 @@ class Method:
     label: str
     environments: tuple[str, ...]
     runs: int
+    coverage: float | None
     score: Estimate
     scores: tuple[tuple[float, ...], ...]
 
@@ -148,13 +173,36 @@ def threshold_of(env_id: str | None) -> float | None:
     return THRESHOLDS.get(game_of(env_id) or env_id)
 
 
-def summarize_run(run: RunData, curve: Curve | None, threshold: float | None = None) -> Summary:
+def told_apart(runs: Sequence[RunData]) -> tuple[str, ...]:
+    """Options that a legend names: those in which ``runs`` differ.
+
+    Of runs in different environments, those in which runs of one environment do, and those that say
+    which it is. The graph, which is a number to people, is among them only where nothing else tells
+    arms apart.
+    """
+    names = differing(run.options for run in runs)
+    tasks: dict[str, list[RunData]] = {}
+    for run in runs:
+        tasks.setdefault(hash_of(run.options, only=TASK), []).append(run)
+    within = {name for task in tasks.values() for name in differing(run.options for run in task)}
+    words = tuple(n for n in names if n != GRAPH and (n in within or top(n) in TASK))
+    told = {tuple(legend(run.options, words).items()) for run in runs}
+    return words if len(told) == len({hash_of(run.options) for run in runs}) else names
+
+
+def summarize_run(
+    run: RunData,
+    curve: Curve | None,
+    threshold: float | None = None,
+    differ: Iterable[str] = (),
+) -> Summary:
     """All numbers of one run.
 
     Args:
         run: its records.
         curve: its :func:`gala.report.curves.learning_curve`.
         threshold: return to reach; None: that of the environment.
+        differ: options that tell it from other runs, see :func:`told_apart`.
     """
     meta = run.meta
     env_id = _text(meta.get("env_id"))
@@ -165,7 +213,7 @@ def summarize_run(run: RunData, curve: Curve | None, threshold: float | None = N
     steps = int(sum(agent.step[-1] for agent in run.agents if agent.step.size))
     ratio, relative = run.pooled("divergence/epsilon_ratio"), run.pooled("divergence/relative")
     per_step = _whole(meta.get("frames_per_step")) or 1
-    final = curve.returns[:, -1] if curve is not None else np.empty(0)
+    final, left_out = _final(run, curve)
 
     def counted(metric: str) -> int:
         return int(sum(agent.counted(metric) for agent in run.agents))
@@ -177,16 +225,22 @@ def summarize_run(run: RunData, curve: Curve | None, threshold: float | None = N
         coupling=_text(meta.get("coupling")),
         topology=run.topology,
         seed=_whole(meta.get("seed")),
+        configuration=hash_of(run.options),
+        method=hash_of(run.options, leave_out=TASK),
+        differs=legend(run.options, differ),
         steps=steps,
         frames=steps * per_step,
         seconds=seconds,
         steps_per_s=steps / seconds if seconds > 0 else 0.0,
-        final_return=float(final.mean()) if final.size else None,
+        final_return=final,
+        left_out=left_out,
         threshold=threshold,
         steps_to_threshold=reach[0] if reach else None,
         seconds_to_threshold=reach[1] if reach else None,
         epsilon_ratio_max=float(ratio.max()) if ratio.size else None,
-        epsilon_ratio_median=float(np.median(ratio)) if ratio.size else None,
+        epsilon_ratio_median=_median(ratio),
+        expected_ratio_median=_median(run.pooled("divergence/expected_ratio")),
+        step_cosine_median=_median(run.pooled("divergence/step_cosine")),
         relative_max=float(relative.max()) if relative.size else None,
         deaths=count_deaths(run),
         alarms=len(run.events("alarm")),
@@ -196,6 +250,21 @@ def summarize_run(run: RunData, curve: Curve | None, threshold: float | None = N
         messages_refused=counted("gossip/messages_refused"),
         damaged_lines=sum(agent.corrupt for agent in run.agents),
     )
+
+
+def _final(run: RunData, curve: Curve | None) -> tuple[float | None, Mapping[int, str]]:
+    """The mean of the agents' last returns, and who is not in it, where it has others."""
+    if curve is None:
+        return None, run.left_out
+    last = curve.returns[:, -1]
+    counted = [rank not in run.left_out for rank in curve.ranks]
+    if not any(counted):
+        return float(last.mean()), {}
+    return float(last[counted].mean()), run.left_out
+
+
+def _median(values: Array) -> float | None:
+    return float(np.median(values)) if values.size else None
 
 
 def count_deaths(run: RunData) -> int:
@@ -215,15 +284,15 @@ def count_deaths(run: RunData) -> int:
 
 
 def sets_of(summaries: Iterable[Summary]) -> list[RunSet]:
-    """Runs grouped by everything but their seeds, in the order of their first runs."""
+    """The arms, in the order of their first runs."""
     return [_set(group) for group in grouped(summaries)]
 
 
 def grouped(summaries: Iterable[Summary]) -> list[list[Summary]]:
-    """The members of each set."""
-    groups: dict[object, list[Summary]] = {}
+    """The members of each arm: by the hash of their options, and by nothing else."""
+    groups: dict[str, list[Summary]] = {}
     for each in summaries:
-        groups.setdefault((each.env_id, each.method), []).append(each)
+        groups.setdefault(each.configuration, []).append(each)
     return list(groups.values())
 
 
@@ -232,17 +301,22 @@ def methods_of(summaries: Sequence[Summary]) -> list[Method]:
     found = []
     for method in dict.fromkeys(each.method for each in summaries):
         tasks = [group for group in grouped(summaries) if group[0].method == method]
-        columns = [[_score(each) for each in group] for group in tasks]
+        columns = [[score_of(each, each.final_return) for each in group] for group in tasks]
         complete = all(score is not None for column in columns for score in column)
         if len(tasks) < 2 or not complete or len({len(column) for column in columns}) > 1:
             continue
+        first = tasks[0][0]
+        label = replace(
+            first, differs={k: v for k, v in first.differs.items() if k not in TASK}
+        ).label
         scores = np.array(columns, dtype=np.float64).T
         found.append(
             Method(
-                label=tasks[0][0].label,
+                label=label,
                 environments=tuple(str(group[0].env_id) for group in tasks),
                 runs=scores.shape[0],
-                score=_estimate(scores),
+                coverage=coverage(scores.shape[0]),
+                score=estimate_of(iqm, scores),
                 scores=tuple(tuple(row) for row in scores.tolist()),
             )
         )
@@ -253,7 +327,9 @@ def _set(group: Sequence[Summary]) -> RunSet:
     return RunSet(
         env_id=group[0].env_id,
         label=group[0].label,
+        configuration=group[0].configuration,
         runs=tuple(each.name for each in group),
+        coverage=coverage(len(group)),
         final_return=_over_runs([each.final_return for each in group]),
         steps_per_s=_over_runs([each.steps_per_s for each in group]),
         reached=sum(each.seconds_to_threshold is not None for each in group),
@@ -262,26 +338,28 @@ def _set(group: Sequence[Summary]) -> RunSet:
     )
 
 
-def _score(summary: Summary) -> float | None:
-    if summary.final_return is None or summary.env_id is None:
+def score_of(summary: Summary, value: float | None) -> float | None:
+    """A return ``value`` in a run's environment on the scale of :class:`Method`; None: no scale."""
+    if value is None or summary.env_id is None:
         return None
-    human = human_normalized(summary.env_id, summary.final_return)
+    human = human_normalized(summary.env_id, value)
     if human is not None or not summary.threshold:
         return human
-    return summary.final_return / summary.threshold
+    return value / summary.threshold
 
 
 def _over_runs(values: Sequence[float | None]) -> Estimate | None:
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return None
-    return _estimate(np.array(known)[:, None])
+    return estimate_of(iqm, np.array(known)[:, None])
 
 
-def _estimate(scores: Array) -> Estimate:
-    if len(scores) == 1:
-        return Estimate(float(iqm(scores)), None, None)
-    interval = bootstrap(iqm, scores)
+def estimate_of(statistic: Callable[..., Array], *scores: Array) -> Estimate:
+    """A statistic of matrices Float[R, T] with its interval, which one run of any has not."""
+    if min(map(len, scores)) == 1:
+        return Estimate(float(statistic(*scores)), None, None)
+    interval = bootstrap(statistic, *scores)
     return Estimate(float(interval.value), float(interval.low), float(interval.high))
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from gala.evaluation.statistics import coverage
 from gala.report.summary import Estimate, Method, RunSet, Summary
 from gala.telemetry.console import clock
+from gala.telemetry.standing import without
 
 ENDLESS = 100_000
 """Columns of a file or a pipe."""
@@ -110,26 +112,32 @@ def _learning(summaries: Sequence[Summary]) -> Table:
         ),
         words=3,
         note="Steps and steps/s are those of all agents; return is the mean over agents of the "
-        "mean of their last 100 games.",
+        "mean of their last 100 games, without who is gone or far behind"
+        + "".join(f"; {s.name}: without {without(s.left_out)}" for s in summaries if s.left_out)
+        + ".",
     )  # fmt: skip
 
 
 def _agreement(summaries: Sequence[Summary]) -> Table:
     return Table(
         "Agreement",
-        ("run", "of bound, most", "median", "relative, most", "mixes", "sent", "received",
-         "refused", "deaths", "alarms", "damaged lines"),
+        ("run", "of bound, most", "median", "of expected", "cosine", "relative, most", "mixes",
+         "sent", "received", "refused", "deaths", "alarms", "damaged lines"),
         tuple(
             (s.name, cell(s.epsilon_ratio_max, ".3g"), cell(s.epsilon_ratio_median, ".3g"),
+             cell(s.expected_ratio_median, ".3g"), cell(s.step_cosine_median, ".2f"),
              cell(s.relative_max, ".3g"), cell(s.mixes, ",d"), size(s.bytes_sent),
              size(s.bytes_received), cell(s.messages_refused, ",d"), str(s.deaths), str(s.alarms),
              cell(s.damaged_lines, ",d"))
             for s in summaries
         ),
-        note="Of bound: divergence over its worst-case bound (proven in lock-step, else that of a "
-        "model), within the ball up to 1; distances are from sketches, ± 4 % unless set otherwise. "
-        "Relative: "
-        "distance of an agent from the mean over the norm of the mean.",
+        note="Of bound: divergence over its certificate, computed from the updates and mixes that "
+        "happened (over a model's bound where records are missing: divergence/proven is 0 there); "
+        "within the ball up to 1, and empty where no bound applies, as between agents that average "
+        "no parameters; distances are from sketches, ± 4 % unless set otherwise. "
+        "Of expected: median divergence over what it would be for unrelated updates; cosine: "
+        "between the agents' updates, median of the mean of all pairs. Relative: distance of an "
+        "agent from the mean over the norm of the mean.",
     )  # fmt: skip
 
 
@@ -146,7 +154,9 @@ def _sets(sets: Sequence[RunSet]) -> Table:
             for s in sets
         ),
         words=2,
-        note="Interquartile means over runs with 95 % stratified bootstrap intervals.",
+        note="A set is of runs whose options are equal but for the seed; the method names those in "
+        "which sets differ. Interquartile means over runs with 95 % stratified bootstrap intervals."
+        + few(len(s.runs) for s in sets),
     )  # fmt: skip
 
 
@@ -160,8 +170,25 @@ def _methods(methods: Sequence[Method]) -> Table:
         ),
         words=2,
         note="Interquartile mean over runs and environments with its 95 % stratified bootstrap "
-        "interval; 0 is random play and 1 a human in Atari games, elsewhere 1 is the threshold.",
+        "interval; 0 is random play and 1 a human in Atari games, elsewhere 1 is the threshold."
+        + few(m.runs for m in methods),
     )
+
+
+def few(runs: Iterable[int]) -> str:
+    """What intervals of so few runs really cover; empty where there is nothing to say."""
+    known = {count: coverage(count) for count in sorted(set(runs))}
+    told = [f"{share:.0%} of {count}".replace("%", " %") for count, share in known.items() if share]
+    if not told:
+        return ""
+    return (
+        f" Of fewer than 10 runs a 95 % interval holds the true value less often: {_listed(told)}."
+    )
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """``a, b and c runs``."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts) + " runs"
 
 
 def cell(value: float | None, form: str) -> str:

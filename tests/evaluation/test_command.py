@@ -11,10 +11,12 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gala import cli
-from gala.config.sections import AtariConfig, EnvConfig, NetworkConfig
+from gala.config.sections import AtariConfig, EnvConfig, LogConfig, NetworkConfig
 from gala.errors import UserError
-from gala.evaluation import command
+from gala.evaluation import player
 from gala.evaluation.command import evaluate
+from gala.learning.vmpo_config import VMPOConfig
+from gala.policy.trained_run import load_run
 from gala.run.config import Config
 
 MakeRun = Callable[..., Path]
@@ -153,7 +155,7 @@ def test_a_video_is_refused_before_the_games(
     def play(*arguments: object, **options: object) -> None:
         raise AssertionError("games were played")
 
-    monkeypatch.setattr(command, "play", play)
+    monkeypatch.setattr(player, "play", play)
     with pytest.raises(UserError, match="has no picture"):
         evaluate(identity_run(PERFECT), video=tmp_path / "game.mp4")
 
@@ -161,6 +163,17 @@ def test_a_video_is_refused_before_the_games(
 def test_an_unknown_policy_is_refused(identity_run: MakeRun) -> None:
     with pytest.raises(UserError, match="did you mean 'greedy'"):
         evaluate(identity_run(PERFECT), policy="gredy")
+
+
+def test_observations_are_normalised_by_the_moments_of_the_checkpoint(
+    normalizing_run: Callable[[float], Path],
+) -> None:
+    near, far = (
+        by_name(evaluate(normalizing_run(mean), episodes=4, json=True))["mean", "greedy"]
+        for mean in (0.0, 1000.0)
+    )
+    assert near["mean_return"] == LENGTH
+    assert far["mean_return"] < LENGTH / 2  # so far from the mean all observations look alike
 
 
 def test_a_configuration_of_another_network_is_refused(identity_run: MakeRun) -> None:
@@ -202,3 +215,23 @@ def test_atari_is_scored_raw_against_the_human(
     row = next(line.split("│") for line in table.splitlines() if "stochastic" in line)
     assert f"{result['mean_return']:.2f}" in row[3]
     assert f"{result['human_normalized']:.2f}" in row[7]
+
+
+def test_a_run_with_duals_is_played_and_averaged(
+    train_here: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Duals of an algorithm are among the parameters, and no part of the policy."""
+    config = Config(
+        env=EnvConfig(id="gala/Identity-v0", num_envs=8),
+        network=NetworkConfig(hidden=(16,)),
+        algorithm="vmpo",
+        vmpo=VMPOConfig(n_step=5, gamma=0.9, lr=1e-2, act_every=4),
+        log=LogConfig(tensorboard=False),
+        total_steps=16_000,
+        seed=3,
+    )
+    train_here(config)
+    run = tmp_path / "run"
+    report = evaluate(run, agent="all", policy="greedy", episodes=4, seed=0, json=True)
+    assert all(result["mean_return"] > 15 for result in report["results"])  # chance is 5
+    assert load_run(run).duals == 3

@@ -11,14 +11,19 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from gala.evaluation import statistics
 from gala.evaluation.statistics import (
+    COVERAGE,
     bootstrap,
+    coverage,
     curve_band,
+    holm,
     iqm,
     mean,
     median,
     optimality_gap,
     performance_profile,
     probability_of_improvement,
+    rank_sum_p,
+    smallest_p,
     standard_error,
     summarize,
 )
@@ -251,3 +256,61 @@ def test_other_shapes_are_refused() -> None:
         curve_band(np.zeros((2, 2, 2)))
     with pytest.raises(ValueError, match="non-empty list"):
         summarize([])
+
+
+# -- what intervals of few runs are worth
+
+
+@pytest.mark.parametrize("runs", [2, 3, 5, 9, 10])
+def test_intervals_of_few_runs_cover_what_is_said(runs: int) -> None:
+    scores = np.random.default_rng(runs).standard_normal((3000, runs, 1))
+    found = bootstrap(iqm, scores, resamples=1000)
+    share = float(((found.low <= 0) & (found.high >= 0)).mean())
+    assert share == pytest.approx(coverage(runs) or 0.94, abs=0.02)
+
+
+def test_coverage_of_one_and_of_many_is_not_told() -> None:
+    assert coverage(1) is None and coverage(10) is None
+    assert sorted(COVERAGE.values()) == list(COVERAGE.values())
+
+
+# -- tests of hypotheses
+
+
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (3, 3), (5, 5), (4, 7), (10, 10)])
+def test_the_rank_sum_test_is_scipys(m: int, n: int) -> None:
+    generator = np.random.default_rng(m)
+    for _ in range(5):
+        x, y = generator.normal(0.7, size=m), generator.normal(size=n)
+        expected = scipy.stats.mannwhitneyu(x, y, method="exact").pvalue
+        assert rank_sum_p(x, y) == pytest.approx(expected)
+
+
+def test_tied_runs_share_their_ranks() -> None:
+    x, y = np.array([1.0, 2.0, 2.0, 5.0]), np.array([2.0, 2.0, 3.0])
+
+    def statistic(a: np.ndarray, b: np.ndarray) -> float:
+        ranks = scipy.stats.rankdata(np.concatenate([a, b]))
+        return float(abs(ranks[: len(a)].sum() - ranks.sum() * len(a) / len(ranks)))
+
+    found = scipy.stats.permutation_test(
+        (x, y), statistic, n_resamples=np.inf, alternative="greater"
+    )
+    assert rank_sum_p(x, y) == pytest.approx(found.pvalue) and 0.1 < found.pvalue < 1.0
+    assert rank_sum_p([3.0, 3.0], [3.0]) == 1.0
+
+
+def test_no_p_is_smaller_than_the_smallest() -> None:
+    assert rank_sum_p([4, 5, 6], [1, 2, 3]) == pytest.approx(smallest_p(3, 3)) == 0.1
+    assert smallest_p(1, 1) == 1.0 and smallest_p(5, 5) == pytest.approx(2 / 252)
+
+
+def test_holm_by_hand() -> None:
+    # 3 x 0.01, 2 x 0.03 and 1 x 0.04, which must not fall below the one before
+    np.testing.assert_allclose(holm([0.04, 0.01, 0.03]), [0.06, 0.03, 0.06])
+    assert holm([0.9, 0.8]).tolist() == [1.0, 1.0] and holm([0.2]).tolist() == [0.2]
+
+
+def test_a_test_needs_lists_of_runs() -> None:
+    with pytest.raises(ValueError, match="lists of runs"):
+        rank_sum_p([], [1.0])

@@ -31,7 +31,7 @@ SHORT_PONG = EnvConfig(
 
 def random_actions(n: int, seed: int = 0) -> Any:
     generator = np.random.default_rng(seed)
-    return lambda obs, mask=None: generator.integers(0, n, size=len(obs))
+    return lambda obs, mask=None, begin=None: generator.integers(0, n, size=len(obs))
 
 
 def read(path: Path) -> tuple[list[np.ndarray], float]:
@@ -57,7 +57,7 @@ def test_what_is_shown_is_what_the_policy_plays(monkeypatch: pytest.MonkeyPatch)
     seen: list[np.ndarray] = []
     choose = random_actions(6, seed=8)
 
-    def act(obs: np.ndarray, mask: object = None) -> np.ndarray:
+    def act(obs: np.ndarray, mask: object = None, begin: object = None) -> np.ndarray:
         seen.append(obs.copy())
         return choose(obs)
 
@@ -71,7 +71,7 @@ def test_what_is_shown_is_what_the_policy_plays(monkeypatch: pytest.MonkeyPatch)
         assert np.array_equal(obs, shown)
         step = env.step(choose(obs))
         obs = step.obs
-        if step.valid[0]:
+        if not step.episodes:
             expected.append(float(step.reward[0]))
     env.close()
     assert rewards == expected
@@ -128,7 +128,7 @@ def test_a_time_limit_of_the_run_holds(tmp_path: Path, painter: str) -> None:
 def test_arguments_and_wrappers_of_the_run_hold(tmp_path: Path, painter: str) -> None:
     seen = []
 
-    def act(obs: np.ndarray, mask: object = None) -> np.ndarray:
+    def act(obs: np.ndarray, mask: object = None, begin: object = None) -> np.ndarray:
         seen.append(obs.shape)
         return np.zeros(1, np.int64)
 
@@ -164,12 +164,12 @@ def test_without_the_extra_the_error_names_it(
         return real(name, *args, **options)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(UserError, match=r"pip install 'gala\[video\]'"):
+    with pytest.raises(UserError, match=r"pip install .*\[video\]'"):
         record(EnvConfig(id=painter), random_actions(2), tmp_path / "x.mp4", seed=0)
 
 
 def test_a_failing_policy_leaves_no_file(tmp_path: Path, painter: str) -> None:
-    def fail(obs: np.ndarray, mask: object = None) -> np.ndarray:
+    def fail(obs: np.ndarray, mask: object, begin: object) -> np.ndarray:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from gala import cli
+from gala.files import commands
 from gala.report.command import read_report, summary_html
 from gala.report.tables import Table, size
 
@@ -249,7 +250,7 @@ def test_a_missing_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert cli.main(["report", runs[0], "--format", "pdf"]) == 2
-    message = "gala: error: plots need matplotlib (pip install 'gala[plots]')\n"
+    message = f"gala: error: plots need matplotlib ({commands.install('plots')})\n"
     assert capsys.readouterr().err == message
 
 

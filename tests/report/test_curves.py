@@ -29,7 +29,7 @@ def agent(rank: int, t: list[float], step: list[float], **values: list[float]) -
 
 
 def run(*agents: AgentData) -> RunData:
-    return RunData("r", Path(), {}, None, agents)
+    return RunData("r", Path(), {}, None, agents, {})
 
 
 @pytest.fixture

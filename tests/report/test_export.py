@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from gala import cli
+from gala.files import commands
 from gala.report import export as exporting
 from gala.report.export import STAMP, export, natural
 
@@ -81,6 +83,12 @@ def test_floats_survive_exactly(write_run: Write, tmp_path: Path) -> None:
     run = write_run("exact", {0: [{"a": value} for value in values]})
     (metrics, _) = export([run], output=tmp_path)
     assert [json.loads(row["a"]) for row in read(metrics.path)] == values
+
+
+def test_a_folder_whose_name_is_no_text(write_run: Write, tmp_path: Path) -> None:
+    run = write_run("\udcffx", {0: [{"a": 1}]})
+    (metrics, _) = export([run], output=tmp_path)
+    assert [row["run"] for row in read(metrics.path)] == [r"\udcffx"]
 
 
 def test_damage_is_skipped_and_counted(
@@ -197,12 +205,30 @@ def test_mistakes(
     assert words in captured.err and captured.err.count("\n") == 1 and captured.out == ""
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_names_and_values_that_are_no_text(two_runs: list[Path], tmp_path: Path, form: str) -> None:
+    run = two_runs[0].rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    with open(run / "rank_00" / "metrics.jsonl", "ab") as file:
+        file.write(b'{"v": 1, "t": 9, "rank": 0, "x/\\ud800": 1.5}\n')
+        file.write(b'{"v": 1, "t": 9, "rank": 0, "event": "odd", "message": "\\udfff"}\n')
+    files = [each.path for each in export([run], output=tmp_path / f"x.{form}")]
+    if form == "csv":
+        metrics, events = (read(path) for path in files)
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        metrics, events = (parquet.read_table(path).to_pylist() for path in files)
+    odd = [row["x/\\ud800"] for row in metrics if row["x/\\ud800"]]
+    assert [float(value) for value in odd] == [1.5]
+    assert metrics[0]["run"].endswith("caf\\udce9")
+    assert "\\udfff" in [row["message"] for row in events]
+
+
 def test_a_missing_extra_is_named(
     two_runs: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert cli.main(["export", str(two_runs[0]), "--format", "parquet"]) == 2
-    message = "gala: error: parquet needs pyarrow (pip install 'gala[parquet]')\n"
+    message = f"gala: error: parquet needs pyarrow ({commands.install('parquet')})\n"
     assert capsys.readouterr().err == message
 
 

@@ -15,7 +15,7 @@ from gala import cli
 from gala.errors import UserError
 from gala.report import gantt
 from gala.report.figures import COLOURS
-from gala.report.profile import profile, read_lanes, title
+from gala.report.profile import profile, read_streams, title
 from gala.report.streams import Span, Stream
 from gala.telemetry.phases import PHASES
 
@@ -92,7 +92,7 @@ def test_damaged_lines_are_passed_over_and_counted(
         for each in bad:
             file.write((each if isinstance(each, str) else json.dumps(each)) + "\n")
         file.write('{"v": 1, "rank": 0')  # a kill in the middle of a line
-    before = read_lanes(run)[0][0]
+    before = read_streams(run)[0][0]
     assert len(before.spans) == 49
     assert cli.main(["profile", str(run)]) == 0
     assert f"{len(bad)} damaged lines" in capsys.readouterr().out
@@ -139,7 +139,7 @@ def bars(figure: Figure) -> dict[str, list[tuple[float, float, float]]]:
 
 
 def test_a_lane_an_agent_in_the_colours_of_the_reports(run: Path) -> None:
-    streams, _ = read_lanes(run)
+    streams, _ = read_streams(run)
     figure = gantt.draw(streams, title(run, 2), seconds=0.05)
     (ax,) = figure.axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["agent 0", "agent 1"]
@@ -154,7 +154,7 @@ def test_a_lane_an_agent_in_the_colours_of_the_reports(run: Path) -> None:
 
 
 def test_mixes_are_marked_where_they_happened(run: Path) -> None:
-    streams, _ = read_lanes(run)
+    streams, _ = read_streams(run)
     figure = gantt.draw(streams, "", seconds=0.077)
     (ax,) = figure.axes
     marks = [line for line in ax.lines if line.get_marker() == "v"]

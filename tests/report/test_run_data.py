@@ -60,7 +60,7 @@ def test_the_clock_stands_still_between_launches() -> None:
         return AgentData(rank, t, t, t, {}, events)
 
     first = agent(0, [11, 12, 300, 1005], 10.0, 1003.0)
-    run = RunData("r", Path(), {}, None, (first, agent(1, [13, 200, 1004], 10.5, 1003.5)))
+    run = RunData("r", Path(), {}, None, (first, agent(1, [13, 200, 1004], 10.5, 1003.5)), {})
     # 200 to 300 is a long update; 300 to 1003 lies between two launches
     moments = np.array([10.0, 13.0, 300.0, 1003.0, 1005.0])
     assert run.clock(moments).tolist() == [0.0, 3.0, 290.0, 290.0, 292.0]
@@ -84,6 +84,7 @@ def test_what_cannot_be_read_is_passed_over(write_run: Write) -> None:
 
 def test_without_gossip_the_topology_means_nothing(write_run: Write) -> None:
     assert read_run("r", write_run("r", {0: [{}]}, coupling="allreduce")).topology is None
+    assert read_run("d", write_run("d", {0: [{}]}, coupling="distil")).topology == "ring"
 
 
 def test_numbers_and_holes() -> None:

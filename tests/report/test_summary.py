@@ -30,7 +30,8 @@ def summary(path: Path, threshold: float | None = None) -> Summary:
 def agent_records(final: float = 480.0) -> list[dict[str, Any]]:
     return [
         {"event": "start", "message": ""},
-        {"charts/episodic_return": 100.0, "divergence/epsilon_ratio": 0.5, "gossip/mixes": 4},
+        {"charts/episodic_return": 100.0, "divergence/epsilon_ratio": 0.5, "gossip/mixes": 4,
+         "divergence/expected_ratio": 0.75, "divergence/step_cosine": 0.5},
         {"charts/episodic_return": final, "divergence/epsilon_ratio": 0.1, "gossip/mixes": 9,
          "divergence/relative": 0.02, "gossip/bytes_sent": 1000},
     ]  # fmt: skip
@@ -45,7 +46,13 @@ def test_one_run_by_hand(write_run: Write) -> None:
     assert (found.steps_to_threshold, found.seconds_to_threshold) == (40.0, 2.0)
     assert (found.epsilon_ratio_max, found.relative_max) == (0.5, 0.02)
     assert found.epsilon_ratio_median == pytest.approx(0.3)  # of 0.5, 0.5, 0.1, 0.1
+    assert (found.expected_ratio_median, found.step_cosine_median) == (0.75, 0.5)
     assert (found.mixes, found.bytes_sent, found.deaths, found.alarms) == (18, 2000, 0, 0)
+
+
+def test_who_exchanges_policies_does_so_over_a_graph(write_run: Write) -> None:
+    found = summary(write_run("r", {0: agent_records()}, coupling="distil"))
+    assert found.label.endswith(", distil over ring")
 
 
 def test_a_threshold_of_ones_own(write_run: Write) -> None:
@@ -98,23 +105,24 @@ def test_deaths_of_agents_that_came_back_and_that_did_not(write_run: Write) -> N
 
 def made(name: str, **changes: Any) -> Summary:
     values: dict[str, Any] = dict.fromkeys(Summary.__dataclass_fields__, 0)
+    values |= {"configuration": "one", "method": "one", "differs": {}, "left_out": {}}
     values |= {"env_id": "CartPole-v1", "agents": 4, "coupling": "gossip", "topology": "ring"}
     values |= {"steps_per_s": 10.0, "final_return": 475.0, "threshold": 475.0}
     values |= {"seconds_to_threshold": None, "steps_to_threshold": None}
     return Summary(**{**values, "name": name, **changes})
 
 
-def test_sets_differ_in_more_than_seeds() -> None:
+def test_sets_are_what_has_one_configuration() -> None:
     runs = [
-        made("a", seed=1), made("b", seed=2), made("c", topology="star"), made("d", agents=8),
-        made("e", coupling="none", topology=None), made("f", env_id="ALE/Pong-v5"),
+        made("a", seed=1), made("b", configuration="two", differs={"total_steps": "6000"}),
+        made("c", seed=2), made("d", configuration="three", coupling="none", topology=None,
+                                differs={"coupling": "none", "agents": "4", "threads": "2"}),
     ]  # fmt: skip
-    assert [[each.name for each in group] for group in grouped(runs)] == [
-        ["a", "b"], ["c"], ["d"], ["e"], ["f"],
-    ]  # fmt: skip
+    assert [[each.name for each in group] for group in grouped(runs)] == [["a", "c"], ["b"], ["d"]]
     assert [each.label for each in sets_of(runs)] == [
-        "4 agents, ring", "4 agents, star", "8 agents, ring", "4 agents, none", "4 agents, ring",
+        "4 agents, ring", "4 agents, ring, total_steps 6000", "4 agents, none, threads 2",
     ]  # fmt: skip
+    assert [each.coverage for each in sets_of(runs)] == [0.49, None, None]
 
 
 def test_a_set_is_summed_up_by_its_interquartile_mean() -> None:
@@ -138,19 +146,24 @@ def test_one_run_has_no_interval() -> None:
 
 
 def test_a_method_over_environments_by_hand() -> None:
-    pong = {"env_id": "ALE/Pong-v5", "threshold": 18.0}
+    pong = {"env_id": "ALE/Pong-v5", "threshold": 18.0, "configuration": "two"}
+    pong["differs"] = {"env.id": "ALE/Pong-v5"}
     runs = [
         made("a", final_return=475.0), made("b", final_return=237.5),  # 1 and 0.5
         made("c", final_return=14.6, **pong), made("d", final_return=-20.7, **pong),  # 1 and 0
     ]  # fmt: skip
     (found,) = methods_of(runs)
     assert found.environments == ("CartPole-v1", "ALE/Pong-v5") and found.runs == 2
+    assert (found.label, found.coverage) == ("4 agents, ring", 0.49)
     assert found.scores == ((1.0, 1.0), (0.5, 0.0))
     assert found.score.value == pytest.approx(0.75)  # the middle two of 0, 0.5, 1, 1
 
 
 def test_methods_need_a_full_matrix_of_known_scores() -> None:
-    other = {"env_id": "Mine-v0", "threshold": None}
+    other = {"env_id": "Mine-v0", "threshold": None, "configuration": "two"}
+    pong = {"env_id": "ALE/Pong-v5", "configuration": "two"}
     assert methods_of([made("a"), made("b", **other)]) == []
-    assert methods_of([made("a"), made("b"), made("c", env_id="ALE/Pong-v5")]) == []
-    assert methods_of([made("a"), made("b", env_id="ALE/Pong-v5", final_return=None)]) == []
+    assert methods_of([made("a"), made("b"), made("c", **pong)]) == []
+    assert methods_of([made("a"), made("b", final_return=None, **pong)]) == []
+    assert methods_of([made("a"), made("b", method="two", **pong)]) == []
+    assert len(methods_of([made("a"), made("b", **pong)])) == 1
