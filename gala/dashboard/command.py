@@ -9,8 +9,9 @@ from pathlib import Path
 
 from gala.config.arguments import Parser, whole
 from gala.dashboard.run_index import require_runs
-from gala.dashboard.security import check_host
+from gala.dashboard.security import check_control, check_host
 from gala.errors import EXIT_OK, UserError
+from gala.files import commands
 
 HIGHEST_PORT = 2**16 - 1
 
@@ -24,10 +25,14 @@ def main(arguments: Sequence[str]) -> int:
     add("--port", type=whole, default=7777, help="0 takes any that is free (%(default)s)")
     add("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     add("--token", help="what visitors must know; needed where others can reach the address")
+    add("--allow-control", action="store_true",
+        help="let who knows the token ask runs to stop and to save")  # fmt: skip
     return serve(**vars(parser.parse_args(arguments)))
 
 
-def serve(folder: Path, *, host: str, port: int, token: str | None) -> int:
+def serve(
+    folder: Path, *, host: str, port: int, token: str | None, allow_control: bool = False
+) -> int:
     """Serve the runs of ``folder``; returns the exit code.
 
     Raises:
@@ -35,6 +40,7 @@ def serve(folder: Path, *, host: str, port: int, token: str | None) -> int:
             packages of the page are not installed.
     """
     check_host(host, token)
+    check_control(allow_control, token)
     if port > HIGHEST_PORT:
         raise UserError(f"must be at most {HIGHEST_PORT}, got {port}", field="--port")
     runs = require_runs(folder)
@@ -43,7 +49,7 @@ def serve(folder: Path, *, host: str, port: int, token: str | None) -> int:
         import uvicorn
     except ImportError as error:
         raise UserError(
-            f"the dashboard needs {error.name}", hint="pip install 'gala[dashboard]'"
+            f"the dashboard needs {error.name}", hint=commands.install("dashboard")
         ) from None
     from gala.dashboard.server import create_app
 
@@ -53,7 +59,7 @@ def serve(folder: Path, *, host: str, port: int, token: str | None) -> int:
         names = ", ".join(list(runs)[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
         print(f"gala dashboard: {names}\n  {address}{'?token=...' if token else ''}", flush=True)
         config = uvicorn.Config(
-            create_app(folder, host=host, token=token),
+            create_app(folder, host=host, token=token, control=allow_control),
             log_level="critical",  # an open page at the end is no error
             access_log=False,
             timeout_graceful_shutdown=1,

@@ -1,4 +1,4 @@
-"""How far the agents are from each other, from the newest sketches of their parameters."""
+"""How far the agents are from each other, and how much their updates agree: newest sketches."""
 
 from __future__ import annotations
 
@@ -8,23 +8,65 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gala.telemetry.sketches import read_sketches, sketch_damage
 
 NONE: dict[str, Any] = {"ranks": [], "matrix": [], "t": None, "error": None}
 """The answer where fewer than two agents have sketches."""
 
+Answer = tuple[dict[str, Any], list[str]]
+"""``ranks``, ``matrix``, unix time ``t`` and the standard error ``error``; and a line on each file
+that is not as it should be."""
 
-def distances_of(files: Mapping[int, Path]) -> tuple[dict[str, Any], list[str]]:
+
+def distances_of(files: Mapping[int, Path]) -> Answer:
     """``||x_i - x_j||_2`` of all pairs of agents that sketched the newest common tick.
 
     Args:
         files: a ``sketches.bin`` of each agent; it need not exist.
 
     Returns:
-        ``ranks``, ``matrix``, unix time ``t`` and the relative standard error ``error``; and a line
-        on each file that is not as it should be.
+        See :data:`Answer`; the error is relative.
     """
+    rows, problems = _newest(files)
+    if len(rows) < 2:
+        return dict(NONE), problems
+    sketches = np.stack([row["sketch"] for row in rows.values()]).astype(np.float64)
+    centred = sketches - sketches.mean(axis=0)
+    gram = centred @ centred.T
+    squares = np.diag(gram)
+    apart = np.sqrt(np.maximum(squares[:, None] + squares - 2.0 * gram, 0.0))
+    np.fill_diagonal(apart, 0.0)
+    return _answer(rows, apart, error=1.0 / math.sqrt(2.0 * sketches.shape[1])), problems
+
+
+def agreement_of(files: Mapping[int, Path]) -> Answer:
+    """Cosines between the steps of all pairs of agents at the newest common tick.
+
+    Args:
+        files: a ``steps.bin`` of each agent; it need not exist.
+
+    Returns:
+        See :data:`Answer`; also ``mean`` of all pairs. The error is that of a cosine near 0.
+    """
+    rows, problems = _newest(files)
+    sketches = {rank: row["sketch"].astype(np.float64) for rank, row in rows.items()}
+    lengths = {rank: float(np.linalg.norm(sketch)) for rank, sketch in sketches.items()}
+    rows = {rank: row for rank, row in rows.items() if lengths[rank] > 0}  # one that did not move
+    if len(rows) < 2:
+        return NONE | {"mean": None}, problems
+    unit = np.stack([sketches[rank] / lengths[rank] for rank in rows])
+    cosine = np.clip(unit @ unit.T, -1.0, 1.0)
+    np.fill_diagonal(cosine, 1.0)
+    count = len(rows)
+    mean = float(f"{(cosine.sum() - count) / (count * (count - 1)):.5g}")
+    answer = _answer(rows, cosine, error=1.0 / math.sqrt(unit.shape[1]))
+    return answer | {"mean": mean}, problems
+
+
+def _newest(files: Mapping[int, Path]) -> tuple[dict[int, NDArray[np.void]], list[str]]:
+    """A record of each agent that sketched the newest tick that most share, and problems."""
     problems = [
         f"{path.parent.name}/{path.name}: {wrong}"
         for path in files.values()
@@ -36,34 +78,32 @@ def distances_of(files: Mapping[int, Path]) -> tuple[dict[str, Any], list[str]]:
     size = max(set(sizes), key=sizes.count, default=0)
     newest = {}
     for rank, records in read.items():
+        name = f"{files[rank].parent.name}/{files[rank].name}"
         whole = np.isfinite(records["sketch"]).all(axis=1) & np.isfinite(records["t"])
         if records["sketch"].shape[1] != size:
-            problems.append(
-                f"{files[rank].parent.name}/sketches.bin: the others' have {size} values"
-            )
+            problems.append(f"{name}: the others' have {size} values")
         elif not whole.all():
-            problems.append(f"{files[rank].parent.name}/sketches.bin: values that are no numbers")
+            problems.append(f"{name}: values that are no numbers")
         if records["sketch"].shape[1] == size and whole.any():
             newest[rank] = records[whole]
     if len(newest) < 2:
-        return dict(NONE), problems
+        return {}, problems
     # An agent may not have written the newest tick yet: the newest that most of them share.
     ticks = [int(tick) for records in newest.values() for tick in set(records["tick"].tolist())]
     tick = max(set(ticks), key=lambda each: (ticks.count(each), each))
-    rows = {
+    return {
         rank: records[records["tick"] == tick][-1]
         for rank, records in newest.items()
         if (records["tick"] == tick).any()
-    }
-    sketches = np.stack([row["sketch"] for row in rows.values()]).astype(np.float64)
-    centred = sketches - sketches.mean(axis=0)
-    gram = centred @ centred.T
-    squares = np.diag(gram)
-    apart = np.sqrt(np.maximum(squares[:, None] + squares - 2.0 * gram, 0.0))
-    np.fill_diagonal(apart, 0.0)
+    }, problems
+
+
+def _answer(
+    rows: Mapping[int, NDArray[np.void]], matrix: NDArray[np.float64], *, error: float
+) -> dict[str, Any]:
     return {
         "ranks": list(rows),
-        "matrix": [[float(f"{value:.5g}") for value in row] for row in apart.tolist()],
+        "matrix": [[float(f"{value:.5g}") for value in row] for row in matrix.tolist()],
         "t": max(float(row["t"]) for row in rows.values()),
-        "error": 1.0 / math.sqrt(2.0 * size),
-    }, problems
+        "error": error,
+    }

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gala.files.bounded import open_regular
 from gala.telemetry.reader import MAX_EVENTS, Record, number, parse_line
 from gala.telemetry.sampling import LONGEST_LINE
 
@@ -34,7 +35,7 @@ def odd_lines(path: Path, rank: int, until: int) -> Iterator[bytes]:
         record = whole and line.isascii() and stamp in line and MARK not in line
         return not record and bool(line.strip())
 
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         rest = b""
         while until > file.tell() and (block := file.read(min(BLOCK, until - file.tell()))):
             *lines, rest = (rest + block).split(b"\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gala.dashboard.page import STATIC, dumps
+from gala.dashboard.run_table import RunTable
 from gala.dashboard.run_view import RunView
 from gala.telemetry.selection import name_runs
 
@@ -18,6 +19,9 @@ RECORDS = 3_000
 
 POINTS = 300
 """Records per agent at most: as many as a chart has room for."""
+
+LOG_BYTES = 4_000
+"""End of the text log of each agent."""
 
 _SCRIPT = re.compile(r'<script defer src="static/([\w.]+)"></script>')
 _STYLE = re.compile(r'<link rel="stylesheet" href="static/([\w.]+)">')
@@ -35,8 +39,10 @@ def freeze(run_dirs: Sequence[Path], *, summary_html: str = "") -> str:
     agents = sum(len(view.ranks()) for view in views)
     points = max(20, min(POINTS, RECORDS // max(agents, 1)))
     now = time.time()
-    data: dict[str, Any] = {"runs": [view.describe() for view in views]}
-    for kind in ("history", "peers", "events", "distances", "problems"):
+    table, paths = RunTable(), {view.name: view.path for view in views}
+    data: dict[str, Any] = {"runs": table.rows(paths)}
+    data["config"] = {name: table.options(name, path) for name, path in paths.items()}
+    for kind in ("history", "peers", "events", "distances", "agreement", "problems", "log"):
         data[kind] = {}
     for view in views:
         view.wait_for_events()
@@ -44,7 +50,9 @@ def freeze(run_dirs: Sequence[Path], *, summary_html: str = "") -> str:
         data["peers"][view.name] = {"now": now, "peers": view.peers(now)}
         data["events"][view.name] = {"share": 1, "all": view.events()[-500:]}
         data["distances"][view.name] = view.distances()
+        data["agreement"][view.name] = view.agreement()
         data["problems"][view.name] = view.problems
+        data["log"][view.name] = {rank: view.log(rank, LOG_BYTES) for rank in view.ranks()}
     page = _ICON.sub("", STATIC["index.html"].decode())
     page = _STYLE.sub(lambda found: f"<style>\n{_text(found[1])}</style>", page)
     scripts = "".join(f"<script>\n{_text(name)}</script>\n" for name in _SCRIPT.findall(page))

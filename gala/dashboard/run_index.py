@@ -19,19 +19,25 @@ MANY = 500
 def find_runs(folder: Path) -> dict[str, Path]:
     """Run folders by name: ``folder`` itself, or those below it, by their relative path.
 
-    A run folder holds ``meta.json`` or the folder of an agent. Links are not followed out of
-    ``folder``, so that nothing else can be shown by naming it.
+    A run folder holds ``meta.json`` or the folder of an agent. Links to folders are followed, as
+    who put them there wants it, but each folder is searched once.
     """
     if _is_run(folder):
         return {folder.resolve().name: folder}
     found: dict[str, Path] = {}
+    seen = {os.path.realpath(folder)}
     level = [folder]
     for _ in range(DEPTH):
-        level = [entry for parent in level for entry in _folders(parent)]
-        for entry in level:
-            if _is_run(entry) and len(found) < MANY:
+        entries = [entry for parent in level for entry in _folders(parent)]
+        level = []
+        for entry in sorted(entries, key=os.path.islink):  # a folder itself before links to it
+            if (real := os.path.realpath(entry)) in seen:
+                continue
+            seen.add(real)
+            if not _is_run(entry):
+                level.append(entry)
+            elif len(found) < MANY:
                 found[str(entry.relative_to(folder))] = entry
-        level = [entry for entry in level if str(entry.relative_to(folder)) not in found]
     return found
 
 
@@ -58,7 +64,7 @@ def _is_run(folder: Path) -> bool:
 def _folders(parent: Path) -> list[Path]:
     try:
         with os.scandir(parent) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            names = [entry.name for entry in entries if entry.is_dir()]
     except OSError:
         return []
     return [parent / name for name in sorted(names) if not name.startswith(".")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -11,11 +10,14 @@ from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from gala.dashboard.distances import NONE, distances_of
+from gala.config.arguments import HEARING
+from gala.dashboard.distances import NONE, agreement_of, distances_of
 from gala.dashboard.events import EventScan, event_of
 from gala.dashboard.facts import facts_of, graph_of
+from gala.files.text_log import tail
 from gala.telemetry.reader import MAX_EVENTS, Record, RunReader, number, rank_folders
 from gala.telemetry.sampling import newest, sample
+from gala.telemetry.standing import IN_NEIGHBOUR, standing_from, time_of
 
 METRICS = (
     "charts/episodic_return",
@@ -35,18 +37,33 @@ METRICS = (
     "divergence/epsilon",
     "divergence/expected",
     "divergence/epsilon_ratio",
+    "divergence/expected_ratio",
+    "divergence/mean_drift",
+    "divergence/step_cosine",
+    "divergence/mix_kl",
     "divergence/proven",
     "divergence/sketch_error",
     "divergence/kl",
-    "losses/entropy",
-    "losses/value_loss",
-    "losses/policy_loss",
+    "policy/lag",
+    "policy/lag_max",
+    "actors/queue_fill",
+    "actors/idle",
+    "actors/learner_idle",
+    "system/cores",
+    "system/memory_mb",
 )
 """Metrics that displays need, in the order in which rows of them are sent; ``divergence/kl`` is the
-largest ``divergence/kl/<j>`` of an agent."""
+largest ``divergence/kl/<j>`` of an agent. Losses, which each algorithm names, come beside them."""
+
+LOSSES = "losses/"
+MOST_LOSSES = 24
+""":data:`LOSSES` of one agent that are shown."""
 
 NEWEST_BYTES = 16 * 1024
 """Read from the end of each file to know how an agent stands."""
+
+LOG_BYTES = 64 * 1024
+"""End of a text log that is shown."""
 
 BUDGET = 8_000
 """Records that one answer holds, of all agents."""
@@ -57,15 +74,6 @@ PEAKS = ("divergence/epsilon_ratio", "gossip/staleness_max")
 WHOLE = 64 * 1024 * 1024
 """Bytes of all agents up to which one answer knows :data:`PEAKS`."""
 
-SILENT_S = 15.0
-"""Age of the newest record after which an agent that did not say goodbye counts as dead."""
-
-GOODBYE = {"done": "done", "stop": "stopped"}
-
-DOWN = 3
-"""``gossip/in/<j>/state`` of a neighbour that is known to be dead."""
-
-IN_NEIGHBOUR = re.compile(r"gossip/in/(\d{1,6})/(age_s|state)", re.ASCII)
 KL = "divergence/kl/"
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -129,7 +137,15 @@ class RunView:
 
     def _describe(self, meta: Record, topology: Record) -> dict[str, Any]:
         facts, graph = facts_of(meta, self.ranks())[0], graph_of(topology)[0]
-        return {"name": self.name, **facts, **graph, "metrics": METRICS}
+        if facts["coupling"] not in (None, *HEARING):  # its edges are nobody's
+            graph = {"topology": None, "edges": []}
+        logs = [rank for rank in self.ranks() if self._log(rank).is_file()]
+        return {"name": self.name, **facts, **graph, "metrics": METRICS, "logs": logs}
+
+    @property
+    def topology(self) -> Record:
+        """Content of ``topology.json``; empty when it cannot be read."""
+        return self._reader.topology
 
     def ranks(self) -> list[int]:
         """Ranks that have a folder."""
@@ -155,7 +171,8 @@ class RunView:
 
         Returns:
             ``share`` (of the records in the range, 0 to 1) and ``agents``: by rank the columns
-            ``t``, ``step``, ``update`` and :data:`METRICS`, each a list with null where unknown.
+            ``t``, ``step``, ``update``, :data:`METRICS` and each loss that is on record, each a
+            list with null where unknown.
         """
         files = self._files("metrics.jsonl")
         points = min(points, BUDGET // max(len(files), 1))
@@ -165,20 +182,17 @@ class RunView:
                 path, points, since=since, until=until, peaks=PEAKS, whole=whole / len(files)
             )
             share = min(share, found.share)
-            rows = [_row(record) for record in found.records]
-            columns = zip(*rows, strict=True) if rows else [()] * (3 + len(METRICS))
-            names = ("t", "step", "update", *METRICS)
-            agents[rank] = dict(zip(names, map(list, columns), strict=True))
+            agents[rank] = _columns(found.records)
         return {"share": share, "agents": agents}
 
     @survives("what is new", lambda view: ([], []))
     def poll(self) -> tuple[list[list[Any]], list[Record]]:
-        """What is new: rows ``[rank, t, step, update, *METRICS]``, and events."""
+        """What is new: rows ``[rank, t, step, update, *METRICS, {loss: value}]``, and events."""
         jumps = sum(tail.jumps for tail in self._reader.tails.values())
         new = self._reader.poll()
         if sum(tail.jumps for tail in self._reader.tails.values()) > jumps:
             self.__dict__.pop("_scan", None)  # nobody has looked for long: what was passed over
-        rows = [[r["rank"], *_row(r)] for r in new if "event" not in r and _time(r)]
+        rows = [[r["rank"], *_row(r), _losses(r)] for r in new if "event" not in r and time_of(r)]
         return rows, self._note(new)
 
     def _note(self, records: Iterable[Record]) -> list[Record]:
@@ -190,34 +204,32 @@ class RunView:
 
     @survives("how the agents stand", lambda view: {})
     def peers(self, now: float | None = None) -> dict[int, dict[str, Any]]:
-        """How each agent stands: its newest values, what it says of its neighbours, its status."""
+        """How each agent stands: its newest values, what it says of its neighbours, its status,
+        and why it is in no mean, if so.
+        """
         now = time.time() if now is None else now
         latest = self._reader.latest
-        dead = {
-            peer
-            for record in latest.values()
-            if now - _time(record) < SILENT_S
-            for peer, (_, state) in _in_neighbours(record).items()
-            if state == DOWN
-        }
+        standing = standing_from(latest, self._newest, now, self.ranks())
         return {
             rank: {
-                "status": self._status(rank, now, rank in dead),
-                "t": _time(latest.get(rank, {})),
+                "status": state,
+                "left_out": standing.left_out.get(rank),
+                "t": time_of(latest.get(rank, {})),
                 "step": _whole(latest.get(rank, {}).get("step")),
                 "update": _whole(latest.get(rank, {}).get("update")),
                 "incarnation": _whole(latest.get(rank, {}).get("incarnation")),
-                "values": dict(zip(METRICS, _values(latest.get(rank, {})), strict=True)),
+                "values": dict(zip(METRICS, _values(latest.get(rank, {})), strict=True))
+                | _losses(latest.get(rank, {})),
                 "hears": _in_neighbours(latest.get(rank, {})),
             }
-            for rank in self.ranks()
+            for rank, state in standing.states.items()
         }
 
     @survives("the events", lambda view: [])
     def events(self) -> list[Record]:
         """The newest events of all agents, by time, each once."""
         every = {(e["t"], e["rank"], e["event"]): e for e in [*self._scan.found, *self._live]}
-        return sorted(every.values(), key=_time)[-MAX_EVENTS:]
+        return sorted(every.values(), key=time_of)[-MAX_EVENTS:]
 
     @cached_property
     def _scan(self) -> EventScan:
@@ -233,10 +245,22 @@ class RunView:
         """Until all events that are on file are known."""
         self._scan.join()
 
+    def log(self, rank: int, last_bytes: int = LOG_BYTES) -> str:
+        """The end of what an agent said; empty where that is not known."""
+        return tail(self._log(rank), last_bytes) or ""
+
+    def _log(self, rank: int) -> Path:
+        return self.path / "logs" / f"rank_{rank:02d}.log"
+
     @survives("the distances", lambda view: dict(NONE))
     def distances(self) -> dict[str, Any]:
         """All pairs, see :func:`gala.dashboard.distances.distances_of`."""
         return distances_of(self._files("sketches.bin"))[0]
+
+    @survives("the agreement of updates", lambda view: NONE | {"mean": None})
+    def agreement(self) -> dict[str, Any]:
+        """All pairs, see :func:`gala.dashboard.distances.agreement_of`."""
+        return agreement_of(self._files("steps.bin"))[0]
 
     @property
     def problems(self) -> list[str]:
@@ -252,20 +276,11 @@ class RunView:
             *graph_of(self._reader.topology)[1],
             *self._reader.problems_with(self._scan.damaged),
             *distances_of(self._files("sketches.bin"))[1],
+            *agreement_of(self._files("steps.bin"))[1],
         ]
 
     def _files(self, name: str) -> dict[int, Path]:
         return {rank: folder / name for rank, folder in rank_folders(self.path).items()}
-
-    def _status(self, rank: int, now: float, known_dead: bool) -> str:
-        record, event = self._reader.latest.get(rank, {}), self._newest.get(rank, {})
-        if event.get("event") in GOODBYE and event["t"] >= _time(record):
-            return GOODBYE[event["event"]]
-        if known_dead or now - max(_time(record), _time(event)) > SILENT_S:
-            return "dead" if record or event else "absent"
-        if not record or (event.get("event") in ("start", "join") and event["t"] >= _time(record)):
-            return "joining"
-        return "active"
 
 
 def _in_neighbours(record: Record) -> dict[int, list[float | None]]:
@@ -277,9 +292,23 @@ def _in_neighbours(record: Record) -> dict[int, list[float | None]]:
     return found
 
 
+def _columns(records: list[Record]) -> dict[str, list[Any]]:
+    rows = [_row(record) for record in records]
+    columns = zip(*rows, strict=True) if rows else [()] * (3 + len(METRICS))
+    found = dict(zip(("t", "step", "update", *METRICS), map(list, columns), strict=True))
+    losses = [_losses(record) for record in records]
+    names = sorted({name for each in losses for name in each})[:MOST_LOSSES]
+    return found | {name: [each.get(name) for each in losses] for name in names}
+
+
+def _losses(record: Record) -> dict[str, float | int | None]:
+    names = sorted(name for name in record if name.startswith(LOSSES))[:MOST_LOSSES]
+    return {name: _short(record[name]) for name in names}
+
+
 def _row(record: Record) -> list[Any]:
     numbers = (_whole(record.get("step")), _whole(record.get("update")))
-    return [round(_time(record), 3), *numbers, *_values(record)]
+    return [round(time_of(record), 3), *numbers, *_values(record)]
 
 
 def _values(record: Record) -> list[float | int | None]:
@@ -297,10 +326,6 @@ def _short(value: Any) -> float | int | None:
     if type(value) is float:
         return float(f"{value:.5g}") if math.isfinite(value) else None
     return _whole(value)
-
-
-def _time(record: Record) -> float:
-    return number(record.get("t")) or 0.0
 
 
 def _whole(value: Any) -> int | None:

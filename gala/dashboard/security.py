@@ -29,6 +29,13 @@ HEADERS = {
 
 COOKIE = "gala-token"
 
+CONTROL = "/api/control/"
+"""Below it lies what changes a run."""
+
+ASKS = "x-gala-asks"
+"""Header of what asks for a change: pages of other sites, which a browser would send the cookie
+along with, cannot set it."""
+
 
 def is_loopback(host: str) -> bool:
     """Whether ``host`` can be reached from this machine alone."""
@@ -56,6 +63,20 @@ def check_host(host: str, token: str | None) -> None:
         )
 
 
+def check_control(allowed: bool, token: str | None) -> None:
+    """Who may ask agents to stop must know a token, on this machine, too.
+
+    Raises:
+        UserError: there is none.
+    """
+    if allowed and token is None:
+        raise UserError(
+            "needs a token: every program and every page on this machine can reach the dashboard",
+            field="--allow-control",
+            hint="--token SECRET, then open the page with ?token=SECRET",
+        )
+
+
 class Guard:
     """ASGI middleware: reads only, from a known host, with the token where there is one.
 
@@ -64,10 +85,14 @@ class Guard:
         host: address that the server is bound to.
         token: that visitors must show, in the address (``?token=``), which a cookie then
             remembers, or as ``Authorization: Bearer``; None for nobody.
+        control: let those who show it ask for what :data:`CONTROL` offers.
     """
 
-    def __init__(self, app: ASGIApp, *, host: str, token: str | None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, host: str, token: str | None, control: bool = False
+    ) -> None:
         self._app, self._host, self._token = app, host, token
+        self._control = control and token is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,8 +108,11 @@ class Guard:
         await (refusal or self._app)(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        if scope["method"] not in ("GET", "HEAD"):
+        asks = scope["method"] == "POST" and scope["path"].startswith(CONTROL)
+        if scope["method"] not in ("GET", "HEAD") and not (asks and self._control):
             return PlainTextResponse("the dashboard only reads", status_code=405)
+        if asks and ASKS not in Headers(scope=scope):
+            return PlainTextResponse(f"say so with the header {ASKS}", status_code=403)
         name = _without_port(Headers(scope=scope).get("host", ""))
         # A page of another site may make a browser send requests here under its own name.
         if not (is_loopback(name) or (not is_loopback(self._host) and self._token)):

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from starlette.routing import Route
 
 from gala.dashboard.page import STATIC, dumps, type_of
 from gala.dashboard.run_index import find_runs
+from gala.dashboard.run_table import RunTable
 from gala.dashboard.run_view import NEWEST_BYTES, RunView
 from gala.dashboard.security import Guard
+from gala.run.wishes import WISHES, ask
 from gala.telemetry.prometheus import CONTENT_TYPE, exposition
 from gala.telemetry.reader import RunReader
 
@@ -117,6 +120,7 @@ class Broadcast:
         if now - self._slow_at >= SLOW_S:
             self._slow_at = now
             updates.append(("distances", self._view.distances()))
+            updates.append(("agreement", self._view.agreement()))
             updates.append(("problems", self._view.problems))
         return updates
 
@@ -132,6 +136,7 @@ class Runs:
         self._folder = folder
         self._open: dict[str, tuple[RunView, Broadcast]] = {}
         self._readers: dict[str, RunReader] = {}
+        self._table = RunTable()
         self._opening, self._scraping = threading.Lock(), threading.Lock()
 
     def names(self) -> dict[str, Path]:
@@ -144,16 +149,25 @@ class Runs:
         Raises:
             HTTPException: there is none; a name is looked up, never joined to a path.
         """
-        if name in self._open:
-            return self._open[name]
-        path = self.names().get(name)
-        if path is None:
-            raise HTTPException(404, f"no run is named {name!r}")
-        return self._opened(name, path)
+        return self._open.get(name) or self._opened(name, self._path(name))
 
     def describe(self) -> list[dict[str, Any]]:
         """All runs, as they are now."""
-        return [self._opened(name, path)[0].describe() for name, path in self.names().items()]
+        return self._table.rows(self.names())
+
+    def options(self, name: str) -> dict[str, str]:
+        """What the run of a name was asked to do.
+
+        Raises:
+            HTTPException: there is none.
+        """
+        return dict(self._table.options(name, self._path(name)))
+
+    def _path(self, name: str) -> Path:
+        path = self.names().get(name)
+        if path is None:
+            raise HTTPException(404, f"no run is named {name!r}")
+        return path
 
     def _opened(self, name: str, path: Path) -> tuple[RunView, Broadcast]:
         with self._opening:  # once, whoever asks for it
@@ -174,13 +188,16 @@ class Runs:
             return exposition(self._readers, time.time())
 
 
-def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = None) -> Starlette:
+def create_app(
+    folder: Path, *, host: str = "127.0.0.1", token: str | None = None, control: bool = False
+) -> Starlette:
     """The ASGI application.
 
     Args:
         folder: a run folder, or one that holds some.
         host: address that it is served at.
         token: that visitors need; None for nobody.
+        control: visitors may ask runs to stop and to save; only with a token.
     """
     runs = Runs(folder)
 
@@ -190,8 +207,39 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = Non
     async def file(request: Request) -> Response:
         return static(request.path_params["name"])
 
+    async def metrics(request: Request) -> Response:
+        text = await run_in_threadpool(runs.exposition)
+        return Response(text, headers={"Content-Type": CONTENT_TYPE})
+
+    async def controls(request: Request) -> Response:
+        return _json(list(WISHES) if control and token is not None else [])
+
+    async def health(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    app = Starlette(
+        routes=[
+            Route("/", page),
+            Route("/static/{name}", file),
+            Route("/healthz", health),
+            Route("/metrics", metrics),
+            Route("/api/control", controls),
+            Route("/api/control/{wish}/{run:path}", partial(_control, runs), methods=["POST"]),
+            *_questions(runs),
+        ]
+    )
+    app.add_middleware(Guard, host=host, token=token, control=control)
+    return app
+
+
+def _questions(runs: Runs) -> list[Route]:
+    """What is asked of runs."""
+
     async def listing(request: Request) -> Response:
         return _json(await run_in_threadpool(runs.describe))
+
+    async def config(request: Request) -> Response:
+        return _json(await run_in_threadpool(runs.options, request.path_params["run"]))
 
     async def history(request: Request) -> Response:
         view, _ = await run_in_threadpool(runs.view, request.path_params["run"])
@@ -200,6 +248,11 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = Non
         until = _number(request, "until", math.inf)
         read: Callable[[], Any] = lambda: view.history(points, since=since, until=until)  # noqa: E731
         return _json(await run_in_threadpool(read))
+
+    async def log(request: Request) -> Response:
+        view, _ = await run_in_threadpool(runs.view, request.path_params["run"])
+        agent = int(_number(request, "agent", 0, 0))
+        return PlainTextResponse(await run_in_threadpool(view.log, agent))
 
     async def events(request: Request) -> Response:
         view, broadcast = await run_in_threadpool(runs.view, request.path_params["run"])
@@ -213,27 +266,27 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", token: str | None = Non
         _, broadcast = await run_in_threadpool(runs.view, request.path_params["run"])
         return StreamingResponse(broadcast.watch(), media_type="text/event-stream")
 
-    async def metrics(request: Request) -> Response:
-        text = await run_in_threadpool(runs.exposition)
-        return Response(text, headers={"Content-Type": CONTENT_TYPE})
+    return [
+        Route("/api/runs", listing),
+        Route("/api/config/{run:path}", config),
+        Route("/api/history/{run:path}", history),
+        Route("/api/log/{run:path}", log),
+        Route("/api/events/{run:path}", events),
+        Route("/api/stream/{run:path}", stream),
+    ]
 
-    async def health(request: Request) -> Response:
-        return PlainTextResponse("ok\n")
 
-    app = Starlette(
-        routes=[
-            Route("/", page),
-            Route("/static/{name}", file),
-            Route("/healthz", health),
-            Route("/metrics", metrics),
-            Route("/api/runs", listing),
-            Route("/api/history/{run:path}", history),
-            Route("/api/events/{run:path}", events),
-            Route("/api/stream/{run:path}", stream),
-        ]
-    )
-    app.add_middleware(Guard, host=host, token=token)
-    return app
+async def _control(runs: Runs, request: Request) -> Response:
+    """Ask a run for something; who may, the guard has decided."""
+    wish, run = request.path_params["wish"], request.path_params["run"]
+    if wish not in WISHES:
+        raise HTTPException(404, f"nobody can be asked to {wish!r}")
+    view, _ = await run_in_threadpool(runs.view, run)
+    try:
+        await run_in_threadpool(ask, view.path, wish)
+    except OSError as error:
+        raise HTTPException(500, f"{view.name}: {error.strerror or error}") from None
+    return PlainTextResponse(f"{run}: asked to {wish}\n", status_code=202)
 
 
 def static(name: str) -> Response:

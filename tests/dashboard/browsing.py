@@ -22,8 +22,9 @@ needs_browser = pytest.mark.skipif(
 )
 
 CHARTS = (
-    "divergence", "ratio", "policies", "return", "losses", "speed", "split", "staleness",
-    "messages", "bytes",
+    "return", "divergence", "ratio", "policies", "agreeing", "speed", "split", "waiting", "cores",
+    "memory", "staleness", "messages", "bytes", "lag", "loss-policy_loss", "loss-value_loss",
+    "loss-entropy",
 )  # fmt: skip
 
 PATIENCE_S = 20.0

@@ -22,6 +22,7 @@ class MadeRun:
         ratio: divergence over bound; None where no bound applies.
         ended: whether the agents are done.
         coupling: gossip, allreduce or none.
+        options: of config.yaml, beside a few.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class MadeRun:
         coupling: str = "gossip",
         seed: int = 1,
         now: float | None = None,
+        options: dict[str, Any] | None = None,
     ) -> None:
         self.path, self.agents, self.ratio = path, agents, ratio
         self.now = time.time() if now is None else now
@@ -49,6 +51,8 @@ class MadeRun:
         topology = {"directed": True, "name": "ring", "agents": agents, "edges": edges}
         (path / "topology.json").write_text(json.dumps(topology))
         self.meta(seed=seed, coupling=coupling)
+        config = {"seed": seed, "coupling": coupling, "total_steps": 100_000, "agents": agents}
+        (path / "config.yaml").write_text(json.dumps(config | (options or {})))
         self.sketch(int(self.now))
         for rank in range(agents):
             lines = [self.event_line(rank, self.start - 0.5, "start", "update 0, step 0")]
@@ -61,7 +65,7 @@ class MadeRun:
         meta = {
             "run_id": "0123456789abcdef", "started": self.start - 1, "command": "gala train",
             "agents": self.agents, "env_id": "CartPole-v1", "total_steps": 100_000,
-            "frames_per_step": 4, "hostnames": ["here"], "commit": None, "gala": "0.1.0",
+            "frames_per_step": 4, "hostnames": ["here"], "commit": "0a1b2c3d4e5f", "gala": "0.1.0",
             "torch": "2.13.0", "parameters": 9155,
         }  # fmt: skip
         (self.path / "meta.json").write_text(json.dumps(meta | changes))
@@ -86,12 +90,18 @@ class MadeRun:
             "divergence/relative": 0.01, "divergence/update_norm": 0.1,
             "divergence/epsilon": 0.3 / self.ratio if self.ratio else None,
             "divergence/expected": 0.5, "divergence/epsilon_ratio": self.ratio,
+            "system/cores": 0.9, "system/memory_mb": 350.0 + rank,
+            "policy/lag": 0.5 + rank, "policy/lag_max": 3.0, "actors/idle": 0.2,
+            "actors/learner_idle": 0.1, "actors/queue_fill": 0.5,
             "losses/policy_loss": -0.01, "losses/value_loss": 0.2, "losses/entropy": 0.6,
             **{f"divergence/kl/{j}": 0.001 * (1 + j) for j in sources},
             **{f"gossip/in/{j}/age_s": 0.05 for j in sources},
             **{f"gossip/in/{j}/version": 10 * k for j in sources},
             **{f"gossip/in/{j}/state": 1 for j in sources},
         }  # fmt: skip
+        if self.agents > 1:
+            metrics |= {"divergence/step_cosine": 0.5, "divergence/mix_kl": 0.002}
+            metrics |= {"divergence/expected_ratio": 0.6, "divergence/mean_drift": 0.25}
         stamp = {
             "v": 1, "t": self.start + k if t is None else t, "rank": rank, "incarnation": 0,
             "update": 10 * k, "step": 250 * k,
@@ -107,14 +117,19 @@ class MadeRun:
             file.write("".join(lines))
 
     def sketch(self, tick: int) -> None:
-        """One sketch of each agent: agent i has i in the first bucket."""
+        """Sketches of each agent: agent i has i in the first bucket; its step is turned by 30 i."""
         for rank in range(self.agents):
             self.metrics(rank)
-            writer = SketchWriter(self.path / f"rank_{rank:02d}" / "sketches.bin", SKETCH)
-            values = np.zeros(SKETCH, np.float32)
-            values[0] = rank
-            writer.append(
-                t=float(tick), tick=tick, update=0, step=0, incarnation=0, norm=1.0,
-                update_norm=0.1, mix_every=1, delay=1, sketch=values,
-            )  # fmt: skip
-            writer.close()
+            turned = np.pi / 6 * rank
+            for name, first in (
+                ("sketches.bin", (float(rank), 0.0)),
+                ("steps.bin", (np.cos(turned), np.sin(turned))),
+            ):
+                writer = SketchWriter(self.path / f"rank_{rank:02d}" / name, SKETCH)
+                values = np.zeros(SKETCH, np.float32)
+                values[:2] = first
+                writer.append(
+                    t=float(tick), tick=tick, update=0, step=0, incarnation=0, norm=1.0,
+                    update_norm=0.1, mix_every=1, delay=1, sketch=values,
+                )  # fmt: skip
+                writer.close()

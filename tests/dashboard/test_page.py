@@ -28,15 +28,15 @@ def test_every_view_is_drawn_with_data(
     visit.settle()
     assert page.locator(".node").count() == agents
     assert page.locator(".edge").count() == {1: 0, 4: 8, 64: 128}[agents]
-    empty = {"policies"} if agents == 1 else set()
+    empty = {"policies", "agreeing"} if agents == 1 else set()
     for chart in CHARTS:
-        assert ("empty" in (page.get_attribute(f"#{chart}", "class") or "")) == (chart in empty)
+        assert page.locator(f"#{chart}").is_hidden() == (chart in empty)
         if chart not in empty:
             assert colours(page, f"#{chart} .plot canvas") > 10, chart
             readout = page.locator(f"#{chart} .readout").inner_text()
             assert any(character.isdigit() for character in readout)
     if agents > 1:
-        assert colours(page, "#heat canvas") > 5
+        assert colours(page, "#heat canvas") > 5 and colours(page, "#agreement canvas") > 5
         assert "ball intact: 0.05 of the bound" in page.locator("#verdict").inner_text()
     assert page.locator("#eventlog tbody tr").count() == agents
     assert {urlsplit(each).netloc for each in visit.asked} == {urlsplit(address).netloc}
@@ -85,6 +85,7 @@ def test_drag_zooms_all_charts_and_double_click_ends_it(
 ) -> None:
     MadeRun(tmp_path / "run", agents=2, records=100)
     page = visit.open(serve(tmp_path))
+    page.locator("#return .u-over").scroll_into_view_if_needed()
     box = page.locator("#return .u-over").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + 50)
@@ -153,7 +154,10 @@ def test_hovering_an_agent_tells_all(tmp_path: Path, serve: Serve, visit: Visit)
     assert "0 -> 1" in page.locator("#tip").inner_text()
 
 
-@pytest.mark.parametrize("charts", [CHARTS[:4], CHARTS[4:8], (*CHARTS[8:], "heat")])
+SAVED = (*CHARTS, "heat", "agreement")
+
+
+@pytest.mark.parametrize("charts", [SAVED[k : k + 4] for k in range(0, len(SAVED), 4)])
 def test_charts_are_saved_as_tables_and_pictures(
     tmp_path: Path, serve: Serve, visit: Visit, charts: tuple[str, ...]
 ) -> None:
@@ -166,7 +170,7 @@ def test_charts_are_saved_as_tables_and_pictures(
             page.locator(f'#{chart} [data-tool="csv"]').click()
         assert saved.value.suggested_filename.endswith(".csv")
         header, *rows = Path(saved.value.path()).read_text().splitlines()
-        assert len(rows) == (2 if chart == "heat" else 20)
+        assert len(rows) == (2 if chart in ("heat", "agreement") else 20)
         assert all(row.count(",") == header.count(",") for row in rows)
         if chart == "speed":
             assert header == "seconds,agent 0,agent 1,total"
@@ -202,7 +206,7 @@ def test_axes_steps_frames_and_logarithms(tmp_path: Path, serve: Serve, visit: V
     page.keyboard.press("x")
     visit.settle()
     assert page.evaluate(last) == 4 * 2 * 250 * 20
-    distr = "Gala.page.charts[0].plot.scales.y.distr"
+    distr = "Gala.page.charts.find((c) => c.spec.id === 'divergence').plot.scales.y.distr"
     assert page.evaluate(distr) == 3
     page.keyboard.press("l")
     visit.settle()
@@ -313,10 +317,11 @@ def test_no_bound_is_said_not_drawn(tmp_path: Path, serve: Serve, visit: Visit) 
     page.wait_for_selector('.node[data-status="active"]')
     visit.settle()
     assert "no bound applies" in page.locator("#verdict").inner_text()
-    bound = page.evaluate(
-        "Gala.page.charts[0].built.series.find((s) => s.label === 'bound ε').values"
+    drawn = page.evaluate(
+        "Gala.page.charts.find((c) => c.spec.id === 'divergence').built.series.map((s) => s.label)"
     )
-    assert set(bound) == {None}
+    assert "bound ε" not in drawn and "all ‖X − X̄‖" in drawn
+    assert page.locator("#peers .legend").is_hidden()
 
 
 def test_outside_the_ball_is_loud(tmp_path: Path, serve: Serve, visit: Visit) -> None:

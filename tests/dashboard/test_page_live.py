@@ -101,7 +101,7 @@ def test_charts_and_the_map_by_keyboard(tmp_path: Path, serve: Serve, visit: Vis
     for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
         page.keyboard.press(key)
     assert "agents 0 and 2" in page.locator("#tip").inner_text()
-    page.keyboard.press("4")  # goes to a view, and takes the focus along
+    page.keyboard.press("1")  # goes to a view, and takes the focus along
     assert page.evaluate("document.activeElement.closest('.card').id") == "return"
 
 

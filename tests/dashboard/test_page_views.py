@@ -307,3 +307,34 @@ def test_all_chips_are_in_view(tmp_path: Path, serve: Serve, browser: Browser, w
     assert len(rights) == 64 and max(rights) <= width
     assert chips.evaluate("c => c.clientHeight") < (80 if width == 1500 else 200)
     visit.context.close()
+
+
+def test_agreement_of_updates_is_a_map_beside_that_of_distances(
+    tmp_path: Path, serve: Serve, visit: Visit
+) -> None:
+    MadeRun(tmp_path / "run", agents=4, records=30, ended=True)
+    visit.page.set_viewport_size({"width": 1900, "height": 1000})
+    page = visit.open(serve(tmp_path))
+    wait(page, "Gala.page.agreement !== null")
+    visit.settle()
+    heat, agreement = (page.locator(f"#{card}").bounding_box() for card in ("heat", "agreement"))
+    assert heat and agreement and heat["y"] == agreement["y"]
+    assert agreement["x"] == pytest.approx(heat["x"] + heat["width"], abs=20)
+    page.evaluate(LISTEN)
+    page.evaluate("Gala.page.maps.find((map) => map.spec.id === 'agreement').draw()")
+    texts = [text for text, *_ in page.evaluate("window.written")]
+    assert {"0.866", "0.5", "0", "1", "−1"} <= {"0" if "e−" in str(t) else str(t) for t in texts}
+    assert "mean 0.6;" in page.locator("#agreement .hint").inner_text()
+    page.locator("#agreement canvas").focus()
+    for key in ("ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    assert page.locator("#tip").inner_text() == "agents 0 and 1\ncosine 0.866"
+    assert "updates agree: 0.5" in page.locator("#verdict").inner_text()
+    for chart, label, value in (
+        ("ratio", "divergence / expected", "0.6"),
+        ("agreeing", "cosine", "0.5"),
+        ("agreeing", "drift of the mean", "0.25"),
+        ("policies", "before and after a mix", "0.002"),
+    ):
+        told = page.locator(f"#{chart} .readout").inner_text().replace("\n", " ")
+        assert f"{label} {value}" in told, told

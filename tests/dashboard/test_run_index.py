@@ -34,11 +34,13 @@ def test_the_search_has_a_depth(tmp_path: Path) -> None:
     assert find_runs(tmp_path) == {}
 
 
-def test_links_and_hidden_folders_are_not_followed(tmp_path: Path) -> None:
-    MadeRun(tmp_path / "elsewhere" / "secret", agents=1, records=1)
+def test_links_are_followed_once_and_hidden_folders_are_not(tmp_path: Path) -> None:
+    MadeRun(tmp_path / "elsewhere" / "run", agents=1, records=1)
     MadeRun(tmp_path / "runs" / ".hidden", agents=1, records=1)
-    (tmp_path / "runs" / "link").symlink_to(tmp_path / "elsewhere" / "secret")
-    assert find_runs(tmp_path / "runs") == {}
+    MadeRun(tmp_path / "runs" / "z", agents=1, records=1)
+    for name, target in (("a", "runs/z"), ("link", "elsewhere"), ("round", "runs"), ("x", "no")):
+        (tmp_path / "runs" / name).symlink_to(tmp_path / target)
+    assert list(find_runs(tmp_path / "runs")) == ["z", "link/run"]
 
 
 def test_a_run_that_lost_its_meta_file_is_still_one(tmp_path: Path) -> None:

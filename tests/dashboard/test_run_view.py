@@ -1,6 +1,7 @@
 """What the page is told of a run."""
 
 import json
+import math
 from pathlib import Path
 from unittest import mock
 
@@ -9,8 +10,10 @@ import pytest
 from made_run import SKETCH, MadeRun
 
 from gala.dashboard import run_view
-from gala.dashboard.run_view import METRICS, NEWEST_BYTES, SILENT_S, RunView
+from gala.dashboard.run_view import METRICS, NEWEST_BYTES, RunView
 from gala.telemetry import reader
+from gala.telemetry.sketches import SketchWriter
+from gala.telemetry.standing import SILENT_S
 
 
 @pytest.fixture
@@ -28,11 +31,20 @@ def test_facts_come_from_meta_and_topology(run: MadeRun) -> None:
     assert facts["topology"] == "ring" and [0, 1] in facts["edges"] and len(facts["edges"]) == 8
 
 
+@pytest.mark.parametrize(("coupling", "edges"), [("distil", 8), ("repel", 8), ("none", 0)])
+def test_edges_are_those_of_agents_that_hear_one_another(
+    tmp_path: Path, coupling: str, edges: int
+) -> None:
+    facts = view_of(MadeRun(tmp_path / "run", agents=4, records=1, coupling=coupling)).describe()
+    assert (facts["topology"], len(facts["edges"])) == ("ring" if edges else None, edges)
+
+
 def test_history_is_columns_of_each_agent(run: MadeRun) -> None:
     history = view_of(run).history(1000)
     assert history["share"] == 1.0 and list(history["agents"]) == [0, 1, 2, 3]
     columns = history["agents"][2]
-    assert set(columns) == {"t", "step", "update", *METRICS}
+    losses = {"losses/policy_loss", "losses/value_loss", "losses/entropy"}
+    assert set(columns) == {"t", "step", "update", *METRICS, *losses}
     assert {len(column) for column in columns.values()} == {30}
     assert columns["charts/SPS"] == [1002.0] * 30
     assert columns["step"] == [250 * k for k in range(30)]
@@ -62,7 +74,12 @@ def test_a_poll_tells_only_what_is_new(run: MadeRun) -> None:
     assert view.poll() == ([], [])
     run.append(1, run.line(1, 30), run.event_line(1, run.now, "dead", "agent 2 is dead"))
     rows, events = view.poll()
-    assert [row[0] for row in rows] == [1] and len(rows[0]) == 4 + len(METRICS)
+    assert [row[0] for row in rows] == [1] and len(rows[0]) == 4 + len(METRICS) + 1
+    assert rows[0][-1] == {
+        "losses/entropy": 0.6,
+        "losses/policy_loss": -0.01,
+        "losses/value_loss": 0.2,
+    }
     assert [e["event"] for e in events] == ["dead"]
     assert view.poll() == ([], [])
 
@@ -137,6 +154,28 @@ def test_distances_are_of_one_tick(run: MadeRun) -> None:
     assert found["ranks"] == [0, 1, 2] and found["t"] == int(run.now) + 12
     (run.path / "rank_01" / "sketches.bin").write_bytes(b"nonsense")
     assert 1 not in view_of(run).distances()["ranks"]
+
+
+def test_cosines_of_all_pairs(run: MadeRun) -> None:
+    found = view_of(run).agreement()
+    assert found["ranks"] == [0, 1, 2, 3] and found["error"] == pytest.approx(1 / 8)
+    angles = math.pi / 6 * np.subtract.outer(np.arange(4), np.arange(4))
+    assert np.allclose(found["matrix"], np.cos(angles), atol=1e-4)
+    assert found["mean"] == pytest.approx(float((np.cos(angles).sum() - 4) / 12), abs=1e-4)
+
+
+def test_an_agent_that_did_not_move_agrees_with_nobody(run: MadeRun) -> None:
+    writer = SketchWriter(run.path / "rank_01" / "steps.bin", SKETCH)
+    writer.append(
+        t=run.now, tick=int(run.now), update=0, step=0, incarnation=0, norm=0.0,
+        update_norm=0.0, mix_every=1, delay=1, sketch=np.zeros(SKETCH, np.float32),
+    )  # fmt: skip
+    writer.close()
+    assert view_of(run).agreement()["ranks"] == [0, 2, 3]
+    (run.path / "rank_02" / "steps.bin").write_bytes(b"nonsense")
+    view = view_of(run)
+    assert view.agreement()["ranks"] == [0, 3]
+    assert any("rank_02/steps.bin" in problem for problem in view.problems)
 
 
 def test_one_agent_has_no_distances(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ Gala.Chart = class {
     tool("png", "this chart as a picture", () => this.savePicture());
     this.card = Gala.element("section", { class: "card chart", id: spec.id },
       Gala.element("h2", {}, spec.title, ...(spec.unit ? [Gala.element("span", { class: "unit" }, spec.unit)] : []), tools), this.readout, this.body);
-    if (spec.hint) this.card.append(Gala.element("p", { class: "hint" }, spec.hint));
+    this.hint = Gala.element("p", { class: "hint" }, spec.hint ?? "");
+    if (spec.hint) this.card.append(this.hint);
     new ResizeObserver(() => this.resize()).observe(this.body);
     this.body.addEventListener("keydown", (event) => this.key(event));
     this.body.addEventListener("blur", () => this.point(null));
@@ -45,12 +46,11 @@ Gala.Chart = class {
   }
 
   draw() {
-    const built = this.spec.build();
-    this.built = built;
+    const built = this.built = this.smooth(this.spec.build());
     const positive = (v) => (v !== null && v > 0 ? v : null);
     const data = [built.xs, ...built.series.map(({ values }) => (this.log ? values.map(positive) : values))];
     const shape = JSON.stringify([this.log, this.page.state.x, ...built.series.map((s) => [s.label, s.colour, s.width, s.fill])]);
-    this.card.classList.toggle("empty", !built.series.some(({ values }) => values.some((v) => v !== null)));
+    if (built.hint) Gala.say(this.hint, built.hint);
     if (!this.plot || shape !== this.shape) {
       this.rebuild();
       this.shape = shape;
@@ -58,6 +58,15 @@ Gala.Chart = class {
     } else this.plot.setData(data, false);
     this.frame();
     this.tell();
+  }
+
+  // Lines as the slider wants them; what was recorded stays behind them, faintly, and in what is told.
+  smooth(built) {
+    const weight = this.spec.smooth ? this.page.state.smooth ?? 0 : 0, told = (s) => s.told ?? s.values;
+    if (!weight) return built;
+    const series = built.series.map((s) => ({ ...s, told: told(s), values: Gala.smoothed(s.values, weight) }));
+    const loud = built.series.filter((s) => !s.silent), raw = loud.length > 9 ? loud.filter((s) => s.agent === undefined) : loud;
+    return { ...built, series: [...series, ...raw.map((s) => ({ ...s, label: `${s.label} as recorded`, colour: Gala.faint(s.colour), width: 1, dash: [], fill: undefined, silent: true, behind: true }))] };
   }
 
   // Arrows go along the values, + and - zoom around where they are, the page keys move the zoom.
@@ -114,7 +123,8 @@ Gala.Chart = class {
     if (!Number.isFinite(min)) return this.log ? { min: 0.1, max: 1 } : { min: 0, max: 1 };
     if (this.log) return { min: 10 ** Math.floor(Math.log10(min)), max: 10 ** Math.ceil(Math.log10(max * 1.0001)) };
     if (this.spec.floor !== undefined) min = Math.min(min, this.spec.floor);
-    const room = (max - min || Math.abs(max) || 1) * 0.06;
+    const span = max - min > 1e-9 * Math.abs(max) ? max - min : 0; // of equal values only rounding is left
+    const room = (span || Math.abs(max) || 1) * 0.06;
     return { min: min === this.spec.floor ? min : min - room, max: max + room };
   }
 
@@ -178,7 +188,7 @@ Gala.Chart = class {
     const { ctx, bbox } = plot, ratio = devicePixelRatio || 1;
     const low = plot.scales.x.min, high = plot.scales.x.max;
     const inside = (this.built.marks ?? []).filter(({ x }) => x >= low && x <= high);
-    const crowded = inside.filter(({ event }) => event !== "checkpoint").length > 60; // short ticks: values first
+    const dense = inside.filter(({ event }) => event !== "checkpoint").length > 60; // short ticks: values first
     let before = -Infinity;
     ctx.save();
     ctx.font = `${11 * ratio}px system-ui, sans-serif`;
@@ -195,7 +205,7 @@ Gala.Chart = class {
       ctx.setLineDash(small ? [] : [2 * ratio, 3 * ratio]);
       ctx.beginPath();
       ctx.moveTo(x, small ? bbox.top + bbox.height - 6 * ratio : bbox.top);
-      ctx.lineTo(x, crowded && !small ? bbox.top + 8 * ratio : bbox.top + bbox.height);
+      ctx.lineTo(x, dense && !small ? bbox.top + 8 * ratio : bbox.top + bbox.height);
       ctx.stroke();
       if (!small && x - before > 9 * ratio) {
         ctx.globalAlpha = 1;
@@ -238,7 +248,7 @@ Gala.Chart = class {
   }
 
   saveTable() {
-    const { xs, series } = this.built, cell = (v) => (v === null || v === undefined ? "" : String(v));
+    const { xs } = this.built, series = this.built.series.filter((s) => !s.behind), cell = (v) => (v === null || v === undefined ? "" : String(v));
     const name = { time: "seconds", steps: "steps", frames: "frames" }[this.page.state.x];
     const quote = (v) => (/[",\n]/.test(v) ? `"${v.replaceAll('"', '""')}"` : v);
     const lines = [[name, ...series.map((s) => quote(s.label))], ...xs.map((x, k) => [x, ...series.map((s) => cell((s.told ?? s.values)[k]))])];

@@ -3,7 +3,11 @@
 
 Gala.FRESH_S = 5;   // a message so young is as good as new: agents tell of it once a second
 Gala.SILENT_S = 15; // a heartbeat so old: the agent counts as dead
-Gala.CROWD = 20;    // so many agents want a larger drawing
+Gala.MANY = 20;    // so many agents want a larger drawing
+Gala.COUPLED = { // without a topology
+  none: "no arrows: the agents are independent, each learns alone", allreduce: "no arrows: all average their gradients at each update",
+  shared: "no arrows: all share one set of parameters",
+};
 Gala.STATES = ["joining", "active", "suspect", "down", "left"];
 
 Gala.Graph = class {
@@ -16,9 +20,11 @@ Gala.Graph = class {
     this.heads = ["fresh", "old", "down", "left"].map((kind) => Gala.svg("marker",
       { id: `head-${kind}`, viewBox: "0 0 8 8", refX: 7, refY: 4, orient: "auto-start-reverse", markerUnits: "userSpaceOnUse" },
       Gala.svg("path", { d: "M0 0L8 4L0 8z", class: "head", "data-kind": kind })));
+    this.hint = this.card.querySelector(".hint");
     this.svg = Gala.svg("svg", { role: "group", "aria-label": "agents and the edges of the topology" }, Gala.svg("defs", {}, ...this.heads), this.edges, this.nodes, this.none);
     place.append(this.svg);
-    place.after(this.legend());
+    this.legend = this.key();
+    place.after(this.legend);
     this.listen();
     new ResizeObserver(() => { if (page.series) this.draw(); }).observe(this.svg);
   }
@@ -37,12 +43,17 @@ Gala.Graph = class {
   draw() {
     const { series, peers } = this.page;
     const count = Math.max(series.info.agents || 0, ...Object.keys(peers).map((r) => Number(r) + 1), 0);
-    this.card.classList.toggle("crowd", count > Gala.CROWD);
+    this.card.classList.toggle("many", count > Gala.MANY);
     const [width, height] = [this.svg.clientWidth || 400, this.svg.clientHeight || 300];
     Gala.set(this.svg, { viewBox: `0 0 ${width} ${height}` });
     this.layout = Gala.Graph.layout(count, width, height);
     for (const head of this.heads) Gala.set(head, { markerWidth: this.layout.outer > 13 ? 6 : 4, markerHeight: this.layout.outer > 13 ? 6 : 4 });
     this.judge();
+    const { coupling } = series.info;
+    this.legend.hidden = !this.bounded;
+    Gala.say(this.hint, [
+      this.bounded ? "fill: distance to the mean over the agent's share of the bound, ε/√n; " : "", "ring: age of the newest record; ",
+      Gala.COUPLED[coupling] ?? "arrow: from an in-neighbour, and how old its newest message is", ". Click an agent to see it alone."].join(""));
     const edges = new Set(series.info.edges.filter(([a, b]) => a !== b && a < count && b < count).map(([a, b]) => `${a}-${b}`));
     this.width = edges.size > 200 ? 0.7 : 1.6;
     Gala.keyed(this.edges, [...edges], (key) => Gala.svg("path", { "data-edge": key }),
@@ -56,7 +67,7 @@ Gala.Graph = class {
     if (count < 2) return { places: [[width / 2, height / 2]], outer: 22 };
     let outer = 22, places = [];
     for (let round = 0; round < 3; round++) {
-      const room = outer + 16, b = height / 2 - room, a = Math.min(width / 2 - room, count > Gala.CROWD ? Infinity : 1.4 * b);
+      const room = outer + 16, b = height / 2 - room, a = Math.min(width / 2 - room, count > Gala.MANY ? Infinity : 1.4 * b);
       const fine = Array.from({ length: 1441 }, (_, k) => [width / 2 + a * Math.sin((Math.PI * k) / 720), height / 2 - b * Math.cos((Math.PI * k) / 720)]);
       const along = [0];
       for (let k = 1; k < fine.length; k++) along.push(along[k - 1] + Math.hypot(fine[k][0] - fine[k - 1][0], fine[k][1] - fine[k - 1][1]));
@@ -79,6 +90,7 @@ Gala.Graph = class {
     const far = standing.filter(([, p]) => known(p.values?.["divergence/to_mean"]));
     const ratio = Math.max(0, ...standing.map(([, p]) => p.values?.["divergence/epsilon_ratio"] ?? 0));
     this.left = ratio > 1;
+    this.bounded = standing.some(([, p]) => p.values?.["divergence/epsilon"]);
     this.among = Math.max(1, far.length);
     this.farthest = far.reduce((best, [rank, p]) => (best === null || p.values["divergence/to_mean"] > best[1] ? [rank, p.values["divergence/to_mean"]] : best), null)?.[0];
   }
@@ -173,7 +185,7 @@ Gala.Graph = class {
     ].join("\n");
   }
 
-  legend() {
+  key() {
     const ramp = Gala.element("span", { class: "ramp" }), steps = Array.from({ length: 10 }, (_, k) => Gala.ramp(k / 9));
     ramp.style.background = `linear-gradient(to right, ${steps.join(",")})`;
     const box = (colour) => { const made = Gala.element("span", { class: "box" }); made.style.background = colour; return made; };

@@ -13,11 +13,16 @@ Gala.Page = class {
     this.runs = [];
     this.$ = (id) => document.getElementById(id);
     this.graph = new Gala.Graph(document.querySelector("#peers .body"), this);
-    this.heat = new Gala.Heat(this.$("heat"), this);
-    this.charts = Gala.views(this).map((spec) => new Gala.Chart(spec, this));
-    const main = document.querySelector("main");
-    this.charts.forEach((chart) => main.insertBefore(chart.card, chart.spec.id === "divergence" ? this.$("heat") : null));
+    this.maps = Gala.MAPS.map((spec) => new Gala.Heat(this.$(spec.id), this, spec));
+    this.main = document.querySelector("main");
+    this.plan = Gala.views(this);
+    this.charts = [];
+    for (const spec of this.plan.views) this.add(spec);
     this.compared = new Gala.Compare(this);
+    this.table = new Gala.Table(this);
+    this.alerts = new Gala.Alerts(this);
+    this.control = new Gala.Control(this);
+    this.textlog = new Gala.TextLog(this);
     this.verdict = new Gala.Verdict(this);
     Gala.Address.read(this);
     this.controls();
@@ -26,12 +31,34 @@ Gala.Page = class {
   // The records of the run that is shown, all of them.
   get series() { return this.reading?.whole; }
 
-  everyChart() { return [...this.charts, ...this.compared.charts]; }
+  // Whether the agents are runs of their own, of which there is no mean.
+  get independent() { return this.series?.info.coupling === "none"; }
+
+  everyChart() { return [...this.charts, ...this.compared.charts, this.compared.seeds]; }
+
+  // The learner's question comes first, then those of the ball and of agreement, beside their maps.
+  add(spec) {
+    const chart = new Gala.Chart(spec, this);
+    this.charts.push(chart);
+    this.main.insertBefore(chart.card, { 1: this.$("peers"), 2: this.$("heat"), 3: this.$("heat") }[spec.title[0]] ?? null);
+    return chart;
+  }
+
+  // A card for each loss, once there is one; none for what nobody recorded.
+  shape() {
+    const { known } = this.series, losses = new Set(this.charts.flatMap((chart) => chart.spec.needs));
+    for (const name of [...known].filter((each) => each.startsWith(Gala.LOSSES) && !losses.has(each)).sort())
+      Gala.Address.axis(this.add(this.plan.loss(name)));
+    for (const chart of this.charts) chart.card.hidden = !chart.spec.needs.some((name) => known.has(name));
+    const nothing = !known.size;
+    this.$("blank").hidden = !nothing;
+    if (nothing) Gala.say(this.$("blank"), Gala.source.frozen ? "nothing was recorded" : "No agent has recorded anything yet. Charts come with the first records.");
+  }
 
   async begin() {
     await this.renew();
     while (!this.runs.length) { // deleted since the server began: there may be others
-      this.complain("there is no run here");
+      Gala.say(this.$("blank"), "there is no run here; it is looked for again and again");
       await new Promise((done) => { setTimeout(done, 1000 * Gala.RUNS_S); });
       await this.renew();
     }
@@ -70,7 +97,7 @@ Gala.Page = class {
     await reading.load();
     if (name !== this.state.run) return; // another was chosen meanwhile
     this.reading = reading;
-    Object.assign(this, { peers: {}, events: [], eventShare: 0, distances: null, problems: [], held: null, heard: new Set(), connected: true });
+    Object.assign(this, { peers: {}, events: [], eventShare: 0, distances: null, agreement: null, problems: [], held: null, heard: new Set(), connected: true });
     await this.detail();
     this.stop = Gala.source.follow(name, (kind, content) => this.listen(kind, content));
     this.changed();
@@ -113,6 +140,13 @@ Gala.Page = class {
     this.redrawSoon();
   }
 
+  // Another run, all of it.
+  show(name) {
+    Object.assign(this.state, { from: null, to: null });
+    this.state.agents.clear();
+    this.open(name).then(() => this.compared.renew(), (error) => this.complain(error.message));
+  }
+
   changed() {
     Gala.Address.write(this);
     this.redrawSoon();
@@ -139,13 +173,18 @@ Gala.Page = class {
     const starts = this.events.filter((e) => e.event === "start");
     this.absences = new Map(this.chosen().map((rank) => [rank, shown.absences(this.grid, rank, starts.filter((e) => e.rank === rank).map((e) => e.t))]));
     this.present = new Set(this.standing().map(([rank]) => rank));
+    this.counted = new Set(Object.entries(this.peers).filter(([, peer]) => !peer.left_out).map(([rank]) => Number(rank)));
+    this.shape();
     this.verdict.draw();
+    this.alerts.draw();
     this.chips();
     this.graph.draw();
-    this.heat.draw();
-    for (const chart of this.charts) chart.draw();
+    for (const map of this.maps) map.draw();
+    for (const chart of this.charts) if (!chart.card.hidden) chart.draw();
     this.log();
+    this.textlog.draw();
     this.compared.draw();
+    this.table.draw();
     Gala.retell();
     document.body.dataset.drawn = String(Number(document.body.dataset.drawn ?? 0) + 1);
     document.body.dataset.records = String([...this.series.agents.values()].reduce((n, c) => n + c.t.length, 0));
@@ -218,7 +257,7 @@ Gala.Page = class {
   }
 
   logarithmic() {
-    const charts = this.charts.filter((chart) => chart.spec.log !== undefined);
+    const charts = this.charts.filter((chart) => chart.spec.log);
     const to = !charts[0].log;
     charts.forEach((chart) => { chart.log = to; });
     this.changed();
@@ -233,11 +272,7 @@ Gala.Page = class {
 
   controls() {
     const on = (id, kind, act) => this.$(id).addEventListener(kind, act);
-    on("run", "change", (event) => {
-      Object.assign(this.state, { from: null, to: null });
-      this.state.agents.clear();
-      this.open(event.target.value).catch((error) => this.complain(error.message));
-    });
+    on("run", "change", (event) => this.show(event.target.value));
     on("x", "change", (event) => this.axis(event.target.value));
     on("range", "change", (event) => {
       this.state.range = event.target.value;
@@ -262,14 +297,19 @@ Gala.Page = class {
       }
       setTimeout(() => { this.$("link").textContent = "link"; }, 1500);
     });
+    on("smooth", "input", (event) => {
+      this.state.smooth = Number(event.target.value);
+      this.changed();
+    });
+    this.$("smooth").value = this.state.smooth;
     this.$("x").value = this.state.x;
     this.$("range").value = this.state.range;
     addEventListener("hashchange", () => { if (location.hash.slice(1) !== this.written) location.reload(); });
     document.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
-      const views = ["peers", "divergence", "heat", "return", "speed", "staleness", "eventlog", "compare"];
       const keys = { p: () => this.pause(), x: () => this.turn(), l: () => this.logarithmic(), r: () => this.$("reset").click(), d: () => this.theme(), "?": () => this.$("help").showModal(), Escape: () => { this.state.agents.clear(); this.changed(); } };
-      if (views[event.key - 1]) this.goto(this.$(views[event.key - 1]));
+      const card = /^[1-8]$/.test(event.key) && [...document.querySelectorAll(".card")].find((each) => !each.hidden && each.textContent.startsWith(event.key));
+      if (card) this.goto(card);
       else keys[event.key]?.();
     });
   }
@@ -286,15 +326,15 @@ Gala.Page = class {
   }
 
   chips() {
-    const ranks = this.series.ranks, { agents } = this.state, crowd = ranks.length > Gala.CROWD;
-    this.$("chips").classList.toggle("crowd", crowd);
+    const ranks = this.series.ranks, { agents } = this.state, many = ranks.length > Gala.MANY;
+    this.$("chips").classList.toggle("many", many);
     Gala.keyed(this.$("chips"), ranks, (rank) => Gala.element("button", { type: "button", class: "chip", "data-rank": rank, title: `agent ${rank}`, onclick: () => this.filter(rank) },
       Gala.swatch(), Gala.element("span", { class: "name" }), Gala.element("span", { class: "status" })), (chip, rank, k) => {
       const [line, name, word] = chip.children, status = this.peers[rank]?.status;
       Gala.set(chip, { "aria-pressed": !agents.size || agents.has(rank), "aria-label": `agent ${rank}` });
       Gala.paint(line, Gala.colour(k, ranks.length), Gala.dash(k, ranks.length));
-      Gala.say(name, crowd ? String(rank) : `agent ${rank}`);
-      Gala.say(word, !["dead", "joining", "stopped"].includes(status) ? "" : crowd ? { dead: "†", joining: "+", stopped: "■" }[status] : status);
+      Gala.say(name, many ? String(rank) : `agent ${rank}`);
+      Gala.say(word, !["dead", "joining", "stopped"].includes(status) ? "" : many ? { dead: "†", joining: "+", stopped: "■" }[status] : status);
     });
   }
 

@@ -3,6 +3,8 @@
 "use strict";
 
 Gala.BINS = 300;
+Gala.LOSSES = "losses/"; // each algorithm names its own
+Gala.QUIET = /^(losses|policy)\//; // of which 0 all along is nothing to look at
 Gala.KEEP = 1500; // records per agent before old ones are thinned
 // Where many records are one point the largest is shown: a moment outside of the ball is not averaged away.
 Gala.PEAKS = new Set(["divergence/total", "divergence/epsilon_ratio", "gossip/staleness_max"]);
@@ -26,15 +28,18 @@ Gala.Series = class {
     this.version++;
   }
 
-  // Rows [rank, t, step, update, ...metrics] of the stream; those already there are passed over.
+  // Rows [rank, t, step, update, ...metrics, {loss: value}] of the stream; those already there are passed over.
   append(rows) {
     const names = ["t", "step", "update", ...this.metrics];
     for (const [rank, ...values] of rows) {
+      const losses = values[names.length] ?? {};
       let columns = this.agents.get(rank);
       if (!columns) this.agents.set(rank, (columns = Object.fromEntries(names.map((n) => [n, []]))));
       const last = columns.t.length ? columns.t[columns.t.length - 1] : -Infinity;
       if (values[0] <= last) continue;
       names.forEach((name, k) => columns[name].push(values[k]));
+      for (const name of new Set([...Object.keys(losses), ...Object.keys(columns).filter((n) => n.startsWith(Gala.LOSSES))]))
+        (columns[name] ??= new Array(columns.t.length - 1).fill(null)).push(losses[name] ?? null);
       if (columns.t.length > Gala.KEEP) this.thin(columns);
     }
     this.version++;
@@ -48,6 +53,17 @@ Gala.Series = class {
     for (const name of Object.keys(columns))
       columns[name] = columns[name].filter((_, k) => k >= half || k % 2 === 0);
     this.share = Math.min(this.share, 0.5);
+  }
+
+  // Metrics that anybody ever recorded, and that were ever more than 0 where 0 means nothing: others are not drawn.
+  get known() {
+    if (this.knownAt === this.version) return this.found;
+    this.found ??= new Set();
+    for (const columns of this.agents.values())
+      for (const [name, values] of Object.entries(columns))
+        if (!this.found.has(name) && values.some((v) => v !== null && v !== undefined && !(v === 0 && Gala.QUIET.test(name)))) this.found.add(name);
+    this.knownAt = this.version;
+    return this.found;
   }
 
   get start() {
@@ -187,6 +203,17 @@ Gala.Series = class {
     }
     return found;
   }
+};
+
+// An exponential moving average that begins unbiased, as TensorBoard's and W&B's; what is unknown stays so.
+Gala.smoothed = (values, weight) => {
+  let sum = 0, mass = 0;
+  return values.map((v) => {
+    if (v === null || v === undefined) return v;
+    sum = weight * sum + (1 - weight) * v;
+    mass = weight * mass + 1 - weight;
+    return sum / mass;
+  });
 };
 
 // Events at their places on an axis that shows `xs`; those before and after it stand at its ends.

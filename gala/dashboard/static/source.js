@@ -9,24 +9,32 @@ Gala.source = (() => {
       frozen: true,
       summary: () => document.getElementById("frozen-summary"),
       runs: async () => frozen.runs,
+      controls: async () => [],
+      config: async (name) => frozen.config[name],
+      log: async (name, rank) => frozen.log[name][rank] ?? "",
       history: async (name) => frozen.history[name],
       events: async (name, kinds) => ({ share: 1, all: frozen.events[name].all.filter((e) => kinds.includes(e.event)) }),
       follow: (name, listen) => {
-        for (const kind of ["peers", "events", "distances", "problems"]) listen(kind, frozen[kind][name]);
+        for (const kind of ["peers", "events", "distances", "agreement", "problems"]) listen(kind, frozen[kind][name]);
         return () => {};
       },
     };
   }
-  const get = async (path) => {
-    const answer = await fetch(path);
+  const ask = async (path, how) => {
+    const answer = await fetch(path, how);
     if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
-    return answer.json();
+    return answer;
   };
+  const get = async (path) => (await ask(path)).json();
   const path = (name) => name.split("/").map(encodeURIComponent).join("/");
   return {
     frozen: false,
     summary: () => null,
     runs: () => get("api/runs"),
+    controls: () => get("api/control"),
+    ask: (name, wish) => ask(`api/control/${wish}/${path(name)}`, { method: "POST", headers: { "x-gala-asks": wish } }),
+    config: (name) => get(`api/config/${path(name)}`),
+    log: async (name, rank) => (await ask(`api/log/${path(name)}?agent=${rank}`)).text(),
     history: (name, { points, since, until } = {}) => {
       const asked = new URLSearchParams();
       if (points) asked.set("points", points);
@@ -37,7 +45,7 @@ Gala.source = (() => {
     events: (name, kinds) => get(`api/events/${path(name)}?kinds=${kinds}`),
     follow: (name, listen) => {
       const stream = new EventSource(`api/stream/${path(name)}`);
-      for (const kind of ["peers", "rows", "events", "distances", "problems"])
+      for (const kind of ["peers", "rows", "events", "distances", "agreement", "problems"])
         stream.addEventListener(kind, (event) => listen(kind, JSON.parse(event.data)));
       stream.onopen = () => listen("connection", true);
       stream.onerror = () => listen("connection", false);

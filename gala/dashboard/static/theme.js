@@ -24,6 +24,7 @@ Gala.ramp = (share) => {
   const mix = Gala.CIVIDIS[k].map((c, i) => Math.round(c + part * (Gala.CIVIDIS[k + 1][i] - c)));
   return `rgb(${mix.join(",")})`;
 };
+Gala.faint = (colour) => (colour.startsWith("rgb") ? colour.replace(/rgb\((.*)\)/, "rgba($1,.25)") : `${colour}40`);
 // Ink that can be read on a colour of the ramp.
 Gala.inkOn = (share) => (share > 0.55 ? "#111" : "#fff");
 

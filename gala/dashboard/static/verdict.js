@@ -9,7 +9,7 @@ Gala.Verdict = class {
 
   draw() {
     const { page } = this, { info } = page.series, state = this.state();
-    const facts = [info.env_id, info.agents ? `${info.agents} agents` : null, info.coupling === "gossip" ? info.topology : info.coupling, info.seed !== null ? `seed ${info.seed}` : null];
+    const facts = [info.env_id, info.agents ? `${info.agents} agents` : null, info.coupling === "gossip" ? info.topology : ["distil", "repel"].includes(info.coupling) ? `${info.coupling} over ${info.topology}` : info.coupling, info.seed !== null ? `seed ${info.seed}` : null];
     Gala.say(this.$("facts"), facts.filter(Boolean).join(" · "));
     Gala.say(this.$("state"), state);
     Gala.set(this.$("state"), { class: state === "silent" || state.startsWith("server gone") ? "bad" : state === "live" ? "good" : "" });
@@ -22,7 +22,7 @@ Gala.Verdict = class {
     }
     this.$("problems").hidden = !page.problems.length;
     Gala.keyed(this.$("problems"), [...new Set(page.problems)], (each) => Gala.element("li", {}, each));
-    document.title = `${info.name} – gala`;
+    page.control.draw(state === "live" || state === "paused");
   }
 
   state() {
@@ -44,16 +44,22 @@ Gala.Verdict = class {
     const { page } = this, { info, start } = page.series, all = Object.entries(page.peers), standing = page.standing(), n = Gala.number;
     const known = (metric) => standing.map(([rank, p]) => [p.values?.[metric], rank]).filter(([v]) => v !== null && v !== undefined);
     const numbers = (metric) => known(metric).map(([v]) => v), sum = (values) => values.reduce((a, b) => a + b, 0);
-    const returns = numbers("charts/episodic_return"), ratios = numbers("divergence/epsilon_ratio");
+    const returns = known("charts/episodic_return").filter(([, rank]) => page.counted.has(rank)).map(([v]) => v), ratios = numbers("divergence/epsilon_ratio");
     const dead = all.filter(([, p]) => p.status === "dead").map(([rank]) => rank), parts = [];
     const steps = sum(all.map(([, p]) => p.step ?? 0));
     if (info.total_steps) parts.push([`${n(steps, 4)} of ${n(info.total_steps, 4)} steps`]);
-    parts.push([`return ${n(returns.length ? sum(returns) / returns.length : null)}`]);
+    if (page.independent && returns.length > 1) parts.push([`returns ${n(Math.min(...returns))} to ${n(Math.max(...returns))}: independent agents, no mean`]);
+    else parts.push([`return ${n(returns.length ? sum(returns) / returns.length : null)}`]);
+    const behind = standing.filter(([, p]) => p.left_out).map(([rank, p]) => `agent ${rank} (${p.left_out})`);
+    if (behind.length) parts.push([`mean without ${behind.slice(0, 3).join(", ")}${behind.length > 3 ? ` and ${behind.length - 3} more` : ""}`]);
+    if (this.ended() && Number.isFinite(page.series.end)) parts.push([`ended after ${Gala.clock(page.series.end - start)}`]);
     if (!this.ended()) parts.push([`${n(sum(numbers("charts/SPS")), 4)} steps/s`]);
     if (ratios.length) {
       const worst = Math.max(...ratios), bound = numbers("divergence/proven").includes(0) ? "model bound" : "bound";
       parts.push(worst <= 1 ? [`ball intact: ${n(worst)} of the ${bound}`, "good"] : [`outside the ball: ${n(worst)} times the ${bound}`, "bad"]);
-    } else if (all.length > 1) parts.push(["no bound applies"]);
+    } else if (all.length > 1 && !Gala.COUPLED[info.coupling]) parts.push(["no bound applies"]);
+    const cosine = Math.max(...numbers("divergence/step_cosine"));
+    if (Number.isFinite(cosine)) parts.push([`updates agree: ${n(cosine, 2)}`]);
     const alarms = page.events.filter((e) => e.event === "alarm"), each = new Map();
     for (const { rank } of alarms) each.set(rank, (each.get(rank) ?? 0) + 1); // all agents tell of the same
     const times = Math.max(0, ...each.values());

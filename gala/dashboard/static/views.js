@@ -10,14 +10,32 @@ Gala.views = (page) => {
     label: `agent ${r}`, agent: r, colour: Gala.colour(rank(r), count()), dash: Gala.dash(rank(r), count()),
     width: count() > 16 ? 0.8 : 1.3, values: values(metric, r, how), newest: newest(metric, how, [r])[0], gaps: page.absences.get(r),
   }));
-  const columns = (ranks, metric, how) => Gala.columns(ranks, (r) => values(metric, r, how), newest(metric, how, ranks.filter((r) => page.present.has(r))));
+  const columns = (ranks, metric, how, count = page.present) => Gala.columns(ranks, (r) => values(metric, r, how), newest(metric, how, ranks.filter((r) => count.has(r))));
   const all = (metric, how = "binned") => columns(page.chosen(), metric, how);
-  const chart = (series, bands) => ({ xs: page.xs, breaks: page.breaks, marks: page.placed, series, bands });
+  // What is not known of anybody has no line and no key.
+  const there = (s) => s.agent !== undefined || s.silent || s.values.some((v) => v !== null && v !== undefined);
+  const chart = (series, bands) => ({ xs: page.xs, breaks: page.breaks, marks: page.placed, series: series.filter(there), bands });
   // The same number is known to all agents: the largest that any of them had on file.
   const shared = (metric) => columns(page.series.ranks, metric, "binned").high;
-  return [
+  // Each agent and, where they are parts of one thing, their mean with the band from lowest to highest.
+  const spread = (metric) => {
+    const single = lines(metric), k = single.length, { mean, low, high } = columns(page.chosen(), metric, "binned", page.counted);
+    if (page.independent) return chart(single);
+    const edge = (label, values) => ({ label, values, colour: "transparent", width: 0, silent: true });
+    return chart([...single, edge("highest", high.values), edge("lowest", low.values), { label: "mean", ...mean, colour: Gala.ink("ink"), width: 2.2 }],
+      k > 1 ? [{ series: [k + 1, k + 2], fill: `${Gala.ink("soft")}33` }] : []);
+  };
+  const loss = (metric) => ({
+    id: `loss-${metric.slice(Gala.LOSSES.length).replace(/[^\w-]+/g, "-")}`, needs: [metric], smooth: true,
+    title: `6 ${metric.slice(Gala.LOSSES.length).replaceAll("_", " ")}`, log: false, build: () => spread(metric),
+  });
+  const views = [
     {
-      id: "divergence", title: "2 Distance to the mean", log: true, unit: "‖xᵢ − x̄‖₂",
+      id: "return", needs: ["charts/episodic_return"], smooth: true, title: "1 Return of the last 100 episodes", log: false,
+      build: () => spread("charts/episodic_return"),
+    },
+    {
+      id: "divergence", needs: ["divergence/to_mean", "divergence/total"], title: "2 Distance to the mean", log: true, unit: "‖xᵢ − x̄‖₂",
       build: () => chart([
         ...lines("divergence/to_mean"),
         { label: "all ‖X − X̄‖", ...shared("divergence/total"), colour: Gala.ink("ink"), width: 2 },
@@ -26,38 +44,30 @@ Gala.views = (page) => {
       ]),
     },
     {
-      id: "ratio", title: "2 Divergence / bound", log: true, hint: "1 is the edge of the ball: proven in lock-step, else that of a model; where no bound applies there is no line.",
+      id: "ratio", needs: ["divergence/epsilon_ratio", "divergence/expected_ratio"], title: "2 Divergence / bound", log: true, hint: "1 is the edge of the ball: certified from what happened, or that of a model; where no bound applies there is no line. Of the expectation 1 means unrelated updates, less that they agree.",
       build: () => chart([
         { label: "divergence / bound", ...shared("divergence/epsilon_ratio"), colour: Gala.ink("accent"), width: 2 },
+        { label: "divergence / expected", ...shared("divergence/expected_ratio"), colour: Gala.ink("expected"), width: 1.6, dash: [2, 3] },
         { label: "edge", silent: true, values: page.xs.map(() => 1), colour: Gala.ink("bound"), width: 2, dash: [8, 4] },
       ]),
     },
     {
-      id: "policies", title: "2 Policies apart", log: true, unit: "KL to neighbours, nats",
-      build: () => chart(lines("divergence/kl")),
+      id: "policies", needs: ["divergence/kl", "divergence/mix_kl"], smooth: true, title: "2 Policies apart", log: true, unit: "KL to neighbours, nats",
+      build: () => chart([...lines("divergence/kl"), { label: "before and after a mix", ...all("divergence/mix_kl").mean, colour: Gala.ink("ink"), width: 2, dash: [2, 3] }]),
     },
     {
-      id: "return", title: "4 Return of the last 100 episodes", log: false,
-      build: () => {
-        const { mean, low, high } = all("charts/episodic_return"), paint = Gala.ink("soft");
-        const single = lines("charts/episodic_return");
-        const edge = (label, values) => ({ label, values, colour: "transparent", width: 0, silent: true });
-        const k = single.length;
-        return chart([...single, edge("highest", high.values), edge("lowest", low.values), { label: "mean", ...mean, colour: Gala.ink("ink"), width: 2.2 }],
-          [{ series: [k + 1, k + 2], fill: `${paint}33` }]);
-      },
+      id: "agreeing", needs: ["divergence/step_cosine", "divergence/mean_drift"], smooth: true, title: "3 Agreement of updates", log: false, unit: "mean of all pairs", hint: "cosine between updates: 0 for unrelated ones, 1 for equal ones; drift of the mean: error of the weights with which updates count in it, over the right ones.",
+      build: () => chart([
+        { label: "cosine", ...shared("divergence/step_cosine"), colour: Gala.ink("accent"), width: 2 },
+        { label: "drift of the mean", ...shared("divergence/mean_drift"), colour: Gala.ink("bound"), width: 1.6, dash: [7, 3] },
+      ]),
     },
     {
-      id: "losses", title: "4 Losses", log: false, unit: "mean of agents",
-      build: () => chart([["policy", "losses/policy_loss", 0], ["value", "losses/value_loss", 1], ["entropy", "losses/entropy", 2]].map(
-        ([label, metric, k]) => ({ label, ...all(metric).mean, colour: Gala.colour(k, 3), dash: Gala.dash(k, 3), width: 1.6 }))),
-    },
-    {
-      id: "speed", title: "5 Steps per second", log: false, floor: 0, unit: "steps/s",
+      id: "speed", needs: ["charts/SPS"], smooth: true, title: "4 Steps per second", log: false, floor: 0, unit: "steps/s",
       build: () => chart([...lines("charts/SPS"), { label: "total", ...all("charts/SPS").sum, colour: Gala.ink("ink"), width: 2 }]),
     },
     {
-      id: "split", title: "5 Time of an update", log: false, floor: 0, unit: "ms, mean of agents",
+      id: "split", needs: ["time/collect_ms", "time/learn_ms"], title: "4 Time of an update", log: false, floor: 0, unit: "ms, mean of agents",
       build: () => {
         const names = Object.keys(Gala.PHASES), own = Object.fromEntries(names.map((name) => [name, all(name === "wait" ? "gossip/wait_ms" : `time/${name}_ms`).mean]));
         const rest = (part, wait) => (part === null || part === undefined ? part : Math.max(0, part - (wait ?? 0))); // gossip counts its waits
@@ -71,19 +81,37 @@ Gala.views = (page) => {
       },
     },
     {
-      id: "staleness", title: "6 Staleness", log: false, floor: 0, unit: "updates without a mix",
+      id: "waiting", needs: ["actors/idle", "actors/learner_idle", "actors/queue_fill"], smooth: true, title: "4 Actors and learner", log: false, floor: 0, unit: "share, mean of agents", hint: "Who waits for whom, where others act: the learner for unrolls, actors for the learner; and how many of the slots are full.",
+      build: () => chart([["learner waits", "actors/learner_idle", 0], ["actors wait", "actors/idle", 1], ["slots full", "actors/queue_fill", 2]].map(
+        ([label, metric, k]) => ({ label, ...all(metric).mean, colour: Gala.colour(k, 3), dash: Gala.dash(k, 3), width: 1.6 }))),
+    },
+    {
+      id: "cores", needs: ["system/cores"], smooth: true, title: "4 Cores in use", log: false, floor: 0, unit: "CPU seconds per second",
+      build: () => chart([...lines("system/cores"), { label: "total", ...all("system/cores").sum, colour: Gala.ink("ink"), width: 2 }]),
+    },
+    {
+      id: "memory", needs: ["system/memory_mb"], title: "4 Memory", log: false, floor: 0, unit: "MB, resident",
+      build: () => chart([...lines("system/memory_mb"), { label: "total", ...all("system/memory_mb").sum, colour: Gala.ink("ink"), width: 2 }]),
+    },
+    {
+      id: "staleness", needs: ["gossip/staleness_max"], title: "5 Staleness", log: false, floor: 0, unit: "updates without a mix",
       build: () => chart(lines("gossip/staleness_max")),
     },
     {
-      id: "messages", title: "6 Messages", log: false, floor: 0, unit: "per second, all agents",
+      id: "messages", needs: ["gossip/messages_sent"], title: "5 Messages", log: false, floor: 0, unit: "per second, all agents",
       build: () => chart([
         { label: "sent", ...all("gossip/messages_sent", "rate").sum, colour: Gala.ink("accent"), width: 1.8 },
         { label: "refused", ...all("gossip/messages_refused", "rate").sum, colour: Gala.ink("warn"), width: 1.8, dash: [5, 3] },
       ]),
     },
     {
-      id: "bytes", title: "6 Bytes sent", log: false, floor: 0, unit: "per second",
+      id: "bytes", needs: ["gossip/bytes_sent"], title: "5 Bytes sent", log: false, floor: 0, unit: "per second",
       build: () => chart([...lines("gossip/bytes_sent", "rate"), { label: "total", ...all("gossip/bytes_sent", "rate").sum, colour: Gala.ink("ink"), width: 2 }]),
     },
+    {
+      id: "lag", needs: ["policy/lag"], smooth: true, title: "6 Policy lag", log: false, floor: 0, unit: "changes of the parameters",
+      build: () => chart([...lines("policy/lag"), { label: "largest", ...all("policy/lag_max").high, colour: Gala.ink("ink"), width: 1.6, dash: [5, 3] }]),
+    },
   ];
+  return { views, loss };
 };
