@@ -1,8 +1,8 @@
 """Gossip-based actor-learner reinforcement learning (Assran et al. 2019, arXiv 1906.04585).
 
 Importing this package is cheap: nothing heavy is loaded until it is used, so that the dashboard
-and the command line start at once. ``gala.gossip(model, optimizer, topology=...)`` is the library
-door for any PyTorch training loop.
+and the command line start at once. ``gala.gossip(model, optimizer, topology=...)`` is
+for any PyTorch training loop; ``gala.load(run)`` is the policy of a run.
 """
 
 from __future__ import annotations
@@ -10,15 +10,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gala.gossip.api import gossip as gossip
+    from gala.library.api import gossip as gossip
+    from gala.policy.loading import load as load
 
 __version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:
-    """``gala.gossip``, loaded when it is first used: it needs torch."""
-    if name == "gossip":
-        import importlib
+    """What needs torch, loaded when it is first used."""
+    import importlib
 
-        return importlib.import_module("gala.gossip")
+    if name in ("gossip", "sb3"):
+        return importlib.import_module(f"gala.{name}")
+    if name == "load":
+        return importlib.import_module("gala.policy.loading").load
+    if name == "open_gossip":
+        return importlib.import_module("gala.library.api").gossip
     raise AttributeError(f"module 'gala' has no attribute {name!r}")

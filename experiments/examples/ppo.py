@@ -58,7 +58,7 @@ with gala.gossip(model, optimizer, topology="ring") as node:  # gossip
             with torch.no_grad():
                 policy, value = model(obs)
                 action = policy.sample()
-            following, reward, terminated, truncated, _ = envs.step(action.numpy())
+            following, reward, terminated, truncated, info = envs.step(action.numpy())
             done = torch.as_tensor(terminated | truncated, dtype=torch.float32)
             rows.append((obs, action, policy.log_prob(action), value,
                          torch.as_tensor(reward, dtype=torch.float32), done))  # fmt: skip

@@ -1,0 +1,120 @@
+"""The library API: alone it is a plain loop, under torchrun the agents average."""
+
+import inspect
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import gala
+from gala.errors import UserError
+from gala.library.api import gossip
+from gala.topology import load_topology
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_the_signature_is_the_promised_one() -> None:
+    parameters = inspect.signature(gossip).parameters
+    promised = ["model", "optimizer", "topology", "every", "max_staleness", "transport", "buffers"]
+    assert list(parameters)[: len(promised)] == promised
+    defaults = {name: parameters[name].default for name in promised[3:]}
+    assert defaults == {"every": 1, "max_staleness": None, "transport": "auto", "buffers": False}
+    assert all(p.default is not p.empty for p in list(parameters.values())[3:])
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+
+
+def test_alone_the_loop_is_as_before() -> None:
+    torch.manual_seed(0)
+    model, plain = nn.Linear(2, 2), nn.Linear(2, 2)
+    plain.load_state_dict(model.state_dict())
+    optimizers = [torch.optim.SGD(net.parameters(), lr=0.1) for net in (model, plain)]
+    with gala.gossip(model, optimizers[0], topology="ring") as node:
+        for _ in range(3):
+            step(model, optimizers[0])
+            step(plain, optimizers[1])
+        assert (node.rank, node.neighbours, node.staleness, node.mix_count) == (0, (), 0, 0)
+        assert node.divergence == 0.0
+    assert torch.equal(model.weight, plain.weight)
+    node.close()  # twice is harmless
+    assert not optimizers[0]._optimizer_step_post_hooks
+
+
+def test_an_unknown_topology_is_the_users_mistake() -> None:
+    model = nn.Linear(1, 1)
+    with pytest.raises(UserError, match="rign"):
+        gala.gossip(model, torch.optim.SGD(model.parameters(), lr=1), topology="rign")
+
+
+PROGRAM = """
+import json, os, sys, torch
+from torch import nn
+import gala
+
+rank = int(os.environ["RANK"])
+torch.manual_seed(rank)  # different starts: rank 0's is taken over
+model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+history = []
+with gala.gossip(model, optimizer, topology="directed-ring", **json.loads(sys.argv[2])) as node:
+    start = torch.cat([p.detach().flatten() for p in model.parameters()]).tolist()
+    for _ in range(10):
+        for p in model.parameters():
+            p.grad = torch.full_like(p, -float(rank))  # adds rank / 2 to everything
+        optimizer.step()
+        history.append(torch.cat([p.detach().flatten() for p in model.parameters()]).tolist())
+    facts = {"start": start, "history": history, "mixes": node.mix_count,
+             "neighbours": node.neighbours, "divergence": node.divergence}
+with open(f"{sys.argv[1]}/{rank}.json", "w") as file:
+    json.dump(facts, file)
+"""
+
+
+def launch(tmp_path: Path, agents: int, **options: object) -> list[dict[str, object]]:
+    program = tmp_path / "loop.py"
+    program.write_text(textwrap.dedent(PROGRAM))
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone",
+         f"--nproc-per-node={agents}", str(program), str(tmp_path), json.dumps(options)],
+        capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(agents)]
+
+
+@pytest.mark.slow
+def test_in_lock_step_real_processes_follow_the_closed_form(tmp_path: Path) -> None:
+    results = launch(tmp_path, 3, max_staleness=0)
+    start = np.array(results[0]["start"])
+    for result in results:
+        np.testing.assert_array_equal(result["start"], start)
+    # the start was message 1 of round 0: equal parameters, so that mixing them changes nothing
+    p = load_topology("directed-ring", 3).matrix(0)
+    x = np.tile(start, (3, 1))
+    for k in range(10):
+        x = p @ (x + 0.5 * np.arange(3)[:, None])
+        found = np.array([result["history"][k] for result in results])
+        np.testing.assert_allclose(found, x, atol=1e-4)
+    assert [result["mixes"] for result in results] == [10, 10, 10]
+    assert [result["neighbours"] for result in results] == [[2], [0], [1]]
+
+
+@pytest.mark.slow
+def test_every_other_step(tmp_path: Path) -> None:
+    results = launch(tmp_path, 2, max_staleness=0, every=2, buffers=True)
+    assert [result["mixes"] for result in results] == [5, 5]
+    first, second = (np.array(result["history"]) for result in results)
+    odd = np.abs(first - second).max(1)[0::2]
+    even = np.abs(first - second).max(1)[1::2]
+    assert np.all(odd > 0.1) and np.all(even < 1e-5)  # two agents average to equality
