@@ -1,0 +1,1 @@
+"""Checks of a machine and of run folders: ``gala doctor``."""

@@ -1,0 +1,1 @@
+"""Search for options: short runs whose options an optimizer chooses (``gala tune``)."""
