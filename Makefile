@@ -1,6 +1,7 @@
 # Two commands on a fresh machine that has git, make and Python 3.11 or newer:
 #   make train [ARGS="--total-steps 1e6 --run-dir runs/mine"]    the main job: an agent per core learns Pong
-#   make test  [ARGS="tests/gossip -k ring"]                     every test
+#   make test  [ARGS="tests/gossip -k ring"]                     the tests, some 20 minutes on two cores
+#   make test-all                                                ... and those of many deaths and of learning to the end
 # For contributors:
 #   make quick [ARGS=...]    style, types, and the tests without processes and browsers: under 90 s
 #   make check [ARGS=...]    style, types, and all tests of less than about ten seconds
@@ -20,11 +21,13 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; \
 	done)
 
-.PHONY: help install train test quick check style docs clean
+.PHONY: help install train test test-all quick check style docs clean
 
-# What needs neither processes of its own nor a browser.
-QUICK := agent config couplings divergence experience files gossip learning networks parameters \
-	simulation topology
+# Launches of several agents wait for one another a lot: two at a time use two cores well.
+WORKERS := -n 2
+
+# What needs neither processes of its own nor a browser, and trains nothing to the end.
+QUICK := agent config couplings divergence experience files gossip networks parameters
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -45,7 +48,12 @@ train: $(STAMP)
 
 test: $(STAMP)
 	@.ci/packages
-	$(VENV)/bin/python -m pytest $(ARGS)
+	@echo "gala: without the tests marked long (many deaths, hosts, learning to the end): make test-all runs them, too"
+	$(VENV)/bin/python -m pytest $(WORKERS) -m "not long" $(ARGS)
+
+test-all: $(STAMP)
+	@.ci/packages
+	$(VENV)/bin/python -m pytest $(WORKERS) $(ARGS)
 
 style: $(STAMP)
 	$(VENV)/bin/ruff check .
@@ -60,7 +68,7 @@ docs: $(STAMP)
 	@echo "built build/docs/index.html"
 
 check: style
-	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
+	$(VENV)/bin/python -m pytest $(WORKERS) -m "not slow" $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

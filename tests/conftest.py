@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,16 +19,30 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent / "fakes"))  # devices that need no device
 
-# How long an example takes says something of the machine, not of the code.
-settings.register_profile("gala", deadline=None)
+# How long an example takes says something of the machine, not of the code; and the same commit
+# draws the same examples.
+settings.register_profile("gala", deadline=None, derandomize=True)
 settings.load_profile("gala")
 
 WriteRun = Callable[..., Path]
 
+# A module of tests that says one of these words starts processes, or has what it uses start them.
+STARTS_PROCESSES = re.compile(r"\b(subprocess|multiprocessing|launching|serve|visit)\b")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start processes; ``make quick`` leaves them out."""
+    starts = {
+        path: bool(STARTS_PROCESSES.search(path.read_text())) for path in {i.path for i in items}
+    }
+    for item in items:
+        if starts[item.path] or item.get_closest_marker("slow"):
+            item.add_marker("process")
+
 
 @pytest.fixture
 def write_run(tmp_path: Path) -> WriteRun:
-    """Write a run folder: ``write_run(name, {rank: [record, ...]}, env_id=...)``.
+    """Write a run folder: ``write_run(name, {rank: [record, ...]}, env_id=..., options={...})``.
 
     A record is stamped with what it lacks: its number as time, update and (times ten) step.
     """
@@ -52,7 +67,12 @@ def write_run(tmp_path: Path) -> WriteRun:
         (run / "topology.json").write_text(json.dumps(topology))
         facts = {"env_id": "CartPole-v1", "agents": len(agents), "coupling": "gossip", "seed": 1}
         facts |= {"total_steps": 1000, "started": 1000.0, "frames_per_step": 1}
+        options = meta.pop("options", {})
         (run / "meta.json").write_text(json.dumps(facts | meta))
+        facts |= meta
+        config = {name: facts[name] for name in ("seed", "agents", "coupling", "total_steps")}
+        config |= {"topology": topology["name"], "env": {"id": facts["env_id"]}} | options
+        (run / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
         return run
 
     return write

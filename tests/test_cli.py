@@ -1,5 +1,6 @@
 """The command line: dispatch, help, and mistakes in one line."""
 
+import os
 import subprocess
 import sys
 
@@ -101,3 +102,75 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60
     )
     assert "Traceback" not in done.stderr
+
+
+def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A line of bash in which ``gala`` is this one."""
+    script = f'gala() {{ "{sys.executable}" -m gala "$@"; }}; set -o pipefail; {line}'
+    return subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True, text=True, timeout=100, env=os.environ | environment,
+    )  # fmt: skip
+
+
+COMMANDS = [
+    "gala --help",
+    "gala topology --help",
+    "gala topology ring --agents 3000",
+    "gala topology ring --agents 64 --json",
+    "gala simulate --topology ring --agents 4 --updates 20",
+    "gala algorithms",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_reader_that_leaves_ends_a_command_quietly(command: str) -> None:
+    done = shell(f"{command} | head -c 1 > /dev/null")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", COMMANDS[:4])
+def test_a_full_device_is_told_in_one_line(command: str) -> None:
+    done = shell(f"{command} > /dev/full")
+    assert done.returncode == 74
+    assert done.stderr == "gala: error: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("redirect", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_descriptors_are_no_error(redirect: str) -> None:
+    done = shell(f"gala topology ring --agents 8 {redirect}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("redirect", ["2>&-", "2>/dev/full"])
+def test_a_complaint_that_nobody_hears_is_the_same_exit_code(redirect: str) -> None:
+    assert shell(f"gala trian {redirect}").returncode == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS[1:])
+def test_terminals_of_few_letters(command: str) -> None:
+    ascii_only = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    for environment in (ascii_only, {"PYTHONIOENCODING": "ascii:strict"}):
+        done = shell(command, **environment)
+        assert done.returncode == 0 and done.stdout.isascii() and done.stderr == ""
+
+
+def test_a_broken_pipe_of_something_else_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose_a_simulator(arguments: object) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("gala.learning.command.main", lose_a_simulator)
+    with pytest.raises(BrokenPipeError):
+        cli.main(["algorithms"])
+
+
+@pytest.mark.parametrize("command", ["doctor", "eval", "watch", "dashboard", "report", "export"])
+def test_names_that_no_folder_can_have(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, "x" * 300]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("gala: error: ") and line.endswith("File name too long")
+
+
+def test_a_run_folder_with_a_name_that_none_can_have(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--total-steps", "100", "--run-dir", "x" * 300]) == 2
+    assert capsys.readouterr().err.endswith("cannot be written: File name too long\n")
