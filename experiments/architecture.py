@@ -7,6 +7,7 @@ Writes docs/images/architecture.png.
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -209,6 +210,7 @@ def _draw_arrow(axes: Any, arrow: Arrow) -> None:
 
 def main() -> None:
     """Draw, save."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     draw().savefig(PICTURE, dpi=150)
     print(f"wrote {PICTURE}")

@@ -29,11 +29,11 @@ def load(run: Path) -> dict[int, list[Record]]:
 
 def total_steps(rows: dict[int, list[Record]], times: np.ndarray) -> np.ndarray:
     """Steps of all agents at ``times``."""
-    return np.sum(
-        [np.interp(times, [r["t"] for r in each], [r["step"] for r in each])
-         for each in rows.values()],
-        axis=0,
-    )  # fmt: skip
+    steps = [
+        np.interp(times, [r["t"] for r in each], [r["step"] for r in each])
+        for each in rows.values()
+    ]
+    return np.asarray(np.sum(steps, axis=0))
 
 
 def series(rows: dict[int, list[Record]], rank: int, name: str) -> tuple[np.ndarray, np.ndarray]:

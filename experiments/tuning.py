@@ -60,6 +60,9 @@ SHIPPED: dict[str, object] = FALLING | {
     "a2c.lr": 1.4e-3,
     "a2c.lr-scaling": "none",
     "a2c.entropy-schedule": "linear",
+    "env.atari.noop-min": 0,
+    "env.atari.noop-max": 29,
+    "env.atari.fire-second": "false",
 }
 TRIALS: dict[str, dict[str, object]] = {
     "paper": {},

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from recording import ROOT, records, table, train, write
 
 from gala.evaluation.statistics import bootstrap, iqm
+from gala.launch.processes import bound_to
 from gala.learning.table import ALGORITHMS
 
 AGENTS = 4
@@ -43,7 +45,14 @@ def evaluated(run: Path) -> float:
     """Mean return of the averaged policy over fresh games, most likely actions."""
     command = [sys.executable, "-m", "gala", "eval", str(run), "--episodes", str(GAMES)]
     command += ["--agent", "mean", "--policy", "greedy", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        preexec_fn=bound_to(os.getpid()),
+    )
     return float(json.loads(done.stdout)["results"][0]["mean_return"])
 
 

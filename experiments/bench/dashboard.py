@@ -27,6 +27,7 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 from recording import table, write
 
+from gala.launch.processes import bound_to
 from gala.telemetry.sketches import HEADER, SketchWriter, record_dtype
 
 SKETCH, SKETCH_S = 256, 5
@@ -131,7 +132,9 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.began = time.perf_counter()
         command = [sys.executable, "-m", "gala", "dashboard", str(folder), "--port", "0"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, preexec_fn=bound_to(os.getpid())
+        )
         assert self.process.stdout is not None
         self.process.stdout.readline()
         self.address = self.process.stdout.readline().strip()
@@ -247,8 +250,10 @@ def live(server: Server, folder: Path, agents: int, streams: int, seconds: float
     share = (server.cpu_s() - used) / spent
     received = sum(each[0] for each in got) - before
     stop.set()
-    for file in (*files, *writers):
+    for file in files:
         file.close()
+    for writer in writers:
+        writer.close()
     return {"share_of_a_core": share, "bytes_per_stream_and_s": received / streams / spent}
 
 

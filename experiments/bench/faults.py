@@ -37,13 +37,14 @@ def strike(live: LiveRun, victim: int, name: str, window: float) -> dict[str, An
     quiet = live.rate(others, middle, end) / live.rate(others, start, middle)
     before = live.records[victim][-1]["incarnation"]
     struck = live.signal(victim, BLOWS[name])
-    if name == "SIGSTOP":
+    resumed, stopped = struck, name == "SIGSTOP"
+    if stopped:
         live.watch(STOPPED_S)
         resumed = live.signal(victim, signal.SIGCONT)
-        back = lambda row: row["t"] > resumed  # noqa: E731
-    else:
-        resumed = struck
-        back = lambda row: row["incarnation"] > before  # noqa: E731
+
+    def back(row: dict[str, Any]) -> bool:
+        return bool(row["t"] > resumed if stopped else row["incarnation"] > before)
+
     live.wait_until(lambda: any(back(row) for row in live.records[victim]))
     first = next(row for row in live.records[victim] if back(row))
     # the first measurement of the ball that the victim took part in after it had mixed

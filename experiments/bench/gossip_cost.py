@@ -101,17 +101,15 @@ def main() -> None:
     }
     lines = []
     for case, rounds in cost.items():
-        name, envs = case.split("; ")
-        found = {key: statistics.median(each[key] for each in rounds) for key in rounds[0]}
-        update = sum(found[phase] for phase in PHASES)
+        medians = {key: statistics.median(each[key] for each in rounds) for key in rounds[0]}
+        update = sum(medians[phase] for phase in PHASES)
         lines.append([
-            name,
-            envs,
+            *case.split("; "),
             f"{update:.1f}",
-            f"{found['gossip']:.2f}",
-            f"{100 * found['gossip'] / update:.1f} %",
-            f"{100 * (found['log'] + found['other']) / update:.1f} %",
-            f"{found['mixes_per_update']:.2f}",
+            f"{medians['gossip']:.2f}",
+            f"{100 * medians['gossip'] / update:.1f} %",
+            f"{100 * (medians['log'] + medians['other']) / update:.1f} %",
+            f"{medians['mixes_per_update']:.2f}",
         ])  # fmt: skip
     header = [
         "mailboxes", "environments per agent", "update, ms", "publish + mix, ms", "share",

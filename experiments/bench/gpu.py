@@ -4,7 +4,7 @@
         [--repeats 3] [--ways threads processes allreduce] [--experiment pong-paper]
 
 Gossiping agents as threads of one process and as processes, and synchronous A2C (allreduce, as
-processes), interleaved. Needs a CUDA device and `pip install 'gala[gpu,plots]'`. Writes
+processes), interleaved. Needs a CUDA device and `pip install -e '.[gpu,plots]'`. Writes
 experiments/results/gpu.{json,md,png}.
 
 Unproven: not yet run on a GPU.

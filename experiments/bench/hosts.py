@@ -25,6 +25,8 @@ from typing import Any
 
 from recording import ROOT, records, table, write
 
+from gala.launch.processes import bound_to
+
 NETWORK = "10.77.0"
 PORT = 29477
 
@@ -100,6 +102,7 @@ class Hosts:
             return subprocess.Popen(
                 ["ip", "netns", "exec", self.names[host], *command],
                 stdout=file, stderr=subprocess.STDOUT, start_new_session=True, cwd=ROOT,
+                preexec_fn=bound_to(os.getpid()),
             )  # fmt: skip
 
     def cut(self, host: int) -> None:

@@ -34,6 +34,7 @@ from gala.bench.measurement import WARM_UP_S, Case, measure
 from gala.bench.past import cores, default_path
 from gala.errors import UserError
 from gala.launch.environment import MALLOC_KEEP_BYTES, MALLOC_VARIABLES, worker_environment
+from gala.launch.processes import bound_to
 from gala.telemetry.reader import Tail
 
 AGENTS, ENVS = 2, 16
@@ -70,13 +71,13 @@ class Peer:
 
 PEERS = {
     SB3: Peer(
-        "stable_baselines3",
+        "sb3_driver",
         ("torch", "stable-baselines3", "ale-py", "opencv-python-headless"),
         None,
         ("stable_baselines3", "torch", "gymnasium", "ale-py"),
     ),
     SAMPLE_FACTORY: Peer(
-        "sample_factory",
+        "sample_factory_driver",
         ("torch", "sample-factory", "ale-py"),
         ("torch",),  # it needs an older Gymnasium
         ("sample-factory", "torch", "gymnasium", "ale-py"),
@@ -212,6 +213,7 @@ def running_peer(
         process = subprocess.Popen(
             [str(python), str(DRIVERS / f"{driver}.py"), *map(str, arguments)],
             stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True,
+            preexec_fn=bound_to(os.getpid()),
             env=BARE_ENVIRONMENT if driver == PEERS[BARE].driver else None,
         )  # fmt: skip
         try:

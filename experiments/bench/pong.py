@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ from recording import RESULTS, ROOT, records, table, train, write
 
 sys.path.insert(0, str(ROOT / "experiments"))
 import figures
+
+from gala.launch.processes import bound_to
 
 STEPS = 1_000_000
 """Of each agent, as ``make train`` has it."""
@@ -41,6 +44,7 @@ def main() -> None:
         [sys.executable, "-m", "gala", "eval", str(options.run), "--agent", "mean", "--json",
          "--episodes", str(options.episodes)],
         check=True, capture_output=True, text=True, cwd=ROOT,
+        preexec_fn=bound_to(os.getpid()),
     )  # fmt: skip
     evaluation = json.loads(done.stdout)
     rows = records(options.run)
@@ -77,7 +81,7 @@ def main() -> None:
             str(result["agent"]),
             result["policy"],
             f"{result['mean_return']:.2f}",
-            f"{result['standard_error']:.2f}",
+            "-" if result["standard_error"] is None else f"{result['standard_error']:.2f}",
             f"{result['min_return']:.0f}",
             f"{result['max_return']:.0f}",
         ]

@@ -11,70 +11,63 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from recording import ROOT, table, write
 
 from gala.envs import make_vector_env
 from gala.experience import Collector
-from gala.experience.collector import Rollout
-from gala.learning.a2c import A2C, scaled_lr
-from gala.networks import Network, build_network
+from gala.experience.batch import Batch
+from gala.learning.learner import Learner
+from gala.learning.table import make_algorithm
+from gala.networks import Network
+from gala.networks.build import network_of
 from gala.networks.model import Model
 from gala.parameters.flat import FlatParameters
-from gala.run.config import Config, load
+from gala.parameters.schedule import scaled_lr
+from gala.run.config import load
 
 EVERY = 100
 
 
-@dataclass
-class Learner:
-    """Parameters that learn from somebody else's games."""
+class Student(NamedTuple):
+    """Parameters that learn from somebody else's games, and as they began."""
 
-    policy: Network
-    flat: FlatParameters
-    compute: Model
-    algorithm: A2C
-    start: torch.Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.start = self.flat.data.clone()
+    model: Model
+    learner: Learner
+    start: torch.Tensor
 
 
-def learner(config: Config, spaces: Sequence[object], dtype: torch.dtype, rounded: bool) -> Learner:
-    """A learner at the common start."""
-    policy = build_network(*spaces, config.network, seed=config.seed)  # type: ignore[arg-type]
-    flat = FlatParameters(policy)
+def student(config: Any, network: Network, dtype: torch.dtype, *, rounded: bool) -> Student:
+    """One at the common start; ``network`` becomes its own."""
+    flat = FlatParameters(network)
     if rounded:
         flat.data.copy_(flat.data.to(torch.bfloat16).float())
-    compute = Model(policy, flat, dtype)
-    rate = scaled_lr(config.a2c, config.env.num_envs)
-    return Learner(policy, flat, compute, A2C(config.a2c, flat, compute, lr=rate))
+    model = Model(network, flat, dtype)
+    algorithm = make_algorithm(config.algorithm, config.learning)
+    rate = scaled_lr(config.learning, config.env.num_envs)
+    return Student(model, Learner(algorithm, model, lr=rate), flat.data.clone())
+
+
+def with_own_values(model: Model, batch: Batch) -> Batch:
+    """The batch as if ``model`` had judged it; Pong's games are not cut off, they end."""
+    _, value = model.evaluate(batch)
+    following = torch.where(batch.final, batch.next_value, value[1:])
+    return dataclasses.replace(batch, value=value[:-1], next_value=following)
 
 
 @torch.no_grad()
-def with_own_values(each: Learner, rollout: Rollout) -> Rollout:
-    """The rollout as if ``each`` had judged it; Pong's games are not cut off, they end."""
-    steps, envs = rollout.reward.shape
-    value = each.compute.module(rollout.obs.flatten(0, 1))[1].view(steps + 1, envs)
-    following = torch.where(rollout.cut, rollout.next_value, value[1:])
-    return dataclasses.replace(rollout, value=value[:-1], next_value=following)
-
-
-def compare(exact: Learner, other: Learner, obs: torch.Tensor) -> dict[str, float]:
+def compare(exact: Student, other: Student, obs: torch.Tensor) -> dict[str, float]:
     """How far ``other`` is from ``exact``, over how far both came; and their policies, in nats."""
-    travelled = (exact.flat.data - exact.start).norm()
-    with torch.no_grad():
-        (dist, value), (other_dist, other_value) = (
-            each.compute.module(obs) for each in (exact, other)
-        )
-        return {
-            "distance": float((other.model.flat.data - exact.flat.data).norm() / travelled),
-            "kl": float(exact.policy.head.kl(dist, other_dist).mean()),
-            "value": float((value - other_value).abs().mean()),
-        }
+    parameters = exact.model.flat.data
+    (dist, value), (other_dist, other_value) = (each.model.module(obs) for each in (exact, other))
+    distance = (other.model.flat.data - parameters).norm() / (parameters - exact.start).norm()
+    return {
+        "distance": float(distance),
+        "kl": float(exact.model.module.head.kl(dist, other_dist).mean()),
+        "value": float((value - other_value).abs().mean()),
+    }
 
 
 def main() -> None:
@@ -84,22 +77,27 @@ def main() -> None:
     options = parser.parse_args()
     config = load(ROOT / "experiments" / "pong.yaml")
     env = make_vector_env(config.env, seed=config.seed, threads=1)
-    spaces = (env.observation_space, env.action_space)
-    exact = learner(config, spaces, torch.float32, rounded=False)
+
+    def begin(dtype: torch.dtype, *, rounded: bool = False) -> Student:
+        network = network_of(config, env.observation_space, env.action_space)
+        return student(config, network, dtype, rounded=rounded)
+
+    exact = begin(torch.float32)
     others = {
-        "bfloat16": learner(config, spaces, torch.bfloat16, rounded=False),
-        "float32 from a rounded start": learner(config, spaces, torch.float32, rounded=True),
+        "bfloat16": begin(torch.bfloat16),
+        "float32 from a rounded start": begin(torch.float32, rounded=True),
     }
     collector = Collector(
-        [env], exact.compute.act, exact.policy.head, n_step=config.learning.n_step,
-        gamma=config.learning.gamma, reward_clip=True,
+        [env], exact.model.act, exact.model.module.head, n_step=config.learning.n_step,
+        gamma=config.learning.gamma, reward_clip=config.env.reward_clip,
         generator=torch.Generator().manual_seed(config.seed),
     )  # fmt: skip
-    rows = []
+    rows: list[dict[str, Any]] = []
     for update in range(1, options.updates + 1):
-        rollout = collector.collect()
+        batch = collector.next()
         for each in (exact, *others.values()):
-            each.algorithm.update(with_own_values(each, rollout))
+            each.learner.update(with_own_values(each.model, batch))
+        collector.learned(exact.model.revision)
         if update % EVERY == 0:
             found = {n: compare(exact, each, collector.recent()) for n, each in others.items()}
             rows.append({"update": update} | found)

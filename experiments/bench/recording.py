@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gala.launch.processes import bound_to
+
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 ROOT = RESULTS.parents[1]
 
@@ -90,5 +92,5 @@ def train(run: Path, *arguments: object) -> float:
     """``gala train ARGUMENTS --run-dir RUN``; returns wall-clock seconds, launch included."""
     began = time.monotonic()
     command = [sys.executable, "-m", "gala", "train", *map(str, arguments), "--run-dir", str(run)]
-    subprocess.run(command, check=True, cwd=ROOT)
+    subprocess.run(command, check=True, cwd=ROOT, preexec_fn=bound_to(os.getpid()))
     return time.monotonic() - began

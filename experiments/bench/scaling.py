@@ -12,6 +12,7 @@ import argparse
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 
 from recording import table, write
 
@@ -50,6 +51,10 @@ def _median(
     return format(statistics.median(known), form) if known else "-"
 
 
+def _phase(name: str, measurement: Measurement) -> float:
+    return measurement.phases_ms[name]
+
+
 def text_of(found: Found, options: argparse.Namespace) -> str:
     """The results for people."""
     share, lines = of_best(found), []
@@ -66,7 +71,7 @@ def text_of(found: Found, options: argparse.Namespace) -> str:
     split = [
         [
             str(agents),
-            *(_median(runs, lambda m, p=phase: m.phases_ms[p], ".2f") for phase in PHASES),
+            *(_median(runs, partial(_phase, phase), ".2f") for phase in PHASES),
             _median(runs, lambda m: m.overhead, ".1%"),
         ]
         for agents, runs in found.items()
@@ -100,7 +105,8 @@ def main() -> None:
     parser.add_argument("--simulators", type=int, default=16, help="of each agent")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20.0)
-    options, options.arguments = parser.parse_known_args()  # the rest is gala train's
+    options, rest = parser.parse_known_args()
+    options.arguments = rest  # gala train's
     found: Found = {agents: [] for agents in options.agents}
     for number in range(options.rounds):
         for agents in options.agents:

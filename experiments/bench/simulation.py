@@ -119,11 +119,11 @@ def agent(case: Case, rank: int, run: str, folder: Path) -> None:
         time.sleep(max(due - time.time(), 0.0))
         step = dice.standard_normal(DIMENSION)
         vector += torch.from_numpy(step / np.linalg.norm(step)).float()
-        before = node.counters.waited_s
+        before = node.patience.waited_s
         node.publish(update=len(rows) + 1, step=0)
         node.mix()
-        late = time.time() - due - (node.counters.waited_s - before)
-        due += node.counters.waited_s - before
+        late = time.time() - due - (node.patience.waited_s - before)
+        due += node.patience.waited_s - before
         rows.append([time.time() - start, node.staleness, vector.tolist(), late])
     time.sleep(max(end + 0.2 - time.time(), 0.0))  # nobody leaves before the end
     (folder / f"{rank}.json").write_text(json.dumps(rows))
@@ -223,7 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--updates", type=int, default=300, help="per agent of speed 1")
     given = parser.parse_args()
-    results = []
+    results: list[dict[str, Any]] = []
     for agents in (4, 8):
         for topology in ("ring", "exponential"):
             for speed, latency_ms, patience in CONDITIONS:

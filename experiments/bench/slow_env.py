@@ -1,7 +1,7 @@
 """Environments of images that take their time, as a physics engine or a game in a window does.
 
 ``slow_env:Slow2-v0`` waits two milliseconds a step without using a core; ``slow_env:Slow0-v0`` does
-not wait. Episodes end after 200 steps.
+not wait, ``Slow5-v0`` does so for five. Episodes end after 200 steps.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 
 
-class Slow(gymnasium.Env[Image, int]):
+class Slow(gymnasium.Env[Image, np.int64]):
     """An image of noise; the action does not matter.
 
     Args:
@@ -38,14 +38,14 @@ class Slow(gymnasium.Env[Image, int]):
         super().reset(seed=seed)
         return self._images[0], {}
 
-    def step(self, action: int) -> tuple[Image, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64) -> tuple[Image, float, bool, bool, dict[str, Any]]:
         """The next of eight images, a little later."""
         time.sleep(self._seconds)
         self._steps += 1
         return self._images[self._steps % len(self._images)], 0.0, False, False, {}
 
 
-for wait in (0, 2):
+for wait in (0, 2, 5):
     gymnasium.register(
         f"Slow{wait}-v0", f"{__name__}:Slow", kwargs={"milliseconds": wait}, max_episode_steps=200
     )

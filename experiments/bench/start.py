@@ -24,6 +24,7 @@ from gala.bench.live_run import LiveRun
 from gala.bench.measurement import ENDLESS
 from gala.bench.past import cores
 from gala.launch.environment import worker_environment
+from gala.launch.processes import bound_to
 
 GAME = "pong-paper"
 TRAINED_S = 5.0
@@ -46,7 +47,8 @@ PARTS = (
     (
         "the network",
         "spaces = envs[0].observation_space, envs[0].action_space;"
-        "policy = gala.agent.equipment.build_network(*spaces, config.network, seed=1)",
+        "import gala.networks.build;"
+        "policy = gala.networks.build.build_network(*spaces, config.network, seed=1)",
     ),
 )
 """In this order: what one brings is not counted again for those after it."""
@@ -112,6 +114,7 @@ def parts(
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         env=worker_environment(1), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        preexec_fn=bound_to(os.getpid()),
     )  # fmt: skip
     with process:
         assert process.stdin is not None and process.stdout is not None
@@ -207,7 +210,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--agents", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--rounds", type=int, default=3)
-    options, options.arguments = parser.parse_known_args()  # the rest is gala train's
+    options, rest = parser.parse_known_args()
+    options.arguments = rest  # gala train's
     found: Found = {agents: [] for agents in options.agents}
     list(parts())  # files come from the disk once, not in the first round
     looks = []

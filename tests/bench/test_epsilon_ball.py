@@ -19,6 +19,9 @@ def record(t: float, update: int, relative: float | None, **more: object) -> dic
         "gossip/bytes_sent": 100 * update, "gossip/staleness": 1.0,
         "divergence/relative": relative, "divergence/total": total,
         "divergence/epsilon_ratio": None if relative is None else relative / 2,
+        "divergence/expected_ratio": relative, "divergence/step_cosine": relative,
+        "divergence/epsilon": None if relative is None else 20 + relative,
+        "divergence/proven": None if relative is None else 1.0,
     } | more  # fmt: skip
 
 
@@ -41,9 +44,30 @@ def test_distances_count_from_the_second_measurement_on(run: Path) -> None:
     assert found["measurements"] == 3  # 0.5 was repeated, 0.9 was the first
     assert found["relative"] == 0.5
     assert found["relative_late"] == 0.2  # from update 4 on
-    assert found["largest_ratio"] == 0.25
-    assert found["measured"] == pytest.approx((5 + 1 + 2) / 3)
+    assert found["step_cosine"] == 0.2
     assert found["bytes"] == 8000 and found["messages_per_update"] == 1.0
+
+
+def test_certificates_count_once_whoever_made_them(run: Path) -> None:
+    found = epsilon_ball.summary(run)
+    assert found["certified"] == 4 and found["largest_ratio"] == 0.45
+    assert found["ratio"] == 0.175 and found["expected_ratio"] == 0.35
+    assert found["epsilon"] == 20.35
+    assert found["measured"] == pytest.approx((20.5 * 0.25 + 20.2 * 0.1) / 2)
+    assert found["expected"] == pytest.approx((20.9 / 2 + 20.5 / 2) / 2, rel=0.02)
+    path = run / "rank_00" / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"divergence/proven": 1.0', '"divergence/proven": 0'))
+    (run / "rank_01" / "metrics.jsonl").write_text(path.read_text())
+    modelled = epsilon_ball.summary(run)
+    assert modelled["certified"] == 0 and modelled["epsilon"] is modelled["ratio"] is None
+
+
+def test_the_table_of_certificates_says_what_was_wanted(run: Path) -> None:
+    row = {"topology": "ring", "agents": 4} | epsilon_ball.summary(run)
+    text = epsilon_ball.bound_table([row], [row | {"ratio": None}])
+    assert "| CartPole | ring | 4 | 3.57 | 10.2 | 20.4 | 0.17 | 0.45 | 0.35 | 0.20 | 4 |" in text
+    assert "| Pong | ring | 4 | 3.57 | 10.2 | 20.4 | - |" in text
+    assert "epsilon-ball-bound.png" in text and "Wanted: never above 1" in text
 
 
 def test_only_the_records_since_a_time(run: Path) -> None:

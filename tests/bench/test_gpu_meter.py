@@ -84,7 +84,7 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     try:
         import pynvml  # noqa: F401
     except ImportError:
-        with pytest.raises(UserError, match=r"gala\[gpu\]"):
+        with pytest.raises(UserError, match=r"pip install .*\[gpu\]"):
             eye_on("beef")
     else:
         pytest.skip("nvidia-ml-py is installed: what is said without it goes untested")

@@ -42,7 +42,7 @@ def main() -> None:
     convolutions = nn.Sequential(
         nn.Conv2d(4, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(),
         nn.Conv2d(64, 64, 3, 1), nn.ReLU(), nn.Flatten(), nn.Linear(3136, 512), nn.ReLU(),
-    ).to(memory_format=layout)  # fmt: skip
+    ).to(memory_format=layout)  # type: ignore[call-overload]  # fmt: skip
     heads = nn.Linear(512, 7)
     parameters = [*convolutions.parameters(), *heads.parameters()]
     optimizer = torch.optim.Adam(parameters, RATE, (0.0, 0.99), 1e-5, fused=True)
@@ -83,7 +83,7 @@ def main() -> None:
         entropy = -(log_p.exp() * log_p).sum(-1).mean()
         loss = -(gain.detach() * chosen).mean() + VALUE * gain.square().mean() - ENTROPY * entropy
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, CLIP)
         optimizer.step()
         obs[0].copy_(obs[STEPS])

@@ -2,14 +2,12 @@
 
 Run by ../peers.py in an environment of its own:
 
-    python stable_baselines3.py pong|cartpole ENVS dummy|subproc [SEED]
+    python sb3_driver.py pong|cartpole ENVS dummy|subproc [SEED]
 """
 
 import json
 import sys
 import time
-
-sys.path.pop(0)  # this file has the name of the package that it imports
 
 import ale_py
 import gymnasium

@@ -2,15 +2,13 @@
 
 Run by ../peers.py in an environment of its own:
 
-    python sample_factory.py pong ENVS WORKERS EPOCHS
+    python sample_factory_driver.py pong ENVS WORKERS EPOCHS
 """
 
 import json
 import sys
 import tempfile
 import time
-
-sys.path.pop(0)  # this file has the name of the package that it imports
 
 import gymnasium
 from ale_py.registration import register_v0_v4_envs
