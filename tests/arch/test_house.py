@@ -10,11 +10,33 @@ from typing import Any
 import pytest
 
 MAX_LINES = 500
+MAX_BODY = 55
+MAX_FUNCTION = 60
+FORMS = {
+    "gala.library.api.gossip",
+    "gala.gossip.joining.make_node",
+}
+"""Functions with so many choices that their description fills a page: the body alone counts."""
 GRAB_BAGS = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "base", "core", "lib"}
 
 
 def test_no_module_is_longer_than_the_limit(modules: list[Any]) -> None:
     long = {m.name: n for m in modules if (n := m.text.count("\n")) > MAX_LINES}
+    assert long == {}
+
+
+def test_no_function_is_longer_than_the_limit(modules: list[Any]) -> None:
+    """The body, which a reader must hold in mind, and the whole with signature and docstring."""
+    long = {}
+    for module in modules:
+        for node in ast.walk(module.tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                inside = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                whole = node.end_lineno - node.lineno + 1
+                form = f"{module.name}.{node.name}" in FORMS
+                if inside > MAX_BODY or (whole > MAX_FUNCTION and not form):
+                    long[f"{module.place(node)} {node.name}"] = inside, whole
     assert long == {}
 
 

@@ -40,7 +40,7 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command += ["--no-build-isolation", "--wheel-dir", str(output), str(source)]
     built = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert built.returncode == 0, built.stderr
-    (path,) = output.glob("gala-*.whl")
+    (path,) = output.glob("gala_rl-*.whl")
     return path
 
 

@@ -18,16 +18,17 @@ FLOORS = [
     {"files", ARGUMENTS},
     {"topology", "config", "launch"},
     {"parameters", "device", "networks", "envs", "divergence", "telemetry"},
-    {"gossip", "experience", "learning", "run", "evaluation"},
-    {"couplings", "simulation"},
-    {"agent", "dashboard", "report", "watch", "bench"},
-    {"train"},
+    {"gossip", "experience", "learning", "run", "policy", "evaluation"},
+    {"couplings", "simulation", "actors"},
+    {"agent", "dashboard", "report", "watch", "bench", "doctor", "export", "tune"},
+    {"train", "library"},
+    {"sb3"},
     {"cli"},
     {"__main__"},
 ]
 
 # Beyond the floors: what a room must not know, because it would no longer be usable alone.
-LEARNING = {"learning", "experience", "envs", "networks", "evaluation", "agent"}
+LEARNING = {"learning", "experience", "envs", "networks", "policy", "evaluation", "agent"}
 COMMUNICATION = {"gossip", "couplings", "divergence", "launch", "telemetry"}
 FORBIDDEN = {
     "learning": COMMUNICATION | {"envs", "run"},
@@ -39,6 +40,7 @@ FORBIDDEN = {
     "gossip": LEARNING | {"run"},
     "divergence": LEARNING | {"gossip", "couplings", "run"},
     "telemetry": LEARNING | {"gossip", "couplings", "divergence", "run"},
+    "actors": {"couplings", "divergence", "evaluation", "policy", "learning", "telemetry"},
     "simulation": LEARNING | {"couplings", "run"},
     "topology": {"config", "launch"},
     "config": {"topology", "launch"},
@@ -47,6 +49,7 @@ FORBIDDEN = {
 # What only looks at runs reads run folders, and nothing of what trains.
 VIEWERS = {"dashboard", "report", "watch"}
 VIEWED = {
+    "gala.telemetry.arms",
     "gala.telemetry.console",
     "gala.telemetry.phases",
     "gala.telemetry.prometheus",
@@ -54,15 +57,21 @@ VIEWED = {
     "gala.telemetry.selection",
     "gala.telemetry.sampling",
     "gala.telemetry.sketches",
+    "gala.telemetry.standing",
     "gala.evaluation.statistics",
     "gala.evaluation.human",
+    "gala.evaluation.kept",
     "gala.config.arguments",
     "gala.errors",
     "gala.files.atomic",
+    "gala.files.bounded",
+    "gala.files.commands",
     "gala.files.pictures",
     "gala.files.shipped",
+    "gala.files.text_log",
     "gala.files.yaml",
     "gala.run.folder",
+    "gala.run.wishes",
 }
 
 

@@ -18,14 +18,20 @@ TORCH_FREE_ROOMS |= {"config", "train", "cli", "__main__"}
 TORCH_FREE_MODULES = {
     "gala",
     "gala.bench.arguments",
+    "gala.doctor.command",
+    "gala.doctor.finding",
     "gala.evaluation.arguments",
+    "gala.export",
+    "gala.export.command",
     "gala.telemetry",
+    "gala.telemetry.arms",
     "gala.telemetry.console",
     "gala.telemetry.phases",
     "gala.telemetry.prometheus",
     "gala.telemetry.reader",
     "gala.telemetry.selection",
     "gala.telemetry.sketches",
+    "gala.telemetry.standing",
     "gala.evaluation",
     "gala.evaluation.human",
     "gala.evaluation.statistics",
@@ -89,6 +95,12 @@ def test_torch_free_modules_name_no_torch_at_import(modules: list[Any]) -> None:
 
 def inside_function(statement: Any) -> bool:
     return type(statement).__name__ in {"FunctionDef", "AsyncFunctionDef", "ClassDef"}
+
+
+def test_what_only_steps_environments_loads_no_torch() -> None:
+    """Eight workers on two cores: each would pay seconds and 100 MB for it."""
+    names = ["gala.actors.worker", "gala.actors.command", "gala.envs.atari", "gala.envs.gym"]
+    assert "torch" not in {heavy for found in loaded_by(names, HEAVY).values() for heavy in found}
 
 
 def test_viewers_work_without_torch_installed(modules: list[Any], tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import gala
+from gala.files.commands import DISTRIBUTION
 
 # Distribution that provides an import, where the names differ.
 PROVIDED_BY = {"yaml": "pyyaml", "ale_py": "ale-py", "stable_baselines3": "stable-baselines3"}
 PROVIDED_BY |= {"imageio_ffmpeg": "imageio-ffmpeg", "Box2D": "box2d", "pkg_resources": "setuptools"}
-PROVIDED_BY |= {"pynvml": "nvidia-ml-py"}
+PROVIDED_BY |= {"pynvml": "nvidia-ml-py", "pygame": "pygame-ce"}
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def test_extras_are_imported_where_they_are_used(
 
 def test_pins_fit_the_ranges(setup: configparser.ConfigParser, pins: dict[str, Version]) -> None:
     for requirement in [*core(setup).values(), *extras(setup)["dev"]]:
-        if requirement.name != "gala":
+        if requirement.name != DISTRIBUTION:
             name = canonicalize_name(requirement.name)
             assert name in pins, f"{name} has no pin in constraints.txt"
             assert requirement.specifier.contains(pins[name]), f"{requirement} but =={pins[name]}"
@@ -126,7 +127,7 @@ def test_everything_installed_for_development_is_pinned(pins: dict[str, Version]
     """Also what is needed only by what is needed: two machines install the same versions."""
     from importlib.metadata import PackageNotFoundError, requires
 
-    waiting, seen = ["gala[dev]"], set()
+    waiting, seen = [f"{DISTRIBUTION}[dev]"], set()
     while waiting:
         each = Requirement(waiting.pop())
         name = canonicalize_name(each.name)
@@ -142,7 +143,7 @@ def test_everything_installed_for_development_is_pinned(pins: dict[str, Version]
             environments = [{"extra": extra} for extra in [*each.extras, ""]]
             if marker is None or any(marker.evaluate(e) for e in environments):
                 waiting.append(text.partition(";")[0])
-    names = {name for name, _ in seen} - {"gala"}
+    names = {name for name, _ in seen} - {DISTRIBUTION}
     unpinned = {
         name for name in names - set(pins) if not name.startswith(("nvidia", "cuda", "triton"))
     }

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from gala.topology.families import classic
+from gala.topology.graph import degrees
 
 EXAMPLES = {
     f"gala/{name}.py"
@@ -70,3 +76,14 @@ def test_the_loop_of_the_page_is_the_loop(modules: list[Any], repository: Path) 
     statements = [ast.unparse(node) for node in real.body]
     places = [statements.index(ast.unparse(node)) for node in shown.body]
     assert len(places) > 5 and places == sorted(places)
+
+
+def test_the_topology_of_the_page_works(repository: Path) -> None:
+    page = (repository / "docs/add-a-topology.md").read_text()
+    written = textwrap.dedent("   " + page.partition("```python\n   ")[2].partition("   ```")[0])
+    names = dict(vars(classic))
+    exec(written, names)
+    edges = np.concatenate(names["wheel"](6).layers)
+    heard, listeners = degrees(edges, 6)
+    assert heard.tolist() == listeners.tolist() == [5, 3, 3, 3, 3, 3]
+    assert inspect.getdoc(names["wheel"]).count("\n\nSource: ") == 1

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from gala.evaluation.statistics import COVERAGE
+from gala.report.summary import THRESHOLDS
+
 ROOT = Path(__file__).resolve().parents[2]
 GALA = "Pong; gala; 64 filters, as in SB3"
 
@@ -107,3 +110,44 @@ def test_slow_environments_in_the_page_on_performance() -> None:
     assert "Two agents with 16 each [do not notice" in page("docs/performance.md")
     assert statistics.median(shares["2 x 16"]) > 0.97
     assert statistics.median(shares["1 x 32"]) < 0.97
+
+
+@pytest.mark.parametrize("algorithm", ["a2c", "ppo", "vtrace", "impact", "vmpo"])
+def test_the_seeds_that_solve_cartpole_in_the_readme(algorithm: str) -> None:
+    rows = results("algorithms")["results"]
+    mine = [r for r in rows if (r["task"], r["algorithm"]) == ("CartPole-v1", algorithm)]
+    solved = sum(row["return"] >= THRESHOLDS["CartPole-v1"] for row in mine)
+    lines = (ROOT / "README.md").read_text().splitlines()
+    (line,) = [each for each in lines if f"| `{algorithm}` |" in each]
+    assert f"[{solved} of {len(mine)} seeds](experiments/results/algorithms.md)" in line
+
+
+def test_the_blows_in_the_page_on_faults() -> None:
+    text, soak = page("docs/fault-tolerance.md"), results("soak")
+    runs = list(soak["transports"].values())
+    kills, segvs = (sum(run["blows"][how] for run in runs) for how in ("kill", "segv"))
+    minutes = sum(run["seconds"] for run in runs) / 60
+    told = f"{kills} SIGKILL and {segvs} SIGSEGV in {minutes:.0f} minutes, {soak['agents']} agents"
+    assert told in text and {run["exit_code"] for run in runs} == {0}
+    stops, nans, cuts = (
+        sum((run["blows"] | run["injected"])[how] for run in runs)
+        for how in ("stop", "nan", "drop-network")
+    )
+    assert f"| {stops} stops, same runs" in text and f"| {cuts} cuts, same runs" in text
+    assert f"| {nans} of them, same runs" in text
+    gloo = soak["transports"]["gloo"]
+    faults = sum((gloo["blows"] | gloo["injected"]).values())
+    assert f"| {faults} faults in {gloo['seconds'] / 60:.0f} minutes, same runs" in text
+    acting = list(results("actor-kills")["results"].values())
+    one, other = (run["kills"] for run in acting)
+    minutes = sum(run["seconds"] for run in acting) / 60
+    assert f"{one + other} SIGKILL in {minutes:.0f} minutes, half at actors" in text
+    assert one == other and not any(run["failures"] for run in acting)
+
+
+def test_the_coverage_of_intervals_in_code_and_page() -> None:
+    covered = {int(n): share for n, share in results("coverage")["covered"]["normal"].items()}
+    assert {n: round(share, 2) for n, share in covered.items() if n < 10} == COVERAGE
+    two, three, five, ten = (f"{100 * covered[n]:.0f} %" for n in (2, 3, 5, 10))
+    told = f"{two} of the time with 2 runs, {three} with 3, {five} with 5, {ten} with 10"
+    assert told in page("docs/report.md")
