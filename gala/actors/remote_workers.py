@@ -41,7 +41,8 @@ class RemoteWorkerPool:
         self._waiting = deque[tuple[str, Link]]()
         self._events = deque[tuple[str, str]]()
         self.replaced = self._refused = 0
-        self._counting = threading.Lock()
+        self._counting, self._opening = threading.Lock(), threading.Lock()
+        self._closed = False
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             self._listener = socket.create_server((host, port), family=family, backlog=64)
@@ -84,10 +85,10 @@ class RemoteWorkerPool:
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
         self._listener.close()
         self._thread.join()
+        with self._opening:
+            self._closed = True
         for _, link in self._waiting:
-            with suppress(Gone):
-                link.send(Kind.BYE)
-            link.close()
+            _dismiss(link)
 
     def _open(self) -> None:
         """The thread: whoever comes is looked at in a thread of its own, so that nobody waits."""
@@ -107,7 +108,11 @@ class RemoteWorkerPool:
             link.close()
             self._tell(name, str(error) or "it says nothing")
         else:
-            self._waiting.append((name, link))
+            with self._opening:
+                if not self._closed:
+                    self._waiting.append((name, link))
+                    return
+            _dismiss(link)  # it came while the run ended
         finally:
             self._guests.release()
 
@@ -120,6 +125,12 @@ class RemoteWorkerPool:
             return
         count = f"; {refused} so far" if refused > 1 else ""
         self._events.append(("actor", f"{name} was refused: {why}{count}"))
+
+
+def _dismiss(link: Link) -> None:
+    with suppress(Gone):
+        link.send(Kind.BYE)
+    link.close()
 
 
 def tuned(end: socket.socket) -> socket.socket:

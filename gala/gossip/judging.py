@@ -9,7 +9,6 @@ mixed with the own ones in their place.
 from __future__ import annotations
 
 import math
-import time
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,25 +56,27 @@ class Gaps:
         self._examined: dict[int, tuple[float, int]] = {}
 
     def note(
-        self, peer: int, *, updates: int, apart: int, typical_s: float | None
+        self, peer: int, *, now: float, updates: int, apart: int, typical: float | None
     ) -> tuple[float, float]:
         """Note a message that is looked into.
 
         Args:
             peer: the sender.
+            now: in seconds, or in versions where these are the clock (lock-step), so that a verdict
+                hangs on nothing but what happened.
             updates: of the receiver so far.
             apart: updates that one of the two did and the other did not.
-            typical_s: usual time between messages of ``peer``; None: unknown.
+            typical: usual gap between messages of ``peer`` by that clock; None: unknown.
 
         Returns:
             Time since the one before, in typical gaps, and updates since then. Of a first message:
             the updates that either did without the other, and 1.
         """
-        now, before = time.monotonic(), self._examined.get(peer)
+        before = self._examined.get(peer)
         self._examined[peer] = now, updates
         if before is None:
             return float(max(updates, apart, 1)), 1.0
-        silence = (now - before[0]) / typical_s if typical_s else 1.0
+        silence = (now - before[0]) / typical if typical else 1.0
         return silence, float(updates - before[1])
 
 
@@ -100,9 +101,10 @@ class Screen:
         vector: Tensor,
         own: Tensor | None,
         *,
+        now: float,
         updates: int,
         apart: int,
-        typical_s: float | None,
+        typical: float | None,
     ) -> Tensor:
         """What is to be mixed of a message of ``peer``.
 
@@ -110,9 +112,10 @@ class Screen:
             peer: the sender.
             vector: Float[P], its message.
             own: Float[P], the parameters that it is held against; None: it is no parameters.
-            updates: see :meth:`Gaps.note`, as the following.
+            now: see :meth:`Gaps.note`, as the following.
+            updates: of the receiver.
             apart: updates between the two.
-            typical_s: usual time between messages.
+            typical: usual gap between messages.
 
         Raises:
             Refused: it does not pass.
@@ -120,7 +123,7 @@ class Screen:
         if self._judge is None or own is None:
             message.require_finite(vector)
             return vector
-        gaps = self._gaps.note(peer, updates=updates, apart=apart, typical_s=typical_s)
+        gaps = self._gaps.note(peer, now=now, updates=updates, apart=apart, typical=typical)
         return self._judge.judge(peer, vector, own, *gaps)
 
 

@@ -424,13 +424,15 @@ class GossipNode:
                 return None
             message.require_possible(header)
             vector = self._wire.decode(payload)
+            typical = 1.0 if self.lock_step else self.members.rhythms[peer].typical
             vector = self._screen.admit(
                 peer,
                 vector,
                 self._mixer.staged if self._mixer.needs_all else None,
+                now=float(self._version) if self.lock_step else time.monotonic(),
                 updates=self._ages.updates,
                 apart=abs(header.update - self._update),
-                typical_s=self.members.rhythms[peer].typical,
+                typical=typical,
             )
         except Refused as refused:
             self._refuse(peer, refused.reason)

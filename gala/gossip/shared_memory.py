@@ -205,8 +205,11 @@ class SharedMemoryTransport:
         if mapped is None:
             return PeerState.JOINING
         state = self._state(mapped)
-        gone = state in (PeerState.LEFT, PeerState.DOWN)
-        if gone and peer != self._rank and self._replaced(peer, mapped):
+        if peer == self._rank:
+            return state
+        if state not in (PeerState.LEFT, PeerState.DOWN):
+            self._looked.pop(peer, None)  # once it is gone its place is looked at without delay
+        elif self._replaced(peer, mapped):
             self._drop(peer)
             mapped = self._peer(peer)
             state = PeerState.JOINING if mapped is None else self._state(mapped)

@@ -165,6 +165,7 @@ def test_charts_are_saved_as_tables_and_pictures(
     MadeRun(tmp_path / "run", agents=2, records=20)
     page = visit.open(serve(tmp_path))
     wait(page, "Gala.page.distances !== null")
+    visit.settle()
     for chart in charts:
         with page.expect_download() as saved:
             page.locator(f'#{chart} [data-tool="csv"]').click()

@@ -19,8 +19,8 @@ def test_it_says_that_it_is_loading(tmp_path: Path, serve: Serve, visit: Visit) 
     while not held:
         visit.page.wait_for_timeout(10)
     held[0].continue_()
-    visit.page.wait_for_selector("#return:visible")
-    assert visit.page.locator("#blank").is_hidden()
+    visit.page.wait_for_selector("#blank", state="hidden")
+    assert visit.page.locator("#return").is_visible()
 
 
 def test_a_run_that_is_over_says_how_long_it_took(

@@ -100,6 +100,22 @@ def newest_state(run: Path, rank: int) -> dict[str, Any]:
     return checkpoint.load(path)
 
 
+def require_same_bits(run: Path, other: Path, agents: int) -> None:
+    """Fail unless the newest checkpoints of two runs are equal, with what their agents told."""
+    for rank in range(agents):
+        if not equal(newest_state(run, rank), newest_state(other, rank)):
+            raise AssertionError(
+                f"agent {rank} differs\n"
+                + "\n".join(
+                    f"{path.name} {at}: {record['update']} {record['event']}: {record['message']}"
+                    for path in (run, other)
+                    for at in range(agents)
+                    for record in records(path, at)
+                    if "event" in record
+                )
+            )
+
+
 def equal(a: Any, b: Any) -> bool:
     """Whether two states are the same, bit for bit."""
     if isinstance(a, torch.Tensor):

@@ -52,9 +52,7 @@ def events(run: Path, rank: int, kind: str) -> list[str]:
 def test_gossip_goes_on_while_actors_and_agents_are_killed(tmp_path: Path, inference: str) -> None:
     run = tmp_path / "run"
     path = experiment(tmp_path, total_steps=10**9, text=TEXT)
-    process = start(
-        "train", path, "--agents", 2, "--run-dir", run, "--actors.inference", inference
-    )
+    process = start("train", path, "--agents", 2, "--run-dir", run, "--actors.inference", inference)
     wait_until(lambda: min(updates_done(run, rank) for rank in (0, 1)) > 10, process)
     first = actors_of(process.pid)
     assert len(first) == 4

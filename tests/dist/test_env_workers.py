@@ -124,7 +124,10 @@ def test_what_a_worker_can_mend_is_one_line_there(
     other.write_text("another token, long enough")
     for arguments, rule in (
         (("--connect", address, "--token-file", other), "--token-file: the token here is another"),
-        (("--connect", address, "--token-file", tmp_path / "none"), "none: --token-file: cannot be"),
+        (
+            ("--connect", address, "--token-file", tmp_path / "none"),
+            "none: --token-file: cannot be",
+        ),
         (("--connect", "nowhere"), "--connect: must be HOST:PORT"),
         (("--connect", "127.0.0.1:1", "--wait-s", 0), "--connect: no agent answers at 127.0.0.1:1"),
     ):

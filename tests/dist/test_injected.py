@@ -8,7 +8,17 @@ import signal
 from pathlib import Path
 
 import pytest
-from launching import experiment, finish, gala, interrupt, newest_state, records, start, updates_done, wait_until
+from launching import (
+    experiment,
+    finish,
+    gala,
+    interrupt,
+    newest_state,
+    records,
+    start,
+    updates_done,
+    wait_until,
+)
 
 from gala.gossip.shared_memory import folder_of
 from gala.run.folder import RunFolder

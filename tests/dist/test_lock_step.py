@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from launching import (
-    equal,
     experiment,
     finish,
     gala,
     interrupt,
     newest_state,
     records,
+    require_same_bits,
     start,
     updates_done,
     wait_until,
@@ -46,8 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_same_seed_gives_the_same_bits(whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     gala("train", experiment(tmp_path, total_steps=STEPS), *LOCK_STEP, "--run-dir", run)
-    for rank in range(AGENTS):
-        assert equal(newest_state(run, rank), newest_state(whole, rank))
+    require_same_bits(run, whole, AGENTS)
 
 
 @pytest.mark.slow
@@ -99,8 +98,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     resumed = start("train", "--resume", run, "--agents", AGENTS)
     output = finish(resumed)
     assert resumed.returncode == 0, output
-    for rank in range(AGENTS):
-        assert equal(newest_state(run, rank), newest_state(whole, rank))
+    require_same_bits(run, whole, AGENTS)
 
 
 PLANS = {
@@ -129,8 +127,14 @@ PLANS = {
         *(
             pytest.param(name, memory, marks=pytest.mark.long)
             for name, memory in (
-                ("vmpo", "none"), ("impact, mixed", "none"), ("sac", "none"), ("r2d2", "lstm"),
-                ("ppo", "gru"), ("vmpo", "gru"), ("vtrace", "lstm"), ("a2c", "gtrxl"),
+                ("vmpo", "none"),
+                ("impact, mixed", "none"),
+                ("sac", "none"),
+                ("r2d2", "lstm"),
+                ("ppo", "gru"),
+                ("vmpo", "gru"),
+                ("vtrace", "lstm"),
+                ("a2c", "gtrxl"),
             )
         ),
     ],

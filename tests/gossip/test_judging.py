@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-from unittest import mock
 
 import pytest
 import torch
@@ -151,19 +150,20 @@ def test_agents_that_run_in_turns_do_not_part(seed: int) -> None:
     versions, used, mixes = [0] * 4, [[0] * 4 for _ in own], 0
     for _ in range(2000):
         i = ready_at.index(min(ready_at))
-        with mock.patch("gala.gossip.judging.time.monotonic", return_value=ready_at[i]):
-            vectors[i] = vectors[i] + step * (0.5 * common + 0.1 * own[i] + 0.4 * direction())
-            versions[i] += 1
-            mail[i] = vectors[i]
-            for j in ((i - 1) % 4, (i + 1) % 4):
-                if versions[j] > used[i][j]:
-                    used[i][j] = versions[j]
-                    apart = abs(versions[i] - versions[j])
-                    gap = gaps[i].note(j, updates=versions[i], apart=apart, typical_s=0.01)
-                    with contextlib.suppress(Refused):
-                        theirs = judges[i].judge(j, mail[j], vectors[i], *gap)
-                        vectors[i] = vectors[i] + (theirs - vectors[i]) / 3
-                        mixes += 1
+        vectors[i] = vectors[i] + step * (0.5 * common + 0.1 * own[i] + 0.4 * direction())
+        versions[i] += 1
+        mail[i] = vectors[i]
+        for j in ((i - 1) % 4, (i + 1) % 4):
+            if versions[j] > used[i][j]:
+                used[i][j] = versions[j]
+                apart = abs(versions[i] - versions[j])
+                gap = gaps[i].note(
+                    j, now=ready_at[i], updates=versions[i], apart=apart, typical=0.01
+                )
+                with contextlib.suppress(Refused):
+                    theirs = judges[i].judge(j, mail[j], vectors[i], *gap)
+                    vectors[i] = vectors[i] + (theirs - vectors[i]) / 3
+                    mixes += 1
         stalled = dice.random() < 0.02
         ready_at[i] += dice.uniform(0.5, 3.0) if stalled else dice.uniform(0.005, 0.015)
     mean = sum(vectors) / 4

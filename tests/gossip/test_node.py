@@ -1,5 +1,7 @@
 """The gossip node: fixed updates give the closed form; freshness, staleness, death and refusal."""
 
+import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -397,6 +399,29 @@ def test_a_lost_neighbour_is_refused_put_into_quarantine_and_forgiven() -> None:
     vectors[1] = good
     nodes[1].publish(update=99, step=0)
     assert nodes[0].mix() and "left quarantine" in nodes[0].events[-1][1]
+
+
+def test_in_lock_step_no_clock_decides_what_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A neighbour that sends nonsense now and then, on machines of any speed, and that pause."""
+
+    def believed(tempo: float, pause: float) -> list[bool]:
+        _, nodes, vectors = local_group(
+            "directed-ring", 2, max_staleness=0, trust_factor=10.0, moved=lambda: 0.01
+        )
+        dice, found, now = random.Random(3), [], 0.0
+        for k in range(60):
+            now += pause if k % 7 == 6 else tempo
+            monkeypatch.setattr("gala.gossip.node.time.monotonic", partial(float, now))
+            vectors[1] = vectors[0] + (10.0 ** dice.uniform(-3.0, 1.0) if k % 7 == 6 else 0.01)
+            for node in nodes:
+                node.publish(update=k, step=0)
+            found.append(nodes[0].mix())
+            nodes[1].mix()
+        return found
+
+    steady = believed(0.01, 0.01)
+    assert {*steady[6::7]} == {True, False}
+    assert steady == believed(0.01, 1e4) == believed(300.0, 0.01)
 
 
 def test_agents_that_part_by_an_update_still_believe_one_another() -> None:

@@ -169,6 +169,27 @@ def test_a_killed_owner_is_down_and_its_last_message_stays(tmp_path: Path) -> No
         assert float(values(a.latest(1))[0]) == 3.0
 
 
+def test_an_owner_whose_mailbox_was_deleted_is_gone_at_no_time(tmp_path: Path) -> None:
+    """In lock-step who is gone is not waited for: one look between two files would cost a mix."""
+    body = """
+    publish(1)
+    print('ready', flush=True)
+    for line in sys.stdin:
+        box._looked.clear()  # as after half a second
+        publish(int(line))
+        print('published', flush=True)
+    """
+    a = transport(tmp_path, 0)
+    with owner(tmp_path, body) as process:
+        assert process.stdin is not None and process.stdout is not None
+        for version in range(2, 5):
+            assert a.state(1) is PeerState.ACTIVE
+            shared_memory.path_of(IDENTITY.run, 1, tmp_path).unlink()
+            print(version, file=process.stdin, flush=True)
+            assert process.stdout.readline() == "published\n"
+            assert a.state(1) is PeerState.ACTIVE and a.version(1) == version
+
+
 @pytest.mark.parametrize("victim", range(4))
 def test_kills_in_the_middle_of_writes_tear_nothing(tmp_path: Path, victim: int) -> None:
     a = transport(tmp_path, 0)
