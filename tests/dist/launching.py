@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from gala.run import checkpoint
 from gala.launch.processes import bound_to
+from gala.run import checkpoint
 
 DEADLINE_S = 100.0
 

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 from launching import (
-    experiment, finish, gala, interrupt, newest_state, records, start, updates_done, wait_until,
+    experiment,
+    finish,
+    gala,
+    interrupt,
+    newest_state,
+    records,
+    start,
+    updates_done,
+    wait_until,
 )  # fmt: skip
 
 from gala.launch.processes import children

@@ -1,6 +1,5 @@
 """Mistakes of the user: one line on standard error, exit code 2, no traceback, nothing left."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from launching import experiment, gala
 
 from gala.run import checkpoint
-from gala.run.folder import RunFolder, prepare
+from gala.run.folder import prepare
 from gala.run.request import read_request
 from gala.train import main
 

@@ -1,4 +1,4 @@
-"""How runs end whose disk is small or gone, whose terminal is, or that are told to stop many times."""
+"""Ends of runs whose disk is small or gone, whose terminal is, or that are often told to stop."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def test_a_disk_that_is_too_small_is_told_at_once_and_at_the_end(
 ) -> None:
     run = tmp_path / "run"
     done = shell(
-        'ulimit -f 9; gala train "$1" --coupling none --agents "$2" --run-dir "$3" --checkpoint.every-steps 200',
+        'ulimit -f 9; gala train "$1" --coupling none --agents "$2" --run-dir "$3"'
+        " --checkpoint.every-steps 200",
         experiment(tmp_path, total_steps=2000), agents, run,
     )  # fmt: skip
     said = done.stdout + done.stderr
@@ -82,7 +83,8 @@ def test_many_signals_end_nobody_who_saves(tmp_path: Path, agents: int) -> None:
 def test_a_stop_that_cannot_be_saved_is_143(tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-c", SMALL_DISK + "import sys; from gala.cli import main; sys.exit(main())",
+        [sys.executable, "-c",
+         SMALL_DISK + "import sys; from gala.cli import main; sys.exit(main())",
          "train", experiment(tmp_path, total_steps=10**9), "--run-dir", run],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ,
         preexec_fn=bound_to(os.getpid()),

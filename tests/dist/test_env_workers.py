@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 from launching import (
-    experiment, finish, gala, interrupt, records, start, updates_done, wait_until,
+    experiment,
+    finish,
+    gala,
+    interrupt,
+    records,
+    start,
+    updates_done,
+    wait_until,
 )  # fmt: skip
 
 from gala.envs import handshake

@@ -11,7 +11,7 @@ import pytest
 from launching import experiment
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "bench"))
-from hosts import LocalGroup, Hosts, mixes, why_not
+from hosts import Hosts, LocalGroup, mixes, why_not
 
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(300)]
 

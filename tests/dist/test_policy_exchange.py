@@ -1,4 +1,4 @@
-"""Exchange of policies in real processes: the same bits, deaths, lies, and what is said of bounds."""
+"""Exchange of policies in real processes: the same bits, deaths, lies, what is said of bounds."""
 
 from __future__ import annotations
 

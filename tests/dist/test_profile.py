@@ -81,7 +81,7 @@ def test_windows_open_at_the_same_time(tmp_path: Path) -> None:
 
 
 def test_an_agent_killed_while_it_is_profiled(tmp_path: Path) -> None:
-    """Its lines are whole, its next incarnation is not profiled, the other one keeps its profile."""
+    """Its lines are whole, its next incarnation is not profiled, the other keeps its profile."""
     run = tmp_path / "run"
     process = start(
         "train", "cartpole", "--agents", 2, "--total-steps", 10**9, "--run-dir", run, "--threads",

@@ -63,7 +63,8 @@ def test_a_simulator_that_cannot_begin_is_an_error_and_the_end(tmp_path: Path) -
         PYTHONPATH=str(tmp_path),
     )  # fmt: skip
     output = finish(process)
-    words = "gala_test_broken.py:10: env.id: gala_test_broken:Broken-v0 raised OSError: no level of that"
+    place = "gala_test_broken.py:10: env.id"
+    words = f"{place}: gala_test_broken:Broken-v0 raised OSError: no level of that"
     assert process.returncode == 2 and words in output and output.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
