@@ -10,6 +10,7 @@ from pathlib import Path
 from gala.config.arguments import Parser, whole
 from gala.dashboard.run_index import require_runs
 from gala.dashboard.security import check_control, check_host
+from gala.dashboard.webhook import Webhook, check_webhook
 from gala.errors import EXIT_OK, UserError
 from gala.files import commands
 
@@ -27,18 +28,27 @@ def main(arguments: Sequence[str]) -> int:
     add("--token", help="what visitors must know; needed where others can reach the address")
     add("--allow-control", action="store_true",
         help="let who knows the token ask runs to stop and to save")  # fmt: skip
+    add("--webhook", metavar="URL",
+        help="post alarms, deaths, errors and refusals there, as JSON")  # fmt: skip
     return serve(**vars(parser.parse_args(arguments)))
 
 
 def serve(
-    folder: Path, *, host: str, port: int, token: str | None, allow_control: bool = False
+    folder: Path,
+    *,
+    host: str,
+    port: int,
+    token: str | None,
+    allow_control: bool = False,
+    webhook: str | None = None,
 ) -> int:
     """Serve the runs of ``folder``; returns the exit code.
 
     Raises:
-        UserError: no run there, an open address without a token, a port that is taken, or the
-            packages of the page are not installed.
+        UserError: no run there, an open address without a token, a port that is taken, a webhook
+            that is no address, or the packages of the page are not installed.
     """
+    check_webhook(webhook)
     check_host(host, token)
     check_control(allow_control, token)
     if port > HIGHEST_PORT:
@@ -58,6 +68,8 @@ def serve(
         address = f"http://{shown}:{listener.getsockname()[1]}/"
         names = ", ".join(list(runs)[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
         print(f"gala dashboard: {names}\n  {address}{'?token=...' if token else ''}", flush=True)
+        if webhook is not None:
+            Webhook(webhook, folder).start()
         config = uvicorn.Config(
             create_app(folder, host=host, token=token, control=allow_control),
             log_level="critical",  # an open page at the end is no error

@@ -40,6 +40,7 @@ def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
         (["a", "--host", "0.0.0.0"], "--host: 0.0.0.0 can be reached by others"),
         (["a", "--token", "short"], "--token: must have at least 8 characters"),
         (["a", "--port", "x"], "must be a whole number"),
+        (["a", "--webhook", "x"], "--webhook: must be an address of http or https"),
         (["a", "--port", "70000"], "--port: must be at most 65535"),
         (["a", "--host", "no.such.host.invalid", "--token", "12345678"], "cannot listen at"),
     ],
