@@ -14,6 +14,7 @@ from gala.config.arguments import HEARING
 from gala.dashboard.distances import NONE, agreement_of, distances_of
 from gala.dashboard.events import EventScan, event_of
 from gala.dashboard.facts import facts_of, graph_of
+from gala.dashboard.videos import videos_of
 from gala.files.text_log import tail
 from gala.telemetry.reader import MAX_EVENTS, Record, RunReader, number, rank_folders
 from gala.telemetry.sampling import newest, sample
@@ -140,7 +141,14 @@ class RunView:
         if facts["coupling"] not in (None, *HEARING):  # its edges are nobody's
             graph = {"topology": None, "edges": []}
         logs = [rank for rank in self.ranks() if self._log(rank).is_file()]
-        return {"name": self.name, **facts, **graph, "metrics": METRICS, "logs": logs}
+        return {
+            "name": self.name,
+            **facts,
+            **graph,
+            "metrics": METRICS,
+            "logs": logs,
+            "videos": videos_of(self.path),
+        }
 
     @property
     def topology(self) -> Record:

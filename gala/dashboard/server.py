@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from gala.dashboard.page import STATIC, dumps, type_of
@@ -23,6 +23,7 @@ from gala.dashboard.run_index import find_runs
 from gala.dashboard.run_table import RunTable
 from gala.dashboard.run_view import NEWEST_BYTES, RunView
 from gala.dashboard.security import Guard
+from gala.dashboard.videos import video_at
 from gala.run.wishes import WISHES, ask
 from gala.telemetry.prometheus import CONTENT_TYPE, exposition
 from gala.telemetry.reader import RunReader
@@ -254,6 +255,14 @@ def _questions(runs: Runs) -> list[Route]:
         agent = int(_number(request, "agent", 0, 0))
         return PlainTextResponse(await run_in_threadpool(view.log, agent))
 
+    async def video(request: Request) -> Response:
+        view, _ = await run_in_threadpool(runs.view, request.path_params["run"])
+        name = request.query_params.get("name", "")
+        path = await run_in_threadpool(video_at, view.path, name)
+        if path is None:
+            raise HTTPException(404, f"{view.name} has no video {name!r}")
+        return FileResponse(path, media_type="video/mp4")
+
     async def events(request: Request) -> Response:
         view, broadcast = await run_in_threadpool(runs.view, request.path_params["run"])
         await broadcast.look()
@@ -271,6 +280,7 @@ def _questions(runs: Runs) -> list[Route]:
         Route("/api/config/{run:path}", config),
         Route("/api/history/{run:path}", history),
         Route("/api/log/{run:path}", log),
+        Route("/api/video/{run:path}", video),
         Route("/api/events/{run:path}", events),
         Route("/api/stream/{run:path}", stream),
     ]

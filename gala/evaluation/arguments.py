@@ -20,7 +20,10 @@ def main(arguments: Sequence[str]) -> int:
         help="mean (default; not of --coupling none, distil, repel), best, all, or a rank",
     )
     parser.add_argument("--policy", default="both", choices=(*POLICIES, "both"))
-    parser.add_argument("--video", type=Path, help="also write an mp4 of one game")
+    parser.add_argument(
+        "--video", nargs="?", const="", metavar="FILE",
+        help="also write an mp4 of one game; without FILE into the run, for the dashboard",
+    )  # fmt: skip
     parser.add_argument("--seed", type=integer, default=0, help="seed of the games")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)

@@ -24,7 +24,7 @@ from gala.evaluation import video as video_file
 from gala.evaluation.clip import Clip
 from gala.evaluation.episodes import Games
 from gala.evaluation.human import human_normalized
-from gala.evaluation.kept import FILE, POLICIES
+from gala.evaluation.kept import FILE, POLICIES, VIDEOS
 from gala.evaluation.player import Player
 from gala.evaluation.statistics import summarize
 from gala.policy.loading import open_run
@@ -55,7 +55,7 @@ def evaluate(
         policy: greedy (most likely actions), stochastic (drawn actions), or both.
         json: print JSON instead of a table.
         video: also write an mp4 of one more game of the first result's policy (and a moving picture
-            of it for TensorBoard).
+            of it for TensorBoard); "": into the folder ``videos`` of the run, for the dashboard.
         seed: of environments and actions; the same seed gives the same games.
 
     Returns:
@@ -71,7 +71,8 @@ def evaluate(
     snapshots = trained.select(agent)
     trained.tell_left_out()
     if video is not None:
-        video_file.check(trained.config.env, Path(video))
+        video = Path(video) if str(video) else _own_video(trained, snapshots[0], policy)
+        video_file.check(trained.config.env, video)
     modes = POLICIES if policy == "both" else (policy,)
     report: dict[str, Any] = {
         "env_id": trained.config.env.id,
@@ -85,16 +86,20 @@ def evaluate(
         "results": _played(trained, snapshots, modes, episodes, seed, quiet=json),
     }
     if video is not None:
-        report["video"] = _filmed(trained, snapshots[0], modes[0], Path(video), seed)
+        report["video"] = _filmed(trained, snapshots[0], modes[0], video, seed)
     _keep(trained, report)
     if json:
         print(json_format.dumps(report))
     else:
-        Console().print(_table(report))
-        if video is not None:
-            shown = report["video"]["return"]
-            print(f"video of one {modes[0]} game with return {shown:g}: {video}")
+        _show_table(report)
     return report
+
+
+def _show_table(report: dict[str, Any]) -> None:
+    Console().print(_table(report))
+    if (video := report.get("video")) is not None:
+        shown, mode = video["return"], video["policy"]
+        print(f"video of one {mode} game with return {shown:g}: {video['file']}")
 
 
 def _require_sense(episodes: int, policy: str, seed: int) -> None:
@@ -136,6 +141,22 @@ def _filmed(
     total = Player(trained, snapshot, seed).record(mode, path, clip)
     _show(trained, snapshot, mode, clip)
     return {"file": str(path), "agent": snapshot.agent, "policy": mode, "return": total}
+
+
+def _own_video(trained: TrainedRun, snapshot: Snapshot, policy: str) -> Path:
+    """Where a video goes that the dashboard is to show; its folder is made.
+
+    Raises:
+        UserError: it cannot be.
+    """
+    folder = trained.folder.path / VIDEOS
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        rule = f"cannot be made: {error.strerror or error}"
+        raise UserError(rule, file=folder, field="--video") from None
+    mode = POLICIES[0] if policy == "both" else policy
+    return folder / f"step {snapshot.step}, {_name(snapshot.agent)}, {mode}.mp4"
 
 
 def _result(

@@ -9,6 +9,9 @@ from gala.telemetry.reader import Record, Tail
 
 FILE = "eval.jsonl"
 
+VIDEOS = "videos"
+"""Folder of a run whose mp4 files the dashboard shows."""
+
 POLICIES = ("greedy", "stochastic")
 """How an agent acts: by its most likely actions, or by drawn ones."""
 

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from gala import cli
 from gala.config.sections import AtariConfig, EnvConfig, LogConfig, NetworkConfig
+from gala.dashboard.videos import videos_of
 from gala.errors import UserError
 from gala.evaluation import player
 from gala.evaluation.command import evaluate
@@ -195,8 +196,11 @@ def test_atari_is_scored_raw_against_the_human(
         network=NetworkConfig(hidden=(16,)),
     )
     run = atari_run(pong)
-    report = evaluate(run, episodes=4, policy="stochastic", video=run / "game.mp4")
-    assert (run / "game.mp4").stat().st_size > 1000
+    report = evaluate(run, episodes=4, policy="stochastic", video="")
+    (shown_by_the_dashboard,) = videos_of(run)
+    name = f"step {report['results'][0]['step']}, mean, stochastic.mp4"
+    assert shown_by_the_dashboard["name"] == name and shown_by_the_dashboard["bytes"] > 1000
+    assert report["video"]["file"] == str(run / "videos" / name)
     assert report["video"]["agent"] == "mean"
     events = EventAccumulator(str(run / "tensorboard" / "evaluation"))
     events.Reload()

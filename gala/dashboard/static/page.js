@@ -23,6 +23,7 @@ Gala.Page = class {
     this.alerts = new Gala.Alerts(this);
     this.control = new Gala.Control(this);
     this.textlog = new Gala.TextLog(this);
+    this.videos = new Gala.Videos(this);
     this.verdict = new Gala.Verdict(this);
     Gala.Address.read(this);
     this.controls();
@@ -183,6 +184,7 @@ Gala.Page = class {
     for (const chart of this.charts) if (!chart.card.hidden) chart.draw();
     this.log();
     this.textlog.draw();
+    this.videos.draw();
     this.compared.draw();
     this.table.draw();
     Gala.retell();

@@ -35,6 +35,7 @@ Gala.source = (() => {
     ask: (name, wish) => ask(`api/control/${wish}/${path(name)}`, { method: "POST", headers: { "x-gala-asks": wish } }),
     config: (name) => get(`api/config/${path(name)}`),
     log: async (name, rank) => (await ask(`api/log/${path(name)}?agent=${rank}`)).text(),
+    video: (name, { name: file, t }) => `api/video/${path(name)}?${new URLSearchParams({ name: file, t })}`, // t: of one name there may be another later
     history: (name, { points, since, until } = {}) => {
       const asked = new URLSearchParams();
       if (points) asked.set("points", points);
