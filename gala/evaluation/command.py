@@ -80,9 +80,7 @@ def evaluate(
         "seed": seed,
         "run": str(trained.folder.path),
         "missing_agents": list(trained.missing),
-        "left_out": [
-            {"agent": rank, "reason": reason} for rank, reason in trained.left_out().items()
-        ],
+        "left_out": [{"agent": rank, "reason": why} for rank, why in trained.left_out().items()],
         "results": _played(trained, snapshots, modes, episodes, seed, quiet=json),
     }
     if video is not None:
