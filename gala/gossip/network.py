@@ -332,6 +332,8 @@ class _InEdge(_Edge):
                 self.latest = header, received
             except Refused as refused:
                 self.latest = refused
+            if not self.version:  # see Sights.look
+                self.state = PeerState.ACTIVE
             self.version = header.version
             self.state = PeerState.ACTIVE
             if shared.answers:

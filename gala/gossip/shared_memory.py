@@ -159,6 +159,8 @@ class SharedMemoryTransport:
     def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
         """See :class:`~gala.gossip.transport.Transport`; one copy of the payload."""
         self._look_after_own()
+        if not self._own.words[NEWEST]:  # no word yet: who reads one must know whose it is
+            self._own.words[STATE] = PeerState.ACTIVE
         self._own.publish(header, payload)
         self._own.words[STATE] = PeerState.ACTIVE
         self.copies_sent += 1

@@ -44,14 +44,15 @@ class Sights:
 
     def look(self, peer: int) -> Sight:
         """What ``peer`` shows now; a word of it ends that it is given up."""
-        # The state first: of an agent that speaks, version and taken are of this incarnation then.
+        # Before the state: who has a word and then is seen to join has come back. One that speaks
+        # up for the first time signs first, and so never looks like that.
+        heard = self._transport.version(peer) > 0
+        # The state before the words: of an agent that speaks they are of this incarnation then.
         sign = self._transport.state(peer)
         words = self._transport.version(peer), self._transport.acknowledged(peer)
-        before = self._words.get(peer, (0, 0))
-        if words != before:
+        if words != self._words.get(peer, (0, 0)):
             self._words[peer] = words
             self._given_up.discard(peer)
-        heard = bool(before[0] or words[0])
         phase = lock_step.phase_of(sign, heard=heard, given_up=peer in self._given_up)
         return Sight(phase=phase, version=words[0], taken=words[1])
 

@@ -66,7 +66,10 @@ class Transport(Protocol):
         ...
 
     def state(self, peer: int) -> PeerState:
-        """State of ``peer``: JOINING (nothing seen yet), ACTIVE, DOWN or LEFT."""
+        """State of ``peer``: JOINING (nothing seen yet), ACTIVE, DOWN or LEFT.
+
+        From its first word on it is never JOINING again: ACTIVE is seen no later than a version.
+        """
         ...
 
     def close(self) -> None:

@@ -1,8 +1,9 @@
 """Small groups in lock-step, step by step through every interleaving.
 
 The decisions are those of :mod:`gala.gossip.lock_step`; here is only when they are taken. A step
-is what others can see of an agent at once: it looks at one neighbour, publishes, mixes, says that
-it is through, dies, comes back, takes over a place, speaks.
+is what others can see of an agent at once: it mixes, says that it is through, dies, comes back,
+takes over a place. A first word takes two, the sign and then the version; and so does a look at a
+neighbour that may hold up a wait, at its sign and then at its words.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Agent(NamedTuple):
     """Words that others see (``sign, version, taken``), and where the agent is in its loop.
 
     ``at`` is one of publish, write, mix, take, through; adopt, move, speak, look; dead, left.
-    ``checked`` neighbours do not hold up this wait. ``given_up`` holds words with a rank.
+    ``checked`` neighbours do not hold up this wait, and ``glance`` is what was read of the next:
+    whether there was a word of it, and its sign. ``given_up`` holds words with a rank.
     """
 
     sign: PeerState = PeerState.JOINING
@@ -33,6 +35,7 @@ class Agent(NamedTuple):
     at: str = "write"
     own: int = 0
     checked: int = 0
+    glance: tuple[bool, PeerState] | None = None
     founder: bool = True
     given_up: frozenset[tuple[int, int, int]] = frozenset()
     turns: int = 0
@@ -57,17 +60,36 @@ class Model:
         """Out-neighbours."""
         return tuple(i for i, heard in enumerate(self.graph) if rank in heard)
 
-    def sight(self, group: Group, rank: int, peer: int) -> Sight:
-        """What ``rank`` sees of ``peer``; acknowledgements go to in-neighbours alone."""
+    def sight(
+        self, group: Group, rank: int, peer: int, glance: tuple[bool, PeerState] | None = None
+    ) -> Sight:
+        """What ``rank`` sees of ``peer``, whose sign may have been read before its words are;
+        acknowledgements go to in-neighbours alone.
+        """
         seen, me = group.agents[peer], group.agents[rank]
+        heard, sign = glance if glance is not None else (seen.version > 0, seen.sign)
         taken = seen.taken if rank in self.graph[peer] else 0
         given_up = (peer, seen.version, taken) in me.given_up
-        phase = lock_step.phase_of(seen.sign, heard=seen.version > 0, given_up=given_up)
+        phase = lock_step.phase_of(sign, heard=self.heard(heard, seen), given_up=given_up)
         return Sight(phase=phase, version=seen.version, taken=taken)
 
-    def lacks(self, group: Group, rank: int, peer: int) -> bool:
+    def heard(self, before: bool, seen: Agent) -> bool:
+        """Whether there was a word of an agent: before its sign was read."""
+        return before
+
+    def look(self, group: Group, rank: int, peer: int) -> Agent | None:
+        """The next step of a look at ``peer``; None: it holds ``rank`` up."""
+        me, seen = group.agents[rank], group.agents[peer]
+        if me.glance is not None and not self.lacks(group, rank, peer, me.glance):
+            return me._replace(checked=me.checked + 1, glance=None)
+        fresh = seen.version > 0, seen.sign  # it looks again and again
+        return me._replace(glance=fresh) if fresh != me.glance else None
+
+    def lacks(
+        self, group: Group, rank: int, peer: int, glance: tuple[bool, PeerState] | None = None
+    ) -> bool:
         """Whether the wait that ``rank`` is in is held up by ``peer``."""
-        me, seen = group.agents[rank], self.sight(group, rank, peer)
+        me, seen = group.agents[rank], self.sight(group, rank, peer, glance)
         decide = lock_step.lacks_message if me.at == "mix" else lock_step.lacks_taking
         return decide(me.own, seen, founder=me.founder)
 
@@ -90,15 +112,16 @@ class Model:
     def speaking(self, group: Group, ranks: Iterable[int]) -> list[int]:
         """Versions that could be adopted."""
         agents = group.agents
-        return [agents[j].version for j in ranks if agents[j].sign is PeerState.ACTIVE]
+        spoken = (agents[j].version for j in ranks if agents[j].sign is PeerState.ACTIVE)
+        return [version for version in spoken if version]
 
     def step(self, group: Group, rank: int) -> Agent | None:
         """The next step of ``rank``'s own; None: it waits, is dead, or left."""
         me = group.agents[rank]
         if (awaited := self.awaited(group, rank)) and me.checked < len(awaited):
-            if self.lacks(group, rank, awaited[me.checked]):
-                return None
-            return me._replace(checked=me.checked + 1)
+            return self.look(group, rank, awaited[me.checked])
+        if me.at in ("write", "speak") and me.sign is not PeerState.ACTIVE and not me.version:
+            return me._replace(sign=PeerState.ACTIVE)
         match me.at:
             case "publish":
                 return me._replace(at="write", checked=0, founder=False)

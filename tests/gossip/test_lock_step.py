@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 
 import pytest
-from lock_step_model import Graph, Group, Model, place
+from lock_step_model import Agent, Graph, Group, Model, place
 
 from gala.gossip import lock_step
 from gala.gossip.lock_step import Phase, Sight
@@ -151,6 +151,23 @@ def test_the_model_sees_a_broken_rule(
     with pytest.raises(AssertionError):
         for group in model.reachable(deaths=1, timeouts=0):
             check(model, group)
+
+
+def test_the_model_sees_who_looks_for_words_after_the_sign() -> None:
+    """A founder that speaks up between the two looks like one that has come back."""
+
+    class Late(Model):
+        def heard(self, before: bool, seen: Agent) -> bool:
+            return seen.version > 0
+
+    model = Late(graph=directed_ring(3), last=2)
+    takers = (
+        (group, i)
+        for group in model.reachable(deaths=0, timeouts=0)
+        for i in living(group)
+        if group.agents[i].at == "take"
+    )
+    assert any(model.mixed(group, i) != list(model.graph[i]) for group, i in takers)
 
 
 @pytest.mark.parametrize(

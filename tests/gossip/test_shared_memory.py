@@ -14,6 +14,7 @@ import torch
 
 from gala.errors import UserError
 from gala.gossip import message, shared_memory
+from gala.gossip.mailbox import STATE, Mailbox
 from gala.gossip.message import Header, Identity, Refusal, Refused
 from gala.gossip.shared_memory import SLOTS, SharedMemoryTransport
 from gala.gossip.transport import PeerState
@@ -188,6 +189,26 @@ def test_an_owner_whose_mailbox_was_deleted_is_gone_at_no_time(tmp_path: Path) -
             print(version, file=process.stdin, flush=True)
             assert process.stdout.readline() == "published\n"
             assert a.state(1) is PeerState.ACTIVE and a.version(1) == version
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_first_word_is_signed_before_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """Who sees a version sees no agent that is yet to join, unless it has come back."""
+    if known:
+        publish(transport(tmp_path, 1), 1, 4, 1.0)
+    b, seen = transport(tmp_path, 1), []
+    whole = Mailbox.publish
+
+    def watched(box: Mailbox, header: Header, payload: torch.Tensor) -> None:
+        seen.append(PeerState(int(box.words[STATE])))
+        whole(box, header, payload)
+
+    monkeypatch.setattr(Mailbox, "publish", watched)
+    publish(b, 1, 5, 1.0)
+    publish(b, 1, 6, 1.0)
+    assert seen == [PeerState.JOINING if known else PeerState.ACTIVE, PeerState.ACTIVE]
 
 
 @pytest.mark.parametrize("victim", range(4))

@@ -191,8 +191,8 @@ class Peer:
                 return False  # another connection carries: it keeps its own order
             self._retire()
             self._latest = refused if refused is not None else (header, payload)
+            self._state = PeerState.ACTIVE  # first: see Transport.state
             self.version = header.version
-            self._state = PeerState.ACTIVE
         return refused is None
 
     def require_newer(self, header: Header, last: int) -> None:
