@@ -74,6 +74,9 @@ def from_document(
         if section in OF_POLICIES and section != config.coupling:
             rule = f"is of --coupling {section}, and that of this run is {config.coupling}"
             raise UserError(rule, field="--" + name.replace("_", "-"), hint=f"--coupling {section}")
+        if name == "gossip.trust_radius" and config.coupling in OF_POLICIES:
+            rule = f"is of parameters that are averaged, and --coupling {config.coupling} does not"
+            raise UserError(rule, field="--gossip.trust-radius", hint="--coupling gossip")
         if section == "replay":
             _require_replayed(algorithm, field)
     return config

@@ -28,6 +28,7 @@ def test_what_can_be_compared_is_taken(coupling: str, options: tuple[str, ...]) 
         (("--gossip.trigger", "drift"), "needs gossip", "--gossip.trigger"),
         (("--gossip.epsilon-target", "0.1"), "needs gossip", "--gossip.epsilon-target"),
         (("--repel.coef", "1"), "is of --coupling repel", "--repel.coef"),
+        (("--gossip.trust-radius", "5"), "that are averaged", "--gossip.trust-radius"),
     ],
 )
 def test_what_distillation_cannot_do(options: tuple[str, ...], rule: str, field: str) -> None:
