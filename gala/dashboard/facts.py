@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gala.telemetry.reader import Record, number
+from gala.telemetry.reader import MAX_AGENTS, Record, number
 
 FACTS: dict[str, type] = {
     "run_id": str, "started": float, "command": str, "agents": int, "env_id": str, "seed": int,
@@ -14,9 +14,6 @@ FACTS: dict[str, type] = {
 """Entries of ``meta.json`` that the page shows, and what each is, or null."""
 
 NAMES = {str: "text", float: "number", int: "whole number", list: "list"}
-
-MAX_AGENTS = 100_000
-"""More agents than this are not believed."""
 
 
 def facts_of(meta: Record, ranks: list[int]) -> tuple[dict[str, Any], list[str]]:

@@ -16,6 +16,7 @@ from gala.dashboard.events import EventScan, event_of
 from gala.dashboard.facts import facts_of, graph_of
 from gala.dashboard.videos import videos_of
 from gala.files.text_log import tail
+from gala.run.folder import RunFolder
 from gala.telemetry.reader import MAX_EVENTS, Record, RunReader, number, rank_folders
 from gala.telemetry.sampling import newest, sample
 from gala.telemetry.standing import IN_NEIGHBOUR, standing_from, time_of
@@ -140,7 +141,8 @@ class RunView:
         facts, graph = facts_of(meta, self.ranks())[0], graph_of(topology)[0]
         if facts["coupling"] not in (None, *HEARING):  # its edges are nobody's
             graph = {"topology": None, "edges": []}
-        logs = [rank for rank in self.ranks() if self._log(rank).is_file()]
+        folder = RunFolder(self.path)
+        logs = [rank for rank in self.ranks() if folder.log(rank).is_file()]
         return {
             "name": self.name,
             **facts,
@@ -255,10 +257,7 @@ class RunView:
 
     def log(self, rank: int, last_bytes: int = LOG_BYTES) -> str:
         """The end of what an agent said; empty where that is not known."""
-        return tail(self._log(rank), last_bytes) or ""
-
-    def _log(self, rank: int) -> Path:
-        return self.path / "logs" / f"rank_{rank:02d}.log"
+        return tail(RunFolder(self.path).log(rank), last_bytes) or ""
 
     @survives("the distances", lambda view: dict(NONE))
     def distances(self) -> dict[str, Any]:

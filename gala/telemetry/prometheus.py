@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from gala.telemetry.reader import RunReader, number
+from gala.telemetry.reader import MAX_AGENTS, RunReader, number
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of the response that carries :func:`exposition`."""
@@ -30,9 +30,6 @@ KINDS = (
 """Kinds of events that are counted from 0, so that the first one is seen as an increase."""
 
 NEIGHBOUR_STATES = ("joining", "active", "suspect", "down", "left")
-
-MAX_AGENTS = 100_000
-"""More agents than this in ``meta.json`` are not believed."""
 
 
 @dataclass(frozen=True)

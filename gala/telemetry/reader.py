@@ -31,6 +31,9 @@ STREAM_BYTES = 4 * 1024 * 1024
 NEWEST_BYTES = 256 * 1024
 """End of a file that is enough to know where an agent stands: a hundred records and more."""
 
+MAX_AGENTS = 100_000
+"""More agents than this in ``meta.json`` are not believed."""
+
 MAX_COUNT = 2**53
 """Larger numbers of steps and updates are nonsense, and no longer exact in other programs."""
 
