@@ -163,16 +163,17 @@ class Launch:
             return {self.rank: value}
         self.put(name, value)
         keys = {rank: f"gala/{name}/{rank}" for rank in range(self.agents)}
+        found = {}
         try:
-            self.rendezvous.wait(list(keys.values()), START_TIMEOUT)
             for rank, key in keys.items():
                 self.rendezvous.wait([key], START_TIMEOUT, by=rank)
+                found[rank] = self.told(name, rank)
         except dist.DistStoreError:
             absent = [str(rank) for rank, key in keys.items() if not self.rendezvous.check([key])]
             waited = int(START_TIMEOUT.total_seconds())
             who = f"rank {absent[0]}" if len(absent) == 1 else f"ranks {', '.join(absent)}"
             raise UserError(f"{who} did not come this far within {waited} s") from None
-        return {rank: self.told(name, rank) for rank in keys}
+        return found
 
     def keep(self) -> None:
         """See that a store that comes back empty learns again what later agents need."""

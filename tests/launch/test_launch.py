@@ -56,6 +56,42 @@ def test_rank_zero_tells_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     assert received == [{"run_dir": "runs/a"}]
 
 
+class Counting(Rendezvous):
+    """Keys that were waited for, and keys that were read."""
+
+    def __init__(self, client: dist.Store) -> None:
+        super().__init__(client, lambda: client)
+        self.waited: list[str] = []
+        self.read: list[str] = []
+
+    def wait(self, keys: list[str], timeout: timedelta, by: int | None = None) -> None:
+        self.waited += keys
+        super().wait(keys, timeout, by)
+
+    def get(self, key: str, by: int | None = None) -> bytes:
+        self.read.append(key)
+        return super().get(key, by)
+
+
+def test_what_all_agents_say_is_waited_for_and_read_once() -> None:
+    store = dist.HashStore()
+    for rank in (0, 2):
+        Launch(rank=rank, agents=3, rendezvous=Rendezvous(store, lambda: store)).put("x", [rank])
+    counting = Counting(store)
+    assert Launch(rank=1, agents=3, rendezvous=counting).gather("x", [1]) == {
+        0: [0], 1: [1], 2: [2],
+    }  # fmt: skip
+    assert counting.waited == counting.read == ["gala/x/0", "gala/x/1", "gala/x/2"]
+
+
+def test_who_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "START_TIMEOUT", timedelta(milliseconds=50))
+    store = dist.HashStore()
+    alone = Launch(rank=1, agents=3, rendezvous=Rendezvous(store, lambda: store))
+    with pytest.raises(UserError, match="ranks 0, 2 did not come this far"):
+        alone.gather("x", 1)
+
+
 def test_workers_get_what_their_libraries_read_at_load() -> None:
     environment = worker_environment(2, {"PATH": "x"})
     assert environment["OMP_NUM_THREADS"] == str(max(1, available_cores() // 2))
