@@ -18,7 +18,7 @@ import gala
 from gala import cli
 from gala.config.sections import EnvConfig, NetworkConfig
 from gala.evaluation.command import evaluate
-from gala.export import programs
+from gala.export import command, policy, programs
 from gala.export.policy import export_policy
 from gala.policy.loading import open_run, policy_of
 from gala.run.config import Config
@@ -46,6 +46,10 @@ def test_the_folder_reads_back_as_the_policy(
     assert not (out / "mean.safetensors").exists()
     assert cli.main(["export", str(run), "--policy", "-o", str(out), "--agent", "1"]) == 0
     assert gala.load(out).update == 101, "an exported policy is written over"
+
+
+def test_programs_that_can_be_asked_for_are_those_that_can_be_written() -> None:
+    assert command.PROGRAMS == tuple(policy.PROGRAMS)  # the command loads no torch to know them
 
 
 def test_the_card_tells_what_is_recorded(identity_run: MakeRun, tmp_path: Path) -> None:
