@@ -20,6 +20,7 @@ from gala.couplings.policy import (
     Policies,
     PolicyExchange,
     Repulsion,
+    ScoredExchange,
 )
 from gala.couplings.segment import Segment
 from gala.couplings.shared import Shared
@@ -121,30 +122,33 @@ def _node(
 
 
 def _gossip(tie: Tie) -> Gossip:
-    launch = tie.launch
     node = _node(tie, tie.flat.data, tie.flat.layout_hash, tie.gossip)
-    pace = pace_of(tie.gossip, tie.topology, launch.rank, tie.flat, tie.behaviour)
-    return Gossip(node, on_first=lambda: launch.announce("running"), pace=pace)
+    pace = pace_of(tie.gossip, tie.topology, tie.launch.rank, tie.flat, tie.behaviour)
+    return Gossip(node, on_first=_on_first(tie), pace=pace)
 
 
 def _distil(tie: Tie) -> PolicyExchange:
-    parameters, policies = tie.flat.data, _policies(tie)
+    parameters = tie.flat.data
+    listening = Listening(parameters, tie.topology, tie.launch.rank)
+    term = Distillation(listening, len(parameters), _policies(tie))
+    node = _listener(tie, parameters, tie.flat.layout_hash, listening)
+    return PolicyExchange(node, listening, _heard(tie, term), _on_first(tie))
 
-    def term(heard: Listening) -> Distillation:
-        return Distillation(heard, len(parameters), policies)
 
-    return _exchange(tie, None, tie.flat.layout_hash, term)
-
-
-def _repel(tie: Tie) -> PolicyExchange:
+def _repel(tie: Tie) -> ScoredExchange:
     parameters, policies = tie.flat.data, _policies(tie)
     message = torch.cat([parameters, parameters.new_zeros(SCORE)])
-
-    def term(heard: Listening) -> Repulsion:
-        return Repulsion(heard, message, policies)
-
+    listening = Listening(message, tie.topology, tie.launch.rank)
     layout = layout_hash([*tie.flat.layout, ("score", (SCORE,))])
-    return _exchange(tie, message, layout, term)
+    return ScoredExchange(
+        _listener(tie, message, layout, listening),
+        listening,
+        _heard(tie, Repulsion(listening, message, policies)),
+        parameters=parameters,
+        message=message,
+        score=policies.score,
+        on_first=_on_first(tie),
+    )
 
 
 def _policies(tie: Tie) -> Policies:
@@ -152,23 +156,18 @@ def _policies(tie: Tie) -> Policies:
     return tie.policies
 
 
-def _exchange(
-    tie: Tie, message: Tensor | None, layout: str, term: Callable[[Listening], Auxiliary]
-) -> PolicyExchange:
-    launch, topology = tie.launch, tie.topology
-    published = tie.flat.data if message is None else message
-    listening = Listening(published, topology, launch.rank)
+def _listener(tie: Tie, published: Tensor, layout: str, listening: Listening) -> GossipNode:
     # peers go ways of their own: how far a message is from the own parameters tells nothing
     gossip = replace(tie.gossip, trust_radius=None)
-    return PolicyExchange(
-        _node(tie, published, layout, gossip, listening.on),
-        listening,
-        tie.flat.data,
-        message,
-        term(listening) if topology.in_neighbours(launch.rank) else None,
-        _policies(tie).score,
-        on_first=lambda: launch.announce("running"),
-    )
+    return _node(tie, published, layout, gossip, listening.on)
+
+
+def _heard(tie: Tie, term: Auxiliary) -> Auxiliary | None:
+    return term if tie.topology.in_neighbours(tie.launch.rank) else None
+
+
+def _on_first(tie: Tie) -> Callable[[], None]:
+    return lambda: tie.launch.announce("running")
 
 
 def _allreduce(tie: Tie) -> AllReduce:

@@ -179,15 +179,12 @@ def attractions(own: Tensor, others: Tensor, present: Tensor) -> Tensor:
 
 
 class PolicyExchange(Gossip):
-    """``--coupling distil`` and ``--coupling repel``: gossip whose messages are not averaged.
+    """``--coupling distil``: gossip whose messages are kept to learn from, and not averaged.
 
     Args:
         node: mixes by ``listening``.
         listening: keeps what neighbours published.
-        parameters: Float32[P], the agent's own.
-        message: Float32[P + 2], what ``node`` publishes; None: the parameters themselves.
         auxiliary: learns from what was heard; None for an agent that hears nobody.
-        score: see :class:`Policies`.
         on_first: called once, when the first update is published.
     """
 
@@ -195,22 +192,60 @@ class PolicyExchange(Gossip):
         self,
         node: GossipNode,
         listening: Listening,
-        parameters: Tensor,
-        message: Tensor | None,
         auxiliary: Auxiliary | None,
-        score: Callable[[], float | None] = lambda: None,
         on_first: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(node, on_first)
         self.topology, self.unbound, self.auxiliary = None, UNBOUND, auxiliary
-        self._listening, self._score = listening, score
-        self._parameters, self._message = parameters, message
-        self._write()
+        self._listening = listening
 
     def exchange(self, update: int, step: int) -> bool:
         """Publish, and hear; parameters change only where an agent had to join the others anew."""
+        return super().exchange(update, step) and self.jumped > 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """See :class:`~gala.couplings.coupling.Coupling`; with what was heard last."""
+        return super().state_dict() | {"heard": self._listening.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See :class:`~gala.couplings.coupling.Coupling`."""
+        super().load_state_dict(state)
+        if "heard" in state:
+            self._listening.load_state_dict(state["heard"])
+
+
+class ScoredExchange(PolicyExchange):
+    """``--coupling repel``: how well an agent does travels behind its parameters.
+
+    Args:
+        node: see :class:`PolicyExchange`; it publishes ``message``.
+        listening: see :class:`PolicyExchange`.
+        auxiliary: see :class:`PolicyExchange`.
+        parameters: Float32[P], the agent's own.
+        message: Float32[P + 2], of both.
+        score: see :class:`Policies`.
+        on_first: see :class:`PolicyExchange`.
+    """
+
+    def __init__(
+        self,
+        node: GossipNode,
+        listening: Listening,
+        auxiliary: Auxiliary | None,
+        *,
+        parameters: Tensor,
+        message: Tensor,
+        score: Callable[[], float | None],
+        on_first: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(node, listening, auxiliary, on_first)
+        self._parameters, self._message, self._score = parameters, message, score
         self._write()
-        joined = super().exchange(update, step) and self.jumped > 0
+
+    def exchange(self, update: int, step: int) -> bool:
+        """See :class:`PolicyExchange`."""
+        self._write()
+        joined = super().exchange(update, step)
         if joined:
             self._read()
         return joined
@@ -225,28 +260,19 @@ class PolicyExchange(Gossip):
     def vectors(self, *, everybody: bool) -> dict[int, Tensor]:
         """See :class:`~gala.couplings.coupling.Coupling`."""
         found = super().vectors(everybody=everybody)
-        return {j: vector[: len(self._parameters)] for j, vector in found.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """See :class:`~gala.couplings.coupling.Coupling`; with what was heard last."""
-        return super().state_dict() | {"heard": self._listening.state_dict()}
+        return {j: vector[:-SCORE] for j, vector in found.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See :class:`~gala.couplings.coupling.Coupling`."""
         super().load_state_dict(state)
-        if "heard" in state:
-            self._listening.load_state_dict(state["heard"])
         self._write()
 
     def _write(self) -> None:
-        """Into a message that is not the parameters themselves: these, and how well they do."""
-        if self._message is not None:
-            score = self._score()
-            told = [0.0, 0.0] if score is None else [1.0, score]
-            self._message[:-SCORE].copy_(self._parameters)
-            self._message[-SCORE:].copy_(torch.tensor(told))
+        score = self._score()
+        told = [0.0, 0.0] if score is None else [1.0, score]
+        self._message[:-SCORE].copy_(self._parameters)
+        self._message[-SCORE:].copy_(torch.tensor(told))
 
     def _read(self) -> None:
         """Become what was adopted."""
-        if self._message is not None:
-            self._parameters.copy_(self._message[:-SCORE])
+        self._parameters.copy_(self._message[:-SCORE])

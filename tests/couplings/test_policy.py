@@ -26,6 +26,7 @@ from gala.couplings.policy import (
     PolicyExchange,
     Repulsion,
     Said,
+    ScoredExchange,
     attractions,
 )
 from gala.device.streams import Direct
@@ -379,8 +380,10 @@ def exchange(score: float | None, *, scored: bool) -> tuple[PolicyExchange, Node
     parameters = torch.tensor([1.0, 2.0, 3.0])
     message = torch.cat([parameters, torch.zeros(2)]) if scored else None
     node = Node(parameters if message is None else message)
-    made = PolicyExchange(
-        node, None, parameters, message, None, lambda: score  # type: ignore[arg-type]
+    if message is None:
+        return PolicyExchange(node, None, None), node, parameters  # type: ignore[arg-type]
+    made = ScoredExchange(
+        node, None, None, parameters=parameters, message=message, score=lambda: score  # type: ignore[arg-type]
     )  # fmt: skip
     return made, node, parameters
 
