@@ -10,7 +10,7 @@ cost what the forward pass saves.)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -117,6 +117,23 @@ class _Replayed(torch.autograd.Function):
             [ctx.needs_input_grad[0], True, True],
         )  # fmt: skip
         return of_x, of_weight, of_bias, None, None
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A trunk that learns from what was kept of its acting; it may compute in bfloat16."""
+
+    def layers(self) -> list[Layer]:
+        """From the input on, as the parameters are now."""
+        ...
+
+    def record(self, obs: Tensor, layers: Sequence[Layer], kept: Activations) -> Tensor:
+        """Features of B observations by ``layers``, laid out; what each gives is ``kept``."""
+        ...
+
+    def replay(self, kept: Activations) -> Tensor:
+        """Features of all that was recorded, with gradients to the parameters."""
+        ...
 
 
 def replayed(x: Tensor, layer: Layer, known: Tensor) -> Tensor:

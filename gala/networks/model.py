@@ -16,11 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gala.networks.activations import Activations, Layer
+from gala.networks.activations import Activations, Keeping, Layer
 from gala.networks.memory import Recall
 from gala.networks.network import Network, outputs_at
 from gala.networks.outputs import Outputs
-from gala.networks.trunks import NatureCNN
 from gala.parameters.flat import FlatParameters
 
 
@@ -71,10 +70,10 @@ def native_bfloat16(device: torch.device) -> bool:
 
 
 def choose_precision(setting: str, network: Network, device: torch.device) -> torch.dtype:
-    """The trunk's dtype: ``auto`` means bfloat16 for convolutions where it is native."""
+    """The trunk's dtype: ``auto`` means bfloat16 where it is native, for who keeps activations."""
     if setting == "auto":
-        convolutional = isinstance(network.actor, NatureCNN) and network.soft is None
-        return torch.bfloat16 if convolutional and native_bfloat16(device) else torch.float32
+        keeping = isinstance(network.actor, Keeping) and network.soft is None
+        return torch.bfloat16 if keeping and native_bfloat16(device) else torch.float32
     return torch.bfloat16 if setting == "bfloat16" else torch.float32
 
 
@@ -86,7 +85,7 @@ class Model:
         flat: its parameters.
         dtype: of the trunk.
         observations: between two updates, whose activations are kept from acting for learning
-            (convolutions only, and no memory); 0: none.
+            (by trunks that can, and without a memory); 0: none.
 
     Attributes:
         module: call it; it is ``network`` itself in float32.
@@ -114,12 +113,12 @@ class Model:
             self._span = slice(begin, begin + self._trunk.data.numel())
         trunk = self.module.actor
         keeps = observations > 0 and network.memory is None
-        self._cnn = trunk if keeps and isinstance(trunk, NatureCNN) else None
+        self._keeping = trunk if keeps and isinstance(trunk, Keeping) else None
         self._kept = Activations(observations)
         self._acting: list[Layer] = []  # memory of their own: a recording of acting reads there
-        if self._cnn is not None:
+        if self._keeping is not None:
             with torch.no_grad():
-                self._acting = [layer.laid_out() for layer in self._cnn.layers()]
+                self._acting = [layer.laid_out() for layer in self._keeping.layers()]
         self.follow()
 
     @torch.no_grad()
@@ -141,11 +140,11 @@ class Model:
         """
         if recall is not None:
             dist, value = self._remember(obs, recall, keep=rows is not None)
-        elif rows is None or self._cnn is None:
+        elif rows is None or self._keeping is None:
             dist, value = self.module(obs)
         else:
             self._kept.begin(rows)
-            features = self._cnn.record(obs, self._acting, self._kept)
+            features = self._keeping.record(obs, self._acting, self._kept)
             dist, value = self.module.heads(features)
         return (dist if mask is None else self.module.head.masked(dist, mask)), value
 
@@ -181,8 +180,8 @@ class Model:
         if rows is not None:
             obs = obs.index_select(0, rows)
             mask = None if mask is None else mask.index_select(0, rows)
-        elif self._cnn is not None and self._kept.complete and self.acted(batch):
-            features = self._cnn.replay(self._kept)
+        elif self._keeping is not None and self._kept.complete and self.acted(batch):
+            features = self._keeping.replay(self._kept)
             assert len(features) == len(obs), (features.shape, obs.shape)
             return self._outputs((features,), mask)
         return self._outputs(self.module.features(obs), mask)
@@ -270,7 +269,7 @@ class Model:
     @property
     def copies(self) -> bool:
         """Whether something computes on copies of the parameters, so that it must follow them."""
-        return self._trunk is not None or self._cnn is not None
+        return self._trunk is not None or self._keeping is not None
 
     @torch.no_grad()
     def follow(self) -> None:
@@ -278,8 +277,8 @@ class Model:
         if self._trunk is not None:
             self._trunk.data.copy_(self.flat.data[self._span])
         self._kept.forget()
-        if self._cnn is not None:
-            for mine, changed in zip(self._acting, self._cnn.layers(), strict=True):
+        if self._keeping is not None:
+            for mine, changed in zip(self._acting, self._keeping.layers(), strict=True):
                 mine.follow(changed)
 
     @torch.no_grad()

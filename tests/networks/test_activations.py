@@ -167,6 +167,37 @@ def test_images_lie_with_channels_last_and_mean_the_same(
         assert kept.of(number).is_contiguous(memory_format=torch.channels_last)
 
 
+class Wrapped(torch.nn.Module):
+    """A trunk of another kind that answers what is asked of one that keeps activations."""
+
+    def __init__(self, cnn: NatureCNN) -> None:
+        super().__init__()
+        self.cnn, self.layers, self.replay = cnn, cnn.layers, cnn.replay
+        self.recorded = 0
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.cnn(obs)
+        return features
+
+    def record(self, obs: torch.Tensor, layers: list[Layer], kept: Activations) -> torch.Tensor:
+        self.recorded += len(obs)
+        return self.cnn.record(obs, layers, kept)
+
+
+def test_any_trunk_that_can_keep_activations_does() -> None:
+    network = policy()
+    assert isinstance(network.actor, NatureCNN)
+    network.actor = trunk = Wrapped(network.actor)
+    compute = Model(network, FlatParameters(network), torch.float32, observations=T * B)
+    obs = images()
+    expected = gradient(compute, obs)
+    for t in range(T):
+        compute.act(obs[t], row(t))
+    found = gradient(compute, obs)
+    assert trunk.recorded == T * B
+    assert float((found - expected).norm() / expected.norm()) < 1e-5
+
+
 def test_half_a_rollout_is_not_used() -> None:
     compute, _ = made(torch.float32)
     obs = images()
