@@ -36,7 +36,14 @@ from gala.learning.auxiliary import Decorrelation
 from gala.learning.learner import Learner
 from gala.learning.off_policy import OffPolicy
 from gala.learning.replay_learner import ReplayLearner
-from gala.learning.table import REPLAY, make_algorithm, source_of, values_of
+from gala.learning.table import (
+    REPLAY,
+    SEQUENCES,
+    UNROLLS,
+    make_algorithm,
+    source_of,
+    values_of,
+)
 from gala.networks import Network
 from gala.networks.model import Model, choose_precision
 from gala.parameters.flat import FlatParameters
@@ -106,11 +113,12 @@ def build_agent(
 
 
 def _acting(setting: Setting, network: Network, plan: Plan) -> Acting:
-    """Activations are kept from acting for learning where a batch is learned from once."""
+    """Activations are kept from acting for learning where an unroll is learned from once."""
     network.hold(plan.duals)
     network = network.to(setting.device)
     dtype = choose_precision(setting.config.network.precision, network, setting.device)
-    keeps = plan.once and plan.act_every == 1 and not setting.config.actors.count
+    here = source_of(setting.config.algorithm) == UNROLLS and not setting.config.actors.count
+    keeps = here and plan.once and plan.act_every == 1
     observations = setting.steps_per_update if keeps else 0
     flat = FlatParameters(network, buffers=network.statistics)
     model = Model(network, flat, dtype, observations=observations)
@@ -155,14 +163,15 @@ def _unroll_queue(
 
 
 def _learner(setting: Setting, algorithm: Algorithm, model: Model, stream: Stream) -> Learner:
-    more, learning = _of_a_learner(setting), setting.config.learning
+    more, config = _of_a_learner(setting), setting.config
     decorrelation = _decorrelation(setting)
+    drawn = source_of(config.algorithm) == SEQUENCES
     return Learner(
         algorithm,
         model,
         **more,
         stream=stream,
-        columns=learning.sequences if algorithm.plan.replayed else 0,
+        columns=config.learning.sequences if drawn else 0,
         auxiliaries=[decorrelation] if decorrelation is not None else [],
     )
 

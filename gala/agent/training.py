@@ -46,7 +46,7 @@ from gala.launch.launch import Launch, from_environment
 from gala.launch.signals import StopRequest
 from gala.launch.watchdog import STOP_S, ends_when_asked, ends_within
 from gala.learning.rehearsal import rehearse
-from gala.learning.table import make_algorithm
+from gala.learning.table import UNROLLS, make_algorithm, source_of
 from gala.networks import Network
 from gala.run.request import Request
 from gala.telemetry.console import Console
@@ -153,7 +153,7 @@ def _equip(request: Request, launch: Launch, stack: ExitStack) -> Equipped:
         for env in envs:  # has its agent closed it, then once more does no harm
             stack.callback(env.close)
         learners.append((envs, network))
-    if ":" in config.algorithm and not algorithm.plan.replayed:
+    if ":" in config.algorithm and source_of(config.algorithm) == UNROLLS:
         (envs, network), count = learners[0], config.env.num_envs
         rehearse(config.algorithm, algorithm, network, envs[0].observation_space, envs=count)
     for _, network in learners:

@@ -38,9 +38,6 @@ class Plan:
         duals: NamedTuple of numbers above 0 that hold constraints, as they begin;
             :attr:`Terms.duals` has them as they are.
         dual_lr: their learning rate at the start.
-        replayed: it learns from what a replay keeps: of transitions, as
-            :mod:`gala.learning.off_policy` says, where nothing else of a plan is asked for; of
-            sequences, each batch once, with the current view and a target network.
         act_every: a copy of the parameters acts that is taken every so many updates, after the mix;
             1: they act themselves.
     """
@@ -55,13 +52,12 @@ class Plan:
     current: bool = False
     duals: Any = ()
     dual_lr: float = 1e-2
-    replayed: bool = False
     act_every: int = 1
 
     @property
     def once(self) -> bool:
         """Whether there is one optimizer step for a batch."""
-        return self.epochs == self.minibatches == 1 and not self.again and not self.replayed
+        return self.epochs == self.minibatches == 1 and not self.again
 
     @property
     def again(self) -> bool:

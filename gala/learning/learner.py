@@ -118,7 +118,7 @@ class Learner:
         generator: on the CPU, draws minibatches.
         stream: where it works.
         auxiliaries: terms that are added to the loss.
-        columns: of what a replay has drawn, in each optimizer step.
+        columns: of what a replay has drawn, in each optimizer step; 0: it learns from unrolls.
 
     Attributes:
         optimizer: of all parameters.
@@ -161,7 +161,8 @@ class Learner:
             source, copy = model.flat.data, self._target.flat.data
             self._lagging = Lagging(source, copy, every=plan.target_every)
         self._buffer = CircularBuffer(plan.buffer, plan.replays, stream) if plan.again else None
-        self._drawn = Drawn(columns, stream) if plan.replayed else None
+        self._drawn = Drawn(columns, stream) if columns else None
+        self._one_step = plan.once and self._drawn is None  # for each batch
         self._priority: Tensor | None = None
         self._part = stream.captured(self._gradient_of_part)
         self._descend = stream.captured(self._step)
@@ -215,7 +216,7 @@ class Learner:
         """
         if mixed:
             self._model.refresh()
-        elif self.algorithm.plan.once and self._model.copies:
+        elif self._one_step and self._model.copies:
             self._catch_up()
         if self._lagging is None or self._target is None:
             return
@@ -241,7 +242,7 @@ class Learner:
         if self._drawn is not None:
             return self._learn_drawn(self._drawn, batch, coupling)
         lag, fresh = batch.lag(self._model.revision), self._model.acted(batch)
-        if self.algorithm.plan.once:
+        if self._one_step:
             logged, target, valid = self._once[fresh](batch)
             norm, skip = self._follow_gradient(coupling)
             logged = spoilt = logged | {"losses/grad_norm": norm}
@@ -377,7 +378,7 @@ class Learner:
         """Targets and gradient of a whole batch; the gradient goes into the flat vector."""
         columns, valid = self._make_columns(batch, fresh), batch.valid.flatten()
         logged = self._differentiate(batch, columns, valid, None)
-        if not self.algorithm.plan.once:
+        if not self._one_step:
             self._note(logged)
         return logged, getattr(columns[0], "target", None), valid
 
@@ -451,13 +452,13 @@ class Learner:
         norm, skip = clip_gradient(gradient, limit, recorded=self._stream.records)
         if self._duals:
             skip = torch.maximum(skip, unusable(flat.grad[begin:end]))
-        if not self.algorithm.plan.once:
+        if not self._one_step:
             left_out = skip > 0
             self._one[-2].copy_(norm)
             self._sums[:-1].add_(self._one[:-1].masked_fill(left_out, 0.0))
             self._sums[-1].add_(skip)
             self._spoilt.copy_(torch.where(left_out, self._one, self._spoilt))
         self.optimizer.apply(skip)
-        if not self.algorithm.plan.once:  # else an exchange comes first
+        if not self._one_step:  # else an exchange comes first
             self._model.follow()
         return norm, skip

@@ -36,7 +36,7 @@ class OffPolicy(Protocol):
 
     Attributes:
         config: its section of the configuration.
-        plan: ``replayed``; nothing else of a plan is asked for.
+        plan: that of one batch at a time.
     """
 
     @property

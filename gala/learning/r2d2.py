@@ -46,7 +46,7 @@ class R2D2:
 
     def __init__(self, config: R2D2Config) -> None:
         self.config = config
-        self.plan = Plan(replayed=True, current=True, target_every=config.target_every)
+        self.plan = Plan(current=True, target_every=config.target_every)
 
     def coefficients(self, left: float) -> Coefficients:
         """See :class:`~gala.learning.algorithm.Algorithm`."""

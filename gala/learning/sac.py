@@ -49,7 +49,7 @@ class SAC:
 
     Config = SACConfig
     source = "replay"
-    plan = Plan(replayed=True)
+    plan = Plan()
 
     def __init__(self, config: SACConfig) -> None:
         self.config = config

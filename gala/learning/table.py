@@ -182,16 +182,10 @@ def make_algorithm(algorithm: str, config: Any) -> Any:
     """The algorithm that ``algorithm`` names, with its section of the configuration.
 
     Raises:
-        UserError: it cannot be imported, or an own one raises, or has a plan for another source.
+        UserError: it cannot be imported, or an own one raises.
     """
-    entry = entry_of(algorithm)
-    kind = import_object(entry.code, field="algorithm")
+    kind = import_object(entry_of(algorithm).code, field="algorithm")
     if ":" not in algorithm:
         return kind(config)
     with users_code(algorithm, field="algorithm"):
-        made = kind(config)
-    replayed = entry.source != UNROLLS
-    if getattr(getattr(made, "plan", None), "replayed", False) != replayed:
-        rule = f"the source of {algorithm} is {entry.source!r}, its plan is for another one"
-        raise UserError(rule, field="algorithm", hint=f"Plan(replayed={replayed})")
-    return made
+        return kind(config)

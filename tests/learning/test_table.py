@@ -23,12 +23,12 @@ from gala.run.config import config_type, load
 from gala.run.request import read_request
 
 OWN = """
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
 
-from gala.learning.algorithm import ActorCritic, Loss, Plan
+from gala.learning.algorithm import ActorCritic, Loss
 from gala.learning.ppo import PPO
 from gala.learning.r2d2 import R2D2
 from gala.learning.sac import SAC
@@ -78,16 +78,6 @@ class Softer(SAC):
 
 class Deeper(R2D2):
     pass
-
-
-class Unplanned(R2D2):
-    def __init__(self, config):
-        super().__init__(config)
-        self.plan = replace(self.plan, replayed=False)
-
-
-class Overplanned(Reinforce):
-    plan = Plan(replayed=True)
 
 
 class Odd(Reinforce):
@@ -213,15 +203,6 @@ def test_an_own_class_brings_its_section() -> None:
     assert type(make_algorithm("mine:Reinforce", config.learning)).__module__ == "mine"
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"), [("Unplanned", "replayed=True"), ("Overplanned", "replayed=False")]
-)
-def test_a_plan_is_for_the_source(name: str, hint: str) -> None:
-    config = entry_of(f"mine:{name}").config()
-    with pytest.raises(UserError, match=f"its plan is for another one.*{hint}"):
-        make_algorithm(f"mine:{name}", config)
-
-
 def test_a_subclass_has_the_section_of_what_it_extends() -> None:
     config = options("--algorithm", "mine:Cautious", "--cautious.clip", "0.05")
     assert (config.learning.clip, config.learning.epochs) == (0.05, 4)
@@ -229,7 +210,7 @@ def test_a_subclass_has_the_section_of_what_it_extends() -> None:
     config = options("--algorithm", "mine:Softer", "--softer.tau", "0.1", "--replay.batch", "8")
     assert (config.learning.tau, config.replay.batch) == (0.1, 8)
     assert source_of("mine:Softer") == "replay"
-    assert make_algorithm("mine:Softer", config.learning).plan.replayed
+    assert make_algorithm("mine:Softer", config.learning).plan.once
     config = options("--algorithm", "mine:Deeper", "--deeper.horizon", "2")
     assert (config.learning.horizon, config.network.memory) == (2, "lstm")
     assert source_of("mine:Deeper") == "sequences" and entry_of("mine:Deeper").memory
