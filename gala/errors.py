@@ -8,6 +8,7 @@ traceback. Mistakes of ours stay ordinary exceptions and assertions.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,9 @@ EXIT_NOT_WRITTEN = 74
 """What was promised does not lie on the disk (EX_IOERR of sysexits)."""
 EXIT_START_AGAIN = 75
 EXIT_INTERRUPTED = 130
+
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control letters but for tabulators and ends of lines."""
 
 
 class UserError(Exception):
@@ -48,7 +52,7 @@ class UserError(Exception):
         text = f"{place}{field}: {rule}" if field else f"{place}{rule}"
         if hint:
             text = f"{text} ({hint})"
-        super().__init__(" ".join(text.split()))
+        super().__init__(printable(" ".join(text.split())))
 
 
 class NotFinite(Exception):
@@ -56,6 +60,15 @@ class NotFinite(Exception):
 
     The agent ends with ``EXIT_START_AGAIN``, and its next incarnation begins with sound ones.
     """
+
+
+def printable(text: str) -> str:
+    r"""Text of others for a terminal: letters that steer it are shown as escapes.
+
+    >>> printable("an\x1b[31m id")
+    'an\\x1b[31m id'
+    """
+    return STEERING.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:

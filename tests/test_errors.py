@@ -1,10 +1,12 @@
 """One-line messages and nearest names."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gala.errors import UserError, did_you_mean, nearest
+from gala.errors import UserError, did_you_mean, nearest, printable
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,13 @@ def test_messages(error: UserError, text: str) -> None:
 @given(st.text(), st.text())
 def test_a_message_is_one_line(rule: str, hint: str) -> None:
     assert len(str(UserError(rule, hint=hint)).splitlines()) <= 1
+
+
+@given(st.text())
+def test_no_letter_of_a_message_steers_a_terminal(text: str) -> None:
+    shown = printable(text).replace("\n", "").replace("\t", "")
+    assert not any(unicodedata.category(letter) == "Cc" for letter in shown)
+    assert "\x1b" not in str(UserError(text, hint="\x1b[31m", file="\x9b2J"))
 
 
 def test_nearest() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gala.agent.setting import Setting
+from gala.errors import printable
 from gala.files import standard_streams, text_log
 from gala.files.atomic import write_atomic
 from gala.telemetry.aggregate import AggregateSink
@@ -100,7 +101,7 @@ class Outputs:
         update, step = self.stamp()
         self._records.use(lambda file: file.event(kind, message, update=update, step=step), now=now)
         when = time.strftime("%Y-%m-%d %H:%M:%S")
-        line = f"{when}  update {update}  step {step}  {kind}: {message}\n"
+        line = printable(f"{when}  update {update}  step {step}  {kind}: {message}\n")
         text_log.append(self._setting.run.log(self._rank), line.encode("utf-8", "backslashreplace"))
 
     def say(self, text: str) -> bool:
@@ -147,7 +148,8 @@ class Outputs:
     def _complain(self, kind: str, message: str) -> None:
         agent = f"agent {self._rank}: " if self._setting.launch.agents > 1 else ""
         with contextlib.suppress(OSError, ValueError):
-            print(f"gala: {agent}{kind}: {message}", file=sys.stderr, flush=True)
+            line = printable(f"gala: {agent}{kind}: {message}")
+            print(line, file=sys.stderr, flush=True)
 
     def _identify(self) -> None:
         """Say once which process this agent is."""

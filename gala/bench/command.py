@@ -8,12 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 import gala
 from gala.bench import past
 from gala.bench.measurement import CASES, QUICK, Measurement, measure
+from gala.files.screen import Screen
 from gala.run.folder import commit_of_package
 from gala.telemetry.phases import PHASES
 
@@ -32,9 +32,9 @@ def bench(*, quick: bool, seconds: float | None, json: bool) -> None:
         UserError: a run did not come to train.
     """
     length = seconds or (QUICK_S if quick else WHOLE_S)
-    screen = Console(stderr=json, highlight=False)
+    screen = Screen(stderr=json, highlight=False)
     if not screen.is_terminal:  # a log file is not 80 columns wide
-        screen = Console(stderr=json, highlight=False, width=120)
+        screen = Screen(stderr=json, highlight=False, width=120)
     where, path = past.machine(), past.default_path()
     facts = {
         "machine": where,

@@ -11,7 +11,7 @@ from gala.config.arguments import Parser, whole
 from gala.dashboard.run_index import require_runs
 from gala.dashboard.security import check_control, check_host
 from gala.dashboard.webhook import Webhook, check_webhook
-from gala.errors import EXIT_OK, UserError
+from gala.errors import EXIT_OK, UserError, printable
 from gala.files import commands
 
 HIGHEST_PORT = 2**16 - 1
@@ -67,7 +67,10 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listener.getsockname()[1]}/"
         names = ", ".join(list(runs)[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
-        print(f"gala dashboard: {names}\n  {address}{'?token=...' if token else ''}", flush=True)
+        print(
+            f"gala dashboard: {printable(names)}\n  {address}{'?token=...' if token else ''}",
+            flush=True,
+        )
         if webhook is not None:
             Webhook(webhook, folder).start()
         config = uvicorn.Config(

@@ -24,7 +24,7 @@ import numpy as np
 from gymnasium import error as gym_error
 from gymnasium import spaces
 
-from gala.errors import UserError
+from gala.errors import UserError, printable
 from gala.files import commands
 from gala.files.importing import users_code
 
@@ -154,7 +154,7 @@ class Boundary(gymnasium.Wrapper[Any, Any, Any, Any]):
         except BaseException as error:  # the user's code raises what it likes
             reason = " ".join(str(error).split())
             line = f"gala: {self._id}: its close() raised {type(error).__name__}: {reason}"
-            print(line, file=sys.stderr)
+            print(printable(line), file=sys.stderr)
 
     def _read(self, info: Any) -> Info:
         """What is read of an info; masks only where the first reset had one."""

@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from gala.errors import UserError, did_you_mean
+from gala.errors import UserError, did_you_mean, printable
 from gala.evaluation import video as video_file
 from gala.evaluation.clip import Clip
 from gala.evaluation.episodes import Games
@@ -27,6 +26,7 @@ from gala.evaluation.human import human_normalized
 from gala.evaluation.kept import FILE, POLICIES, VIDEOS
 from gala.evaluation.player import Player
 from gala.evaluation.statistics import summarize
+from gala.files.screen import Screen
 from gala.policy.loading import open_run
 from gala.policy.trained_run import AgentName, Snapshot, TrainedRun
 
@@ -94,10 +94,11 @@ def evaluate(
 
 
 def _show_table(report: dict[str, Any]) -> None:
-    Console().print(_table(report))
+    Screen().print(_table(report))
     if (video := report.get("video")) is not None:
         shown, mode = video["return"], video["policy"]
-        print(f"video of one {mode} game with return {shown:g}: {video['file']}")
+        line = f"video of one {mode} game with return {shown:g}: {video['file']}"
+        print(printable(line))
 
 
 def _require_sense(episodes: int, policy: str, seed: int) -> None:
@@ -243,7 +244,7 @@ def _name(agent: AgentName) -> str:
 @contextlib.contextmanager
 def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal's standard error; gives a function that is told of finished games."""
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     columns = (TextColumn("playing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
         *columns, console=console, transient=True, disable=quiet or not console.is_terminal

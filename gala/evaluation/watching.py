@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads, as
 
 from pathlib import Path
 
+from gala.errors import printable
 from gala.evaluation import video as video_file
 from gala.evaluation.player import Player
 from gala.evaluation.window import require_display
@@ -48,7 +49,7 @@ def watch(
     player = Player(trained, snapshot, seed)
     if video is not None:
         total = player.record(policy, Path(video))
-        print(f"video of one {policy} game with return {total:g}: {video}")
+        print(printable(f"video of one {policy} game with return {total:g}: {video}"))
         return total
     total = player.show(policy)
     print(f"one {policy} game with return {total:g}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from gala.errors import UserError
+from gala.errors import UserError, printable
 from gala.export import programs
 from gala.export.card import card
 from gala.files.atomic import write_atomic
@@ -72,7 +72,7 @@ def export_policy(
         facts = {"agent": snapshot.agent, "update": snapshot.update, "step": snapshot.step}
         print(encoder.dumps({"files": [str(each) for each in written], **facts}))
     else:
-        print("\n".join(map(str, written)))
+        print(printable("\n".join(map(str, written))))
     return written
 
 

@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from gala.errors import UserError
+from gala.errors import UserError, printable
 
 DISTRIBUTION = "gala-rl"
 """Name on the package index; ``gala`` there is a library of galactic dynamics."""
@@ -17,7 +17,7 @@ DISTRIBUTION = "gala-rl"
 
 def gala(*arguments: object) -> str:
     """``gala ARGUMENTS``, quoted, so that it runs from this folder and in this environment."""
-    return " ".join([_program(), *(shlex.quote(_argument(each)) for each in arguments)])
+    return " ".join([_program(), *(_quoted(_argument(each)) for each in arguments)])
 
 
 def install(extra: str) -> str:
@@ -58,6 +58,14 @@ def _argument(given: object) -> str:
     """As text; a path that would be taken for an option begins with the folder."""
     text = str(given)
     return f"./{text}" if isinstance(given, Path) and text.startswith("-") else text
+
+
+def _quoted(text: str) -> str:
+    """For a shell; steering letters, which a terminal would obey, as bash and zsh spell them."""
+    if printable(text) == text and "\n" not in text:
+        return shlex.quote(text)
+    escaped = text.replace("\\", r"\\").replace("'", r"\'").replace("\n", r"\n")
+    return f"$'{printable(escaped)}'"
 
 
 def _program() -> str:

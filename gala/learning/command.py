@@ -34,13 +34,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from gala.files.screen import Screen
 
     table = Table("name", "actions", "learns from", "recurrent", "paper")
     for row in rows:
         memory = "yes" if row["memory"] else "no"
         table.add_row(row["name"], ", ".join(row["actions"]), row["source"], memory, row["paper"])
-    console = Console()
+    console = Screen()
     console.print(table)
     console.print("an own one: --algorithm MODULE:CLASS, see docs/bring-your-own.md")

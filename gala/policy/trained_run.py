@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gala.config.arguments import OF_POLICIES
 from gala.config.tree import Config
-from gala.errors import UserError
+from gala.errors import UserError, printable
 from gala.files import commands
 from gala.files.atomic import write_atomic
 from gala.files.yaml import load_yaml
@@ -184,7 +184,7 @@ class TrainedRun:
     def tell_left_out(self) -> None:
         """Say on standard error who is not in the mean, and why."""
         for rank, reason in self.left_out().items():
-            print(f"gala: warning: agent {rank} {reason}", file=sys.stderr)
+            print(printable(f"gala: warning: agent {rank} {reason}"), file=sys.stderr)
 
     def export(self) -> Path:
         """Write the averaged policy, by parameter name, into the run folder.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gala.config.arguments import Parser, number, positive
-from gala.errors import EXIT_OK, UserError
+from gala.errors import EXIT_OK, UserError, printable
 from gala.files.atomic import open_atomic, write_atomic
 from gala.files.pictures import new_figure, save_figure
 from gala.report.comparison import Comparison, compare_sets
@@ -149,7 +149,7 @@ def report(
         except OSError as error:
             reason = os.strerror(error.errno or 0)
             raise UserError(f"cannot be written: {reason}", file=path) from None
-        print(f"written: {', '.join(map(str, written))}", file=sys.stderr)
+        print(printable(f"written: {', '.join(map(str, written))}"), file=sys.stderr)
     if json:
         print(encoder.dumps(made.to_json(), allow_nan=False))
     elif form is None:

@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from gala.errors import UserError
+from gala.errors import UserError, printable
 from gala.files import commands
 from gala.files.atomic import open_atomic
 from gala.telemetry.reader import Record, Tail, damage
@@ -108,7 +108,8 @@ def export(
         written.append(Written(path, rows, len(columns[table])))
     for source in sources:
         if source.corrupt:
-            print(f"gala: warning: {damage(source.path, source.corrupt)}", file=sys.stderr)
+            line = f"gala: warning: {damage(source.path, source.corrupt)}"
+            print(printable(line), file=sys.stderr)
     return written
 
 
@@ -119,7 +120,7 @@ def tell(written: Sequence[Written], *, json: bool = False) -> None:
         print(encoder.dumps({"tables": tables}))
         return
     for each in written:
-        print(f"{each.path}: {each.rows:,} rows, {each.columns} columns")
+        print(printable(f"{each.path}: {each.rows:,} rows, {each.columns} columns"))
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:

@@ -6,11 +6,11 @@ import html
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from gala.evaluation.statistics import coverage
+from gala.files.screen import Screen
 from gala.report.summary import Estimate, Method, RunSet, Summary
 from gala.telemetry.console import clock
 from gala.telemetry.standing import without
@@ -59,14 +59,14 @@ class Table:
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
         )
 
-    def print(self, console: Console) -> None:
+    def print(self, console: Screen) -> None:
         """The same for people: a table where there is room, else a line for each cell."""
         table = RichTable(title=self.title, title_justify="left")
         for index, name in enumerate(self.columns):
             table.add_column(name, justify="left" if index < self.words else "right", no_wrap=True)
         for row in self.rows:
             table.add_row(*map(Text, row))
-        if Console(width=ENDLESS).measure(table).maximum <= console.width:
+        if Screen(width=ENDLESS).measure(table).maximum <= console.width:
             console.print(table)
         else:
             console.print(Text(self.title, style="table.title"))
@@ -80,10 +80,10 @@ class Table:
         console.print()
 
 
-def terminal() -> Console:
+def terminal() -> Screen:
     """Where tables are printed: as wide as the terminal; a pipe has no end."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=ENDLESS, highlight=False)
+    console = Screen(highlight=False)
+    return console if console.is_terminal else Screen(width=ENDLESS, highlight=False)
 
 
 def tables_of(

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from gala.config.arguments import Parser, at_least_one, not_negative, positive, probability, whole
 from gala.errors import EXIT_OK, UserError
+from gala.files.screen import Screen
 from gala.simulation import plot as plotting
 from gala.simulation.past_run import PastRun, read_past_run
 from gala.simulation.planning import GRAPHS
@@ -158,7 +158,7 @@ def run(
     plot: Path | None = None,
     json: bool = False,
     past: PastRun | None = None,
-    console: Console | None = None,
+    console: Screen | None = None,
 ) -> None:
     """Simulate and print: ``gala simulate --topology exponential --agents 10000 ...``.
 
@@ -189,7 +189,7 @@ def run(
             data["without"] = {name: summary(each) for name, each in others.items()}
         print(encoder.dumps(data))
         return
-    console = console or Console()
+    console = console or Screen()
     console.print(_table(prediction))
     if past is not None:
         console.print(_against(compared(prediction, past)))

@@ -6,10 +6,10 @@ import json as encoder
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gala.files.screen import Screen
 from gala.simulation.planning import Option, Plan, plan
 from gala.simulation.scenario import Scenario
 
@@ -26,7 +26,7 @@ def propose(
     graphs: Sequence[str],
     *,
     json: bool = False,
-    console: Console | None = None,
+    console: Screen | None = None,
 ) -> None:
     """Plan and print.
 
@@ -50,7 +50,7 @@ def propose(
         }  # fmt: skip
         print(encoder.dumps(found.to_json() | conditions))
         return
-    console = console or Console()
+    console = console or Screen()
     best = found.best
     verdict = "within" if found.reached else "[yellow]the nearest to[/]"
     console.print(

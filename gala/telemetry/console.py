@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console as Screen
 from rich.live import Live
 from rich.table import Table
 
 from gala.files import commands, standard_streams
+from gala.files.screen import Screen
 from gala.telemetry.reader import RunReader
 from gala.telemetry.standing import Standing, standing_of, without
 

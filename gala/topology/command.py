@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from gala.config.arguments import Parser, at_least_one
 from gala.errors import EXIT_OK, UserError
+from gala.files.screen import Screen
 from gala.topology.analysis import compare as comparing
 from gala.topology.analysis import ergodicity, spectrum
 from gala.topology.analysis import plot as plotting
@@ -83,7 +83,7 @@ def show(
     agents: int | None = None,
     json: bool = False,
     plot: str | Path | None = None,
-    console: Console | None = None,
+    console: Screen | None = None,
 ) -> None:
     """Print all there is to know of a topology: ``gala topology FILE --agents N``.
 
@@ -106,7 +106,7 @@ def show(
     if json:
         print(encoder.dumps(facts))
         return
-    console = console or Console()
+    console = console or Screen()
     console.print(_facts(topology, facts))
     console.print()
     console.print(escape(topology.draw()), highlight=False, soft_wrap=True)
@@ -121,7 +121,7 @@ def convert(
     source: str | Path,
     destination: str | Path,
     agents: int | None = None,
-    console: Console | None = None,
+    console: Screen | None = None,
 ) -> None:
     """Write a topology in another format: ``gala topology convert A B [--agents N]``.
 
@@ -137,7 +137,7 @@ def convert(
             hint=f"write {Path(destination).stem}-{topology.agents}{Path(destination).suffix}",
         )
     write(topology, destination)
-    console = console or Console()
+    console = console or Screen()
     console.print(
         f"{escape(str(destination))}: {count(topology.agents)}, "
         f"{count(len(topology.edges), 'edge')}, {count(len(topology.rounds), 'round')}, "
@@ -155,7 +155,7 @@ def compare(
     json: bool = False,
     plot: str | Path | None = None,
     parameters: int = comparing.PAPER_PARAMETERS,
-    console: Console | None = None,
+    console: Screen | None = None,
 ) -> None:
     """Topologies side by side: ``gala topology compare A B ... --agents 4 8 16``.
 
@@ -178,7 +178,7 @@ def compare(
     if json:
         print(encoder.dumps({"parameters": parameters, "rows": [asdict(row) for row in rows]}))
         return
-    console = console or Console()
+    console = console or Screen()
     console.print(_table(rows))
     for row in rows:
         if row.problem is not None:
@@ -195,7 +195,7 @@ def compare(
 
 
 def suggest(
-    agents: int, degree: int = 1, json: bool = False, console: Console | None = None
+    agents: int, degree: int = 1, json: bool = False, console: Screen | None = None
 ) -> None:
     """The best known topology for a budget: ``gala topology suggest --agents 32 --degree 2``.
 
@@ -212,7 +212,7 @@ def suggest(
     if json:
         print(encoder.dumps(found))
         return
-    console = console or Console()
+    console = console or Screen()
     console.print(
         f"[bold]{found['best']['name']}[/] for {count(agents)} and up to "
         f"{count(degree, 'message')} per update: {escape(found['reason'])}",

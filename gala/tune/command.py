@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from gala.config.arguments import Parser, at_least_one
 from gala.config.options import parse_options
 from gala.errors import EXIT_CRASH, EXIT_OK, UserError
 from gala.files import commands
+from gala.files.screen import Screen
 from gala.run.folder import RUNS
 from gala.run.request import LAUNCH_OPTIONS, configured_agents, read_request
 from gala.tune.space import space_of
@@ -147,9 +147,9 @@ def _free(name: str) -> Path:
 
 
 def _show(found: dict[str, Any], search: Search) -> None:
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=200)
+        console = Screen(highlight=False, width=200)
     table = Table(title="Trials, the best first", title_justify="left")
     names = [each.name for each in search.parameters]
     for name in ("trial", "state", "value", *names):

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.live import Live
 
 from gala.config.arguments import Parser, positive
 from gala.dashboard.run_index import require_runs
 from gala.dashboard.run_view import RunView
 from gala.errors import EXIT_OK, UserError
+from gala.files.screen import Screen
 from gala.watch.frame import frame
 from gala.watch.snapshot import Peer, Snapshot, Watcher
 
@@ -40,7 +41,7 @@ def watch(
     once: bool = False,
     every: float = 1.0,
     json: bool = False,
-    console: Console | None = None,
+    console: Screen | None = None,
 ) -> int:
     """Show one run until it is over or the user has seen enough; returns the exit code.
 
@@ -64,10 +65,10 @@ def watch(
     if json:
         print(encoder.dumps(to_json(shot), allow_nan=False))
         return EXIT_OK
-    console = console or Console(highlight=False)
+    console = console or Screen(highlight=False)
     if not console.is_terminal:
         # no person looks at it: as wide as it needs to be, and no colours
-        console = Console(highlight=False, width=PLAIN_WIDTH, file=console.file)
+        console = Screen(highlight=False, width=PLAIN_WIDTH, file=console.file)
     screen, height = console, console.height if console.is_terminal and not once else None
 
     def draw() -> RenderableType:

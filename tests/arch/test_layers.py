@@ -63,6 +63,7 @@ VIEWED = {
     "gala.evaluation.kept",
     "gala.config.arguments",
     "gala.errors",
+    "gala.files.screen",
     "gala.files.atomic",
     "gala.files.bounded",
     "gala.files.commands",

@@ -81,3 +81,12 @@ def test_another_package_of_the_same_import_name_is_one_line(
     ours = other_package("Gossip-based actor-learner reinforcement learning")
     monkeypatch.setattr(importlib.metadata, "distribution", lambda name: ours)
     commands.require_own_package()
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m b", "it's\none \\ \x07", "plain name"])
+def test_names_with_steering_letters_can_be_copied(name: str) -> None:
+    line = commands.gala(Path(name))
+    assert "\x1b" not in line and "\n" not in line and "\x07" not in line
+    words = line.replace(commands.gala(), "printf %s", 1)
+    done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout == name

@@ -29,6 +29,19 @@ def run(write_run: Write) -> Path:
     return path
 
 
+@pytest.mark.parametrize("command", ["watch", "report"])
+def test_no_name_in_a_run_of_others_steers_the_terminal(
+    write_run: Write, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    rows = [{"t": time.time(), "event": "\x1b]0;title\x07", "message": "an \x9b2J \x1b[31mid"}]
+    record = {"t": time.time(), "charts/SPS": 25.0}
+    run = write_run("a\x1b[31m", {0: [record, *rows]}, env_id="Red-\x1b[2J-v0")
+    assert cli.main([command, str(run)]) == 0
+    told = capsys.readouterr()
+    assert "Red-[2J-v0" in told.out
+    assert not {"\x1b", "\x07", "\x9b"} & {*told.out, *told.err}
+
+
 def test_one_frame_in_a_pipe(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["watch", str(run)]) == 0
     shown = capsys.readouterr().out
