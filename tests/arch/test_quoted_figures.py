@@ -138,11 +138,33 @@ def test_the_blows_in_the_page_on_faults() -> None:
     gloo = soak["transports"]["gloo"]
     faults = sum((gloo["blows"] | gloo["injected"]).values())
     assert f"| {faults} faults in {gloo['seconds'] / 60:.0f} minutes, same runs" in text
+    (full,), (locks,) = (
+        [count for run in runs if (count := run["injected"].get(kind))]
+        for kind in ("disk-full", "deadlock")
+    )
+    words = {1: "one", 2: "two", 3: "three"}
+    assert f"`tests/run/test_checkpoint.py` | {words[full]}, same runs" in text
+    assert f"killed and started again | `tests/dist/test_injected.py` | {words[locks]}, same" in text
+    assert not any(run["torn"] or run["left_in_shared_memory"] for run in runs)
     acting = list(results("actor-kills")["results"].values())
     one, other = (run["kills"] for run in acting)
     minutes = sum(run["seconds"] for run in acting) / 60
     assert f"{one + other} SIGKILL in {minutes:.0f} minutes, half at actors" in text
     assert one == other and not any(run["failures"] for run in acting)
+
+
+@pytest.mark.parametrize(
+    ("transport", "words"), [("shared-memory", "shared memory"), ("gloo", "gloo")]
+)
+def test_the_growth_in_the_page_on_faults(transport: str, words: str) -> None:
+    grown = results("soak")["transports"][transport]["growth"].values()
+
+    def most(kind: str) -> str:
+        early, late = (max(each[kind][third] for each in grown) for third in (0, 1))
+        return f"{early:.0f} and {late:.0f}"
+
+    told = f"over {words} {most('threads')} threads, {most('files')} files, {most('mib')} MiB"
+    assert told in page("docs/fault-tolerance.md")
 
 
 def test_the_coverage_of_intervals_in_code_and_page() -> None:
