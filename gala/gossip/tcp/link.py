@@ -144,8 +144,7 @@ class Link:
         if self._carries and not channel.sending:
             self._carries = False
             self.peer.copies_sent += 1
-        untold = not channel.sending and self._told < self._shared.book.edition
-        return untold or received >= AT_ONCE or sent >= AT_ONCE
+        return received >= AT_ONCE or sent >= AT_ONCE
 
     def _compose(self) -> None:
         """Choose what to send next, if nothing is under way."""
