@@ -193,6 +193,7 @@ class Outputs:
                     "agents": setting.launch.agents,
                 },
                 session=setting.run_id,
+                independent=setting.config.coupling == "none",
                 texts={
                     "run": console.opening if console is not None else [],
                     "topology": setting.topology.draw().splitlines(),

@@ -11,7 +11,7 @@ from gala.errors import STEERING
 
 
 class Screen(Console):
-    """Leaves out the letters of names, files and messages that steer a terminal: they have no width."""
+    """Leaves out what steers a terminal in names, files and messages; it has no width."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

@@ -143,10 +143,11 @@ def read_run(name: str, path: Path) -> RunData:
 
 
 def _left_out(path: Path) -> Mapping[int, str]:
+    """Why agents are in no mean; also those of the run that have never recorded anything."""
     reader = RunReader(path, last_bytes=NEWEST_BYTES)
     reader.poll()
     newest = max((time_of(record) for record in reader.latest.values()), default=0.0)
-    return standing_of(reader, newest).left_out
+    return standing_of(reader, newest, range(reader.agents)).left_out
 
 
 def _read_agent(rank: int, tail: Tail) -> AgentData:

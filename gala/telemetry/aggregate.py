@@ -30,6 +30,7 @@ class AggregateSink:
         name: of the event file, see :class:`~gala.telemetry.tensorboard.TensorBoardSink`.
         hyperparameters: the resolved configuration and what else tells runs apart.
         session: names the run among others with the same hyper-parameters.
+        independent: the agents never gossip, and have no mean.
         texts: shown as they are, in a fixed width; by name.
     """
 
@@ -40,10 +41,11 @@ class AggregateSink:
         *,
         hyperparameters: Mapping[str, Any],
         session: str,
+        independent: bool = False,
         texts: Mapping[str, Sequence[str]],
     ) -> None:
         self._sink = TensorBoardSink(folder, name)
-        self._has_layout = False
+        self._has_layout, self._independent = False, independent
         self._sink.add(hparams_pb(flat(hyperparameters), trial_id=session), step=0)
         for name, lines in texts.items():
             self._sink.text(name, "\n".join(f"    {line}" for line in lines))
@@ -55,7 +57,10 @@ class AggregateSink:
             latest: newest values by rank.
             standing: of the agents; None: all of them count.
         """
-        run = progress_of(latest, 1, since_steps=0, seconds=0.0, standing=standing)
+        run = progress_of(
+            latest, 1, since_steps=0, seconds=0.0, standing=standing,
+            independent=self._independent,
+        )  # fmt: skip
         bounds = (record.get("divergence/epsilon") for record in latest.values())
         epsilon = max((bound for bound in bounds if bound is not None), default=None)
         values: dict[str, float | None] = {

@@ -19,7 +19,7 @@ from rich.table import Table
 from gala.files import commands, standard_streams
 from gala.files.screen import Screen
 from gala.telemetry.reader import RunReader
-from gala.telemetry.standing import Standing, standing_of, without
+from gala.telemetry.standing import SILENT_S, Standing, standing_of, without
 
 Record = Mapping[str, Any]
 
@@ -231,6 +231,7 @@ class Console:
         # a log file is not 80 columns wide
         self._screen = screen if screen.is_terminal else Screen(highlight=False, width=120)
         self._live: Live | None = None
+        self._ends = False
         self._started = self._shown = time.monotonic()
         self._since_steps = 0
         self._independent = reader.meta.get("coupling") == "none"
@@ -269,6 +270,7 @@ class Console:
             lost: what could not be written, a line each.
             unsaved: the newest parameters among it: there is nothing to go on with.
         """
+        self._ends = True
         deadline = time.monotonic() + LEAVE_WAIT_S
         while not self._all_left() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -310,17 +312,18 @@ class Console:
             self._total_steps,
             since_steps=self._since_steps,
             seconds=time.monotonic() - self._started,
-            standing=standing_of(self._reader, time.time()),
+            standing=standing_of(self._reader, time.time(), self._expected()),
             independent=self._independent,
         )
 
+    def _expected(self) -> range:
+        """Agents that should have recorded something by now."""
+        late = time.monotonic() - self._started > SILENT_S
+        return range(self._agents if late or self._ends else 0)
+
     def _all_left(self) -> bool:
-        left = {e["rank"] for e in self._reader.events if e["event"] in ("done", "stop")}
-        starts = {e["rank"]: e["t"] for e in self._reader.events if e["event"] == "start"}
-        ends = {e["rank"]: e["t"] for e in self._reader.events if e["event"] in ("done", "stop")}
-        return len(left) >= self._agents and all(
-            ends.get(rank, 0.0) >= began for rank, began in starts.items()
-        )
+        words = self._reader.last_words
+        return len(words) >= self._agents and "start" not in words.values()
 
     def _table(self) -> Table:
         p = self._progress()
@@ -363,7 +366,8 @@ class Console:
         table.add_column("agent", footer="all")
         for name, _, footer in columns:
             table.add_column(name, justify="right", footer=footer)
-        for rank, record in sorted(self._reader.latest.items()):
+        for rank in sorted({*self._reader.latest, *p.left_out}):
+            record = self._reader.latest.get(rank, {})
             why = p.left_out.get(rank, "").partition(",")[0]
             table.add_row(
                 f"{rank} ({why})" if why else str(rank), *(cell(record) for _, cell, _ in columns)

@@ -351,18 +351,13 @@ def _samples(reader: RunReader, now: float) -> Iterator[Sample]:
     for metric, value in ((AGENTS, meta.get("agents")), (TARGET, meta.get("total_steps"))):
         if (known := number(value)) is not None:
             yield metric, {}, known
-    last_words = {
-        event["rank"]: event["event"]
-        for event in reader.events
-        if event["event"] in ("start", "stop", "done")
-    }
     kinds: dict[int, dict[str, int]] = {}
     for (rank, kind), count in reader.event_counts.items():
         kinds.setdefault(rank, {})[kind] = count
-    for rank in sorted(set(reader.latest) | set(range(_expected(meta)))):
+    for rank in sorted(set(reader.latest) | set(range(reader.agents))):
         own = {"rank": str(rank)}
         values = reader.latest.get(rank, {})
-        last, recorded = last_words.get(rank), number(values.get("t"))
+        last, recorded = reader.last_words.get(rank), number(values.get("t"))
         age = max(now - recorded, 0.0) if recorded is not None else math.inf
         yield UP, own, age < UP_S or last == "done"
         yield FINISHED, own, last in ("stop", "done")
@@ -399,12 +394,6 @@ def _of_a_reason(values: Mapping[str, Any]) -> float:
     """Messages refused whose reason is on record."""
     counts = (number(each) for name, each in values.items() if REFUSED.pattern.fullmatch(name))
     return sum(count for count in counts if count is not None)
-
-
-def _expected(meta: Mapping[str, Any]) -> int:
-    """Agents that should be there; 0 when nobody knows."""
-    agents = meta.get("agents")
-    return agents if isinstance(agents, int) and 0 < agents <= MAX_AGENTS else 0
 
 
 def _series(name: str, labels: Labels) -> str:

@@ -34,6 +34,9 @@ NEWEST_BYTES = 256 * 1024
 MAX_AGENTS = 100_000
 """More agents than this in ``meta.json`` are not believed."""
 
+LAST_WORDS = ("start", "stop", "done")
+"""Events that say whether an agent is there."""
+
 MAX_COUNT = 2**53
 """Larger numbers of steps and updates are nonsense, and no longer exact in other programs."""
 
@@ -232,6 +235,8 @@ class RunReader:
     Attributes:
         latest: newest value of each metric, by rank, with the stamp of the newest record.
         events: newest events, oldest first.
+        newest_events: the newest event of each agent, by rank, however many the others have.
+        last_words: the newest of its :data:`LAST_WORDS` of each agent, by rank.
         event_counts: events read so far, by rank and kind.
         tails: the file of each agent, by rank; also of those that are gone.
     """
@@ -241,6 +246,8 @@ class RunReader:
         self._last_bytes = last_bytes
         self.latest: dict[int, Record] = {}
         self.events: deque[Record] = deque(maxlen=MAX_EVENTS)
+        self.newest_events: dict[int, Record] = {}
+        self.last_words: dict[int, str] = {}
         self.event_counts: Counter[tuple[int, str]] = Counter()
         self.tails: dict[int, Tail] = {}
 
@@ -257,10 +264,17 @@ class RunReader:
                     continue
                 new.append(record)
                 if "event" in record:
-                    self.events.append(record)
-                    self.event_counts[rank, str(record["event"])] += 1
+                    self._enter(rank, record)
                 self.latest.setdefault(rank, {}).update(numbers_of(record))
         return new
+
+    def _enter(self, rank: int, event: Record) -> None:
+        kind = str(event["event"])
+        self.events.append(event)
+        self.newest_events[rank] = event
+        self.event_counts[rank, kind] += 1
+        if kind in LAST_WORDS:
+            self.last_words[rank] = kind
 
     @property
     def problems(self) -> list[str]:
@@ -290,6 +304,12 @@ class RunReader:
     def meta(self) -> Record:
         """Content of ``meta.json``; empty when it cannot be read."""
         return self._json("meta.json")
+
+    @property
+    def agents(self) -> int:
+        """Agents of the run; 0 when nobody knows."""
+        agents = self.meta.get("agents")
+        return agents if isinstance(agents, int) and 0 < agents <= MAX_AGENTS else 0
 
     @property
     def topology(self) -> Record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gala.telemetry.reader import Record, RunReader, number
@@ -43,17 +43,16 @@ class Standing:
         return [rank for rank in self.left_out if self.states[rank] in GONE]
 
 
-def standing_of(reader: RunReader, now: float, ranks: list[int] | None = None) -> Standing:
+def standing_of(reader: RunReader, now: float, ranks: Iterable[int] = ()) -> Standing:
     """How agents stand by their newest records and events.
 
     Args:
         reader: as it was polled.
         now: unix seconds.
-        ranks: of agents that should be there; None: those that recorded something.
+        ranks: of agents that should be there, beside those that recorded something.
     """
     latest = reader.latest
-    events = {event["rank"]: event for event in reader.events}
-    return standing_from(latest, events, now, sorted(latest) if ranks is None else ranks)
+    return standing_from(latest, reader.newest_events, now, sorted({*latest, *ranks}))
 
 
 def standing_from(

@@ -144,7 +144,9 @@ def test_the_blows_in_the_page_on_faults() -> None:
     )
     words = {1: "one", 2: "two", 3: "three"}
     assert f"`tests/run/test_checkpoint.py` | {words[full]}, same runs" in text
-    assert f"killed and started again | `tests/dist/test_injected.py` | {words[locks]}, same" in text
+    assert (
+        f"killed and started again | `tests/dist/test_injected.py` | {words[locks]}, same" in text
+    )
     assert not any(run["torn"] or run["left_in_shared_memory"] for run in runs)
     acting = list(results("actor-kills")["results"].values())
     one, other = (run["kills"] for run in acting)

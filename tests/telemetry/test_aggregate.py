@@ -42,11 +42,12 @@ def newest(run: Any) -> dict[int, dict[str, Any]]:
     return reader.latest
 
 
-def sink_of(run: Any) -> AggregateSink:
+def sink_of(run: Any, *, independent: bool = False) -> AggregateSink:
     return AggregateSink(
         run.path / "tensorboard" / "aggregate",
         hyperparameters=CONFIG,
         session="57f6060de47da167",
+        independent=independent,
         texts={"run": ["gala: <Pong> | 4 agents"], "topology": DRAWING},
     )
 
@@ -148,6 +149,15 @@ def test_before_the_first_records_and_with_many_agents(make_run: Callable[..., A
     sink.close()
     events = read(run.path / "tensorboard" / "aggregate")
     assert points(events, "charts/SPS") == [(0, 0), (100_000, 20 * 310.4 + sum(range(20)))]
+
+
+def test_agents_that_never_gossip_have_no_mean(make_run: Callable[..., Any]) -> None:
+    run = make_run()
+    sink = sink_of(run, independent=True)
+    sink.record(newest(run))
+    sink.close()
+    tags = read(run.path / "tensorboard" / "aggregate").Tags()["scalars"]
+    assert "charts/SPS" in tags and "charts/episodic_return" not in tags
 
 
 def test_flat() -> None:

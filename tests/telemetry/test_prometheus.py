@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from gala.telemetry.prometheus import FAMILIES, MAX_AGENTS, RECORDED, UP_S, exposition
-from gala.telemetry.reader import RunReader
+from gala.telemetry.prometheus import FAMILIES, RECORDED, UP_S, exposition
+from gala.telemetry.reader import MAX_AGENTS, RunReader
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 MakeRun = Callable[..., Any]

@@ -1,6 +1,8 @@
 """Who counts: the same answer for console, watch, report and page."""
 
 import json
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import pytest
 from gala.dashboard.run_view import RunView
 from gala.report.command import read_report
 from gala.report.tables import tables_of
-from gala.telemetry.console import plain_line, progress_of
-from gala.telemetry.reader import RunReader
+from gala.telemetry.console import Console, plain_line, progress_of
+from gala.telemetry.prometheus import exposition
+from gala.telemetry.reader import MAX_EVENTS, RunReader
 from gala.telemetry.standing import SILENT_S, standing_from, standing_of, without
 from gala.watch.snapshot import Watcher
 
@@ -52,6 +55,42 @@ def test_neighbours_know_first_who_is_dead() -> None:
 def test_who_is_far_behind_is_in_no_mean(updates: list[int], left_out: dict[int, str]) -> None:
     latest = {k: {"t": NOW, "update": update} for k, update in enumerate(updates)}
     assert standing_from(latest, {}, NOW, [0, 1, 2]).left_out == left_out
+
+
+def test_a_flood_of_events_of_one_agent_hides_no_goodbye_of_another(tmp_path: Path) -> None:
+    for rank, kinds in enumerate([["start", "done"], ["start", *["refused"] * (MAX_EVENTS + 1)]]):
+        stamp = {"v": 1, "rank": rank, "incarnation": 0, "update": 9, "step": 9}
+        late = rank * 2 * SILENT_S
+        lines = [stamp | {"t": late, "charts/SPS": 1.0}]
+        lines += [stamp | {"t": late, "event": kind, "message": ""} for kind in kinds]
+        path = tmp_path / f"rank_{rank:02d}" / "metrics.jsonl"
+        path.parent.mkdir()
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    reader = RunReader(tmp_path)
+    reader.poll()
+    standing = standing_of(reader, 2 * SILENT_S)
+    assert standing.states == {0: "done", 1: "active"} and standing.left_out == {}
+    assert 'gala_up{run="x",rank="0"} 1.0' in exposition({"x": reader}, 9 * SILENT_S)
+
+
+def test_who_never_recorded_anything_is_named(
+    tmp_path: Path, write_run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"t": time.time(), "charts/SPS": 5.0, "charts/episodic_return": 10.0}
+    run = write_run("run", {0: [row, row], 2: [row, row]})
+    (run / "meta.json").write_text(json.dumps({"agents": 4, "coupling": "gossip"}))
+    (entry,) = read_report({"run": run}).entries
+    assert entry.summary.left_out == {1: "absent", 3: "absent"}
+    reader = RunReader(run)
+    reader.poll()
+    console = Console(
+        reader, run_dir=run, opening=[], agents=4, total_steps=1000, every_s=1e9
+    )  # fmt: skip
+    console.start()
+    console.show()
+    assert "absent" not in capsys.readouterr().out, "it may be on its way"
+    console.finish(stopped=True)
+    assert {"1 (absent)", "3 (absent)"} <= {*re.findall(r"\d \(\w+\)", capsys.readouterr().out)}
 
 
 def test_where_all_are_gone_all_count() -> None:
