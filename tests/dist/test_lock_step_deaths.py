@@ -28,6 +28,9 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(300), pytest.mark.slow]
 
 FOR_EVER = 10**9
 STANDSTILL_S = 5.0
+"""Longest standstill of the others, or three times what the machine makes of it by itself."""
+TIMEOUT_S = 60.0
+"""``gossip.timeout_s``: whoever waits for the dead waits so long."""
 
 
 @contextmanager
@@ -74,7 +77,7 @@ def go_on_together(run: Path, agents: int, process: subprocess.Popen[str]) -> No
     wait_until(lambda: all(updates_done(run, r) > goal for r in range(agents)), process)
     output, seconds = interrupt(process, signal.SIGTERM)
     assert process.returncode == 0 and "Traceback" not in output, output
-    assert seconds < 10
+    assert seconds < TIMEOUT_S
     assert len({newest_state(run, r)["update"] for r in range(agents)}) == 1, "all stop together"
 
 
@@ -85,11 +88,12 @@ def go_on_together(run: Path, agents: int, process: subprocess.Popen[str]) -> No
 def test_one_death_stops_nobody(tmp_path: Path, topology: str, agents: int) -> None:
     with running(tmp_path, topology, agents) as (run, process):
         victim = 1
+        usual = max(longest_standstill(run, rank) for rank in range(agents))
         os.kill(pid_of(run, victim), signal.SIGKILL)
         wait_until(lambda: measured(run, victim)[-1]["incarnation"] == 1, process)
         go_on_together(run, agents, process)
         for rank in set(range(agents)) - {victim}:
-            assert longest_standstill(run, rank) < STANDSTILL_S
+            assert longest_standstill(run, rank) < max(STANDSTILL_S, 3 * usual) < TIMEOUT_S
         (text,) = returns(run, victim)
         assert "goes on with parameters of agent" in text
 
@@ -113,7 +117,9 @@ def test_one_signal_ends_a_wait_for_an_agent_that_hangs(tmp_path: Path) -> None:
         others = [pid_of(run, rank) for rank in (0, 2)]
         process.send_signal(signal.SIGTERM)
         for pid in others:
-            subprocess.run(["tail", f"--pid={pid}", "-f", "/dev/null"], timeout=20, check=True)
+            subprocess.run(
+                ["tail", f"--pid={pid}", "-f", "/dev/null"], timeout=TIMEOUT_S / 2, check=True
+            )
         os.kill(hanging, signal.SIGCONT)
         finish(process)
         for rank in (0, 2):

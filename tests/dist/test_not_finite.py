@@ -158,7 +158,10 @@ def test_the_next_incarnation_takes_a_neighbours_parameters_and_a_fresh_optimize
 ) -> None:
     monkeypatch.setenv("SPOILT_RANK", "1")
     (here.parent / "spoilt").touch()  # the environment is a good one
-    train(here, "--agents", 2, "--total-steps", 40_000, "--network.kind", "own:Trunk")
+    train(
+        here, "--agents", 2, "--total-steps", 40_000, "--network.kind", "own:Trunk",
+        "--faults.slowdown", 4, "--faults.agents", 0,  # not done before agent 1 is back
+    )  # fmt: skip
     (lost,) = events(here, 1, "error")
     assert "its parameters are not finite after update" in lost and "actor.layer.weight" in lost
     (alive,) = (each for each in events(here, 1, "alive") if "incarnation" in each)

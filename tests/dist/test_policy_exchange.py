@@ -48,12 +48,13 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     whole, run = tmp_path / "whole", tmp_path / "run"
     output = gala("train", *options, "--run-dir", whole)
     assert f"no bound applies: {UNBOUND}" in output
-    process = start("train", *options, "--run-dir", run)
+    slow = ("--faults.slowdown", 20, "--faults.agents", 0)  # interrupted before its end
+    process = start("train", *options, *slow, "--run-dir", run)
     wait_until(lambda: updates_done(run, 0) > 2, process)
     output, _ = interrupt(process, signal.SIGTERM)
     assert process.returncode == 0, output
     assert newest_state(run, 0)["update"] < newest_state(whole, 0)["update"]
-    resumed = start("train", "--resume", run)
+    resumed = start("train", "--resume", run, "--faults.slowdown", 1)
     output = finish(resumed)
     assert resumed.returncode == 0, output
     states = [newest_state(run, rank) for rank in range(AGENTS)]
