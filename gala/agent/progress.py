@@ -10,8 +10,7 @@ from gala.agent.setting import Setting
 from gala.couplings.coupling import Coupling
 from gala.launch.signals import StopRequest
 from gala.run.wishes import Wishes
-from gala.telemetry.reader import NEWEST_BYTES, RunReader, numbers_of, rank_folders
-from gala.telemetry.sampling import newest
+from gala.telemetry.sampling import reader_of_ends
 
 FIRST_CHECKPOINTS = 20
 """Checkpoints of a run that does not say how many."""
@@ -41,7 +40,7 @@ class Progress:
         self._setting, self._coupling, self._stop = setting, coupling, stop
         self.alarmed = self._save_asked = False
         self._wishes = Wishes(setting.run.path, setting.started, clock)
-        self.reader = _newest_of(setting)
+        self.reader = reader_of_ends(setting.run.path)
         self._before, self._since = 0, 0
         self._polled = -math.inf
         config, agents = setting.config, setting.launch.agents
@@ -144,13 +143,3 @@ class Progress:
             max(int(latest.get(rank, {}).get("step") or 0), self._coupling.steps_of(rank))
             for rank in {*range(launch.agents)} - {launch.rank}
         )
-
-
-def _newest_of(setting: Setting) -> RunReader:
-    """A reader of the end of each file, however long a run has been: it is all that is needed."""
-    reader = RunReader(setting.run.path, last_bytes=NEWEST_BYTES)
-    for rank, folder in rank_folders(setting.run.path).items():
-        record = newest(folder / "metrics.jsonl")  # what stands before a flood of events
-        if record is not None and record["rank"] == rank:
-            reader.latest[rank] = numbers_of(record)
-    return reader

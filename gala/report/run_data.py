@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from gala.config.arguments import HEARING
 from gala.telemetry.arms import Options, options_of
-from gala.telemetry.reader import NEWEST_BYTES, Record, RunReader, Tail
+from gala.telemetry.reader import Record, RunReader, Tail
+from gala.telemetry.sampling import reader_of_ends
 from gala.telemetry.selection import tails
 from gala.telemetry.standing import standing_of, time_of
 
@@ -144,7 +145,7 @@ def read_run(name: str, path: Path) -> RunData:
 
 def _left_out(path: Path) -> Mapping[int, str]:
     """Why agents are in no mean; also those of the run that have never recorded anything."""
-    reader = RunReader(path, last_bytes=NEWEST_BYTES)
+    reader = reader_of_ends(path)
     reader.poll()
     newest = max((time_of(record) for record in reader.latest.values()), default=0.0)
     return standing_of(reader, newest, range(reader.agents)).left_out

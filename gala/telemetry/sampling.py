@@ -21,7 +21,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from gala.telemetry.reader import Record, number, parse_line
+from gala.telemetry.reader import (
+    NEWEST_BYTES,
+    Record,
+    RunReader,
+    number,
+    numbers_of,
+    parse_line,
+    rank_folders,
+)
 
 BLOCK = 8 * 1024
 """Bytes of one read; most records are shorter."""
@@ -231,3 +239,16 @@ def _parse(line: bytes) -> Record | None:
     if record is None or number(record.get("t")) is None or not isinstance(record.get("rank"), int):
         return None
     return record
+
+
+def reader_of_ends(run_dir: Path) -> RunReader:
+    """A reader of the end of each file, however long a run has been: it tells where agents stand.
+
+    What an agent measured last is known, too, where only events follow it, however many.
+    """
+    reader = RunReader(run_dir, last_bytes=NEWEST_BYTES)
+    for rank, folder in rank_folders(run_dir).items():
+        record = newest(folder / "metrics.jsonl")
+        if record is not None and record.get("rank") == rank:
+            reader.latest[rank] = numbers_of(record)
+    return reader

@@ -13,7 +13,7 @@ from gala.report.command import read_report
 from gala.report.tables import tables_of
 from gala.telemetry.console import Console, plain_line, progress_of
 from gala.telemetry.prometheus import exposition
-from gala.telemetry.reader import MAX_EVENTS, RunReader
+from gala.telemetry.reader import MAX_EVENTS, NEWEST_BYTES, RunReader
 from gala.telemetry.standing import SILENT_S, standing_from, standing_of, without
 from gala.watch.snapshot import Watcher
 
@@ -71,6 +71,15 @@ def test_a_flood_of_events_of_one_agent_hides_no_goodbye_of_another(tmp_path: Pa
     standing = standing_of(reader, 2 * SILENT_S)
     assert standing.states == {0: "done", 1: "active"} and standing.left_out == {}
     assert 'gala_up{run="x",rank="0"} 1.0' in exposition({"x": reader}, 9 * SILENT_S)
+
+
+def test_a_report_sees_what_was_measured_before_a_flood_of_events(write_run: Any) -> None:
+    knows = {"t": NOW, "charts/episodic_return": 5.0, "gossip/in/1/state": 3}
+    flood = [{"t": NOW, "event": "refused", "message": "x" * 1000}] * 400
+    run = write_run("run", {0: [knows, *flood], 1: [{"t": NOW, "charts/episodic_return": 9.0}]})
+    assert sum(path.stat().st_size > NEWEST_BYTES for path in run.glob("rank_00/*")) == 1
+    (entry,) = read_report({"run": run}).entries
+    assert entry.summary.left_out == {1: "dead"} and entry.summary.final_return == 5.0
 
 
 def test_who_never_recorded_anything_is_named(
