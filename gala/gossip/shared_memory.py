@@ -19,7 +19,8 @@ back after it left makes a new one, which the others notice. Files are removed w
 leaves; a folder whose owners are all dead is removed by the next run on the host.
 
 Owners look after their files twice a second: one that was deleted is made again, which the others
-notice, too; nobody touches what was cut off a file. A folder that is not this user's alone is
+notice, too. Nobody touches what was cut off a file: each looks at its size first, and the owner
+appends what is missing. A folder that is not this user's alone is
 refused, and no link in it is followed (:mod:`gala.gossip.mailbox`).
 """
 
@@ -142,6 +143,7 @@ class SharedMemoryTransport:
         self._peers: dict[int, Mailbox] = {}
         self._staging: dict[int, Tensor] = {}
         self._looked: dict[int, float] = {}
+        self._taken: dict[int, int] = {}
         try:
             self._own = self._make()
         except OSError as error:
@@ -159,6 +161,8 @@ class SharedMemoryTransport:
     def publish(self, header: Header, payload: Tensor, to: Collection[int] | None = None) -> None:
         """See :class:`~gala.gossip.transport.Transport`; one copy of the payload."""
         self._look_after_own()
+        if not self._may_write():
+            return
         if not self._own.words[NEWEST]:  # no word yet: who reads one must know whose it is
             self._own.words[STATE] = PeerState.ACTIVE
         self._own.publish(header, payload)
@@ -193,7 +197,9 @@ class SharedMemoryTransport:
 
     def acknowledge(self, peer: int, version: int) -> None:
         """See :class:`~gala.gossip.transport.Transport`."""
-        self._own.words[_TAKEN + peer] = version
+        self._taken[peer] = version
+        if self._may_write():
+            self._own.words[_TAKEN + peer] = version
 
     def acknowledged(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`."""
@@ -227,7 +233,8 @@ class SharedMemoryTransport:
 
     def close(self) -> None:
         """Mark as left and remove the own file; the last one out removes the folder."""
-        self._own.words[STATE] = PeerState.LEFT
+        if self._may_write():
+            self._own.words[STATE] = PeerState.LEFT
         for peer in list(self._peers):
             self._drop(peer)
         with contextlib.suppress(OSError):
@@ -244,15 +251,26 @@ class SharedMemoryTransport:
             fd = open_in(folder, path.name, create=True)
             return Mailbox(fd, self._bytes, self._payload_bytes, path=path, create=True)
 
+    def _may_write(self) -> bool:
+        """Whether the own file is whole; what was cut off is appended, without its messages."""
+        if self._own.whole():
+            return True
+        try:
+            self._own.restore()
+        except OSError:  # no room
+            return False
+        for peer, version in self._taken.items():
+            self._own.words[_TAKEN + peer] = version
+        return True
+
     def _look_after_own(self) -> None:
-        """Now and then: make the own file again if somebody has deleted or cut it."""
+        """Now and then: make the own file again if somebody has deleted it."""
         now = time.monotonic()
         if now - self._looked.get(self._rank, 0.0) < _REOPEN_S:
             return
         self._looked[self._rank] = now
         with contextlib.suppress(OSError, UserError):  # no room, or a folder of others: later
-            self._own.restore()
-            if self._own.lost():
+            if self._may_write() and self._own.lost():
                 new, old = self._make(), self._own
                 new.copy(old)
                 self._own = new  # from now on: who sees the lock of the old one gone looks again
@@ -260,7 +278,7 @@ class SharedMemoryTransport:
 
     def _peer(self, peer: int) -> Mailbox | None:
         if peer == self._rank:
-            return self._own
+            return self._own if self._may_write() else None
         mapped = self._peers.get(peer)
         if mapped is not None and mapped.whole():
             return mapped

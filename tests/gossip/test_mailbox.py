@@ -113,8 +113,9 @@ def test_a_mailbox_that_is_cut_ends_nobody(tmp_path: Path, left: int) -> None:
     a = transport(tmp_path, 0)
     body = """
     from gala.gossip import shared_memory
-    shared_memory._REOPEN_S = 0.0
+    shared_memory._REOPEN_S = 1e9  # not even once looked after
     publish(3)
+    box.acknowledge(0, 7)
     print('ready', flush=True)
     for line in sys.stdin:
         publish(int(line))
@@ -129,6 +130,7 @@ def test_a_mailbox_that_is_cut_ends_nobody(tmp_path: Path, left: int) -> None:
         process.stdin.write("4\n")
         process.stdin.flush()
         assert process.stdout.readline() == "published\n"
+        assert a.acknowledged(1) == 7, "what was taken stays so"
         assert a.version(1) == 4 and torch.equal(values(a.latest(1)), torch.full((P,), 4.0))
 
 
