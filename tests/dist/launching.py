@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,11 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         assert process.poll() is None, f"ended early:\n{process.communicate()[0]}"
-        assert time.monotonic() < deadline, "did not happen in time"
+        if time.monotonic() > deadline:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            raise AssertionError(f"not in {DEADLINE_S} s:\n{process.communicate()[0]}")
         time.sleep(0.01)
 
 
