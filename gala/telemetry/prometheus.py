@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from gala.telemetry.reader import MAX_AGENTS, RunReader, number
+from gala.telemetry.reader import RunReader, number
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of the response that carries :func:`exposition`."""
