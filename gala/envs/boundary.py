@@ -34,6 +34,7 @@ MISTAKE = "gala_mistake"
 """Key of an info under which a mistake travels to the agent."""
 EXTRAS = {"pygame": "gymnasium[classic-control]"}
 """What to install, by the package that is missed; else an extra of Gymnasium, or our own."""
+OUR_EXTRAS = ("box2d", "mujoco")
 
 GYMNASIUMS_OWN = tuple(
     os.path.join(os.path.dirname(gymnasium.__file__), *place)
@@ -281,6 +282,6 @@ def _needs_package(env_id: str, missing: Exception) -> UserError:
     if package is None and extra:
         package = extra[0]
     hint = commands.pip_install(package) if package else said
-    if "box2d" in said.lower():
-        hint = commands.install("box2d")
+    if ours := next((name for name in OUR_EXTRAS if name in said.lower()), None):
+        hint = commands.install(ours)
     return UserError(f"{env_id} needs a package that is not installed", field="env.id", hint=hint)

@@ -89,8 +89,8 @@ def find_spec(env_id: str) -> EnvSpec:
             hint = f"for example my_module:{name}, for my_module.py in the current folder"
             raise UserError(f"{module!r} is no module's name", field="env.id", hint=hint)
         import_module(module, env_id, field="env.id")
-    elif "/" in name and name not in gymnasium.registry:
-        packages.register(name.partition("/")[0])
+    elif name not in gymnasium.registry:
+        packages.register(name)
     try:
         return gymnasium.spec(name)
     except (ImportError, gym_error.Error):

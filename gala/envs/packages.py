@@ -1,11 +1,12 @@
-"""Environments of installed packages, which declare how their ids are registered.
+"""Environments of installed packages, registered when an id of theirs is asked for.
 
-By an entry point of the group ``gymnasium.envs``, named as the namespace of the ids: Gymnasium 0
-called all of them; here one is called when an id of its namespace is asked for.
+A package declares how by an entry point of the group ``gymnasium.envs``, named as the namespace of
+its ids: Gymnasium 0 called all of them. Those of no namespace are registered by an import.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from importlib import metadata
 
@@ -18,14 +19,32 @@ from gala.files.importing import users_code
 
 EXTRAS = {"MinAtar": "minatar"}
 """Extra by namespace."""
+IMPORTED = {"MiniGrid": "minigrid", "BabyAI": "minigrid"}
+"""Package that registers ids when it is imported, and extra of that name, by their first word."""
 
 
-def register(namespace: str) -> None:
-    """Make the ids ``NAMESPACE/...`` known, where an installed package declares them.
+def register(name: str) -> None:
+    """Make the id ``name`` known, where an installed package has it.
 
     Raises:
         UserError: the package raises, or belongs to an extra that is not installed.
     """
+    namespace, slash, _ = name.partition("/")
+    if slash:
+        _call(namespace)
+    elif package := IMPORTED.get(name.partition("-")[0]):
+        _import(package)
+
+
+def _import(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        hint = commands.install(package)
+        raise UserError(f"needs the package {package}", field="env.id", hint=hint)
+    with users_code(package, field="env.id"):
+        importlib.import_module(package)
+
+
+def _call(namespace: str) -> None:
     if any(name.startswith(f"{namespace}/") for name in gymnasium.registry):
         return
     points = metadata.entry_points(group="gymnasium.envs", name=namespace)

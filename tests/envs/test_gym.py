@@ -1,5 +1,6 @@
 """Gymnasium environments and the identity environment, in every autoreset mode."""
 
+import importlib.util
 import io
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ from gala.config.sections import EnvConfig
 from gala.envs import VectorEnv, make_vector_env, make_vector_envs
 from gala.envs.gym import GymEnv
 from gala.errors import UserError
+from gala.files import commands
 
 
 def make(name: str, **changes: object) -> VectorEnv:
@@ -219,7 +221,6 @@ def test_identity_terminates_by_itself_and_truncates_by_limit(limit: int | None)
         ("Cartpoll-v1", r"did you mean 'CartPole-v1'\?"),
         ("gala/Identity-v1", r"did you mean 'gala/Identity-v0'\?"),
         ("no_such_module:Room-v0", r"there is no module 'no_such_module'"),
-        ("HalfCheetah-v5", r"pip install 'gymnasium\[mujoco\]'"),
     ],
 )
 def test_what_cannot_be_made_is_said_in_a_line(name: str, words: str) -> None:
@@ -228,16 +229,36 @@ def test_what_cannot_be_made_is_said_in_a_line(name: str, words: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_extra_is_named() -> None:
-    try:
-        import Box2D  # noqa: F401
-    except ImportError:
-        with pytest.raises(UserError, match=r"pip install .*\[box2d\]'"):
-            make("LunarLander-v3")
+@pytest.mark.parametrize(
+    ("extra", "package", "name", "shape"),
+    [
+        ("box2d", "Box2D", "LunarLander-v3", (3, 8)),
+        ("mujoco", "mujoco", "HalfCheetah-v5", (3, 17)),
+        ("mujoco", "mujoco", "Hopper-v5", (3, 11)),
+    ],
+)
+def test_a_missing_extra_is_named(
+    extra: str, package: str, name: str, shape: tuple[int, ...]
+) -> None:
+    if importlib.util.find_spec(package) is None:
+        with pytest.raises(UserError) as error:
+            make(name)
+        assert str(error.value).endswith(f"is not installed ({commands.install(extra)})")
     else:
-        env = make("LunarLander-v3")
-        assert env.reset().shape == (3, 8)
+        env = make(name)
+        assert env.reset().shape == shape
         env.close()
+
+
+@pytest.mark.parametrize("said", ["MuJoCo is not installed, run `pip install ...`", "no mujoco"])
+def test_the_extra_of_robots_is_ours(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise gymnasium.error.DependencyNotInstalled(said)
+
+    monkeypatch.setattr(gymnasium, "make", missing)
+    with pytest.raises(UserError) as error:
+        make("HalfCheetah-v5")
+    assert str(error.value).endswith(f"({commands.install('mujoco')})")
 
 
 ROOM = """
