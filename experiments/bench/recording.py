@@ -59,18 +59,19 @@ def _git(*words: str) -> str:
     return done.stdout.strip()
 
 
-def write(name: str, data: dict[str, Any], markdown: str) -> None:
-    """Write ``results/NAME.json`` and ``results/NAME.md``."""
-    RESULTS.mkdir(exist_ok=True)
+def write(name: str, data: dict[str, Any], markdown: str, *, folder: Path | None = None) -> None:
+    """Write ``NAME.json`` and ``NAME.md`` into ``folder``, by itself that of all results."""
+    folder = RESULTS if folder is None else folder
+    folder.mkdir(parents=True, exist_ok=True)
     facts = provenance()
-    (RESULTS / f"{name}.json").write_text(json.dumps(facts | data, indent=1) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(facts | data, indent=1) + "\n")
     versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items())
     footer = (
         f"\nMeasured on {facts['date']} with `{facts['command']}` on {facts['machine']}; "
         f"{versions}; commit {facts['commit']}.\n"
     )
-    (RESULTS / f"{name}.md").write_text(markdown.rstrip() + "\n" + footer)
-    print(f"wrote {RESULTS / name}.json and .md")
+    (folder / f"{name}.md").write_text(markdown.rstrip() + "\n" + footer)
+    print(f"wrote {folder / name}.json and .md")
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -90,7 +91,16 @@ def records(run: Path) -> dict[int, list[dict[str, Any]]]:
 
 def train(run: Path, *arguments: object) -> float:
     """``gala train ARGUMENTS --run-dir RUN``; returns wall-clock seconds, launch included."""
+    return _timed(*arguments, "--run-dir", run)
+
+
+def go_on(run: Path) -> float:
+    """``gala train --resume RUN``, likewise."""
+    return _timed("--resume", run)
+
+
+def _timed(*arguments: object) -> float:
     began = time.monotonic()
-    command = [sys.executable, "-m", "gala", "train", *map(str, arguments), "--run-dir", str(run)]
+    command = [sys.executable, "-m", "gala", "train", *map(str, arguments)]
     subprocess.run(command, check=True, cwd=ROOT, preexec_fn=bound_to(os.getpid()))
     return time.monotonic() - began
