@@ -3,7 +3,8 @@
     python experiments/bench/algorithms.py --seeds 1 2 3 4 5 --folder runs/algorithms
 
 CartPole with ``gala train cartpole --agents 4 --algorithm NAME`` alone. Runs that are in the folder
-already are not trained again. Writes experiments/results/algorithms.{json,md}.
+already are not trained again. Writes experiments/results/algorithms.{json,md}; what it did not
+measure this time stays there, with the commit that it is of.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from recording import ROOT, records, table, train, write
+from recording import RESULTS, ROOT, provenance, records, table, train, write
 
 from gala.evaluation.statistics import bootstrap, iqm
 from gala.launch.processes import bound_to
@@ -75,9 +76,18 @@ def measure(task: str, algorithm: str, seed: int, folder: Path) -> dict[str, Any
         "return": evaluated(run),
         "steps": int(sum(r["step"] for r in last)),
         "seconds": seconds,
+        "commit": provenance()["commit"],
     }
     note.write_text(json.dumps(result))
     return result
+
+
+def with_those_of_before(results: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """What was measured now, and what else the results' file holds, in one order."""
+    before = json.loads(path.read_text()) if path.exists() else {"results": []}
+    old = [{"commit": before["commit"]} | each for each in before["results"]]
+    found = {(each["task"], each["algorithm"], each["seed"]): each for each in [*old, *results]}
+    return [found[key] for key in sorted(found)]
 
 
 def rows_of(results: list[dict[str, Any]]) -> list[list[str]]:
@@ -100,6 +110,7 @@ def rows_of(results: list[dict[str, Any]]) -> list[list[str]]:
                     f"({float(interval.low):.1f} to {float(interval.high):.1f})",
                     f"{np.median([r['steps'] for r in mine]):,.0f}",
                     f"{np.median([r['seconds'] for r in mine]):.0f}",
+                    ", ".join(sorted({r["commit"] for r in mine})),
                 ]
             )
     return rows
@@ -113,15 +124,16 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "algorithms")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    results = [
+    measured = [
         measure(task, algorithm, seed, options.folder)
         for seed in options.seeds
         for task in SOLVED
         for algorithm in options.algorithms
     ]
+    results = with_those_of_before(measured, RESULTS / "algorithms.json")
     header = [
         "task", "algorithm", f"mean return of {GAMES} games, by seed", "solved",
-        "IQM (95 % interval)", "steps of all agents", "seconds",
+        "IQM (95 % interval)", "steps of all agents", "seconds", "commit",
     ]  # fmt: skip
     text = f"""# Algorithms: {AGENTS} agents that gossip
 
