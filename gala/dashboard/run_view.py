@@ -15,8 +15,7 @@ from gala.dashboard.distances import NONE, agreement_of, distances_of
 from gala.dashboard.events import EventScan, event_of
 from gala.dashboard.facts import facts_of, graph_of
 from gala.dashboard.videos import videos_of
-from gala.files.text_log import tail
-from gala.run.folder import RunFolder
+from gala.files.text_log import log_of, tail
 from gala.telemetry.reader import MAX_EVENTS, Record, RunReader, number, rank_folders
 from gala.telemetry.sampling import newest, sample
 from gala.telemetry.standing import IN_NEIGHBOUR, standing_from, time_of
@@ -141,8 +140,7 @@ class RunView:
         facts, graph = facts_of(meta, self.ranks())[0], graph_of(topology)[0]
         if facts["coupling"] not in (None, *HEARING):  # its edges are nobody's
             graph = {"topology": None, "edges": []}
-        folder = RunFolder(self.path)
-        logs = [rank for rank in self.ranks() if folder.log(rank).is_file()]
+        logs = [rank for rank in self.ranks() if log_of(self.path, rank).is_file()]
         return {
             "name": self.name,
             **facts,
@@ -257,7 +255,7 @@ class RunView:
 
     def log(self, rank: int, last_bytes: int = LOG_BYTES) -> str:
         """The end of what an agent said; empty where that is not known."""
-        return tail(RunFolder(self.path).log(rank), last_bytes) or ""
+        return tail(log_of(self.path, rank), last_bytes) or ""
 
     @survives("the distances", lambda view: dict(NONE))
     def distances(self) -> dict[str, Any]:

@@ -11,6 +11,11 @@ LARGEST = 16 * 1024 * 1024
 """Bytes of one log; whoever says more is no longer written down."""
 
 
+def log_of(run: Path, rank: int) -> Path:
+    """Where an agent's log lies in a run folder."""
+    return run / "logs" / f"rank_{rank:02d}.log"
+
+
 def append(path: Path, data: bytes) -> None:
     """Add to a log; what cannot be written is dropped: it is an aid, and no record.
 

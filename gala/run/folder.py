@@ -21,6 +21,7 @@ from gala.config.tree import Config
 from gala.errors import UserError
 from gala.files.atomic import write_atomic
 from gala.files.bounded import read_bounded
+from gala.files.text_log import log_of
 from gala.topology.limits import MAX_AGENTS
 
 MAX_META_BYTES = 2**24
@@ -65,7 +66,7 @@ class RunFolder:
 
     def log(self, rank: int) -> Path:
         """What one agent said, as text."""
-        return self.path / "logs" / f"rank_{rank:02d}.log"
+        return log_of(self.path, rank)
 
     def metrics(self, rank: int) -> Path:
         """Records of one agent."""
