@@ -55,43 +55,40 @@ def check(model: Model, group: Group) -> None:
             )
 
 
+def check_mixes(model: Model, group: Group, *, whole: bool) -> None:
+    """Equal versions are mixed, and all of them while nothing has failed."""
+    for i in (i for i in living(group) if group.agents[i].at == "take"):
+        mixed = model.mixed(group, i)
+        assert all(group.agents[j].version == group.agents[i].own for j in mixed)
+        assert not whole or mixed == list(model.graph[i])
+
+
+def check_versions(model: Model, group: Group, rank: int, after: Group) -> bool:
+    """Versions follow one another except where an agent joins; whether one joins anew."""
+    before, now = group.agents[rank], after.agents[rank]
+    if now.at == "move":
+        assert before.at in ("adopt", "look") or before.own + len(model.graph) < model.last
+        return before.at == "mix"
+    if before.at not in ("move", "adopt") and now.at not in ("dead", "adopt"):
+        assert now.own - before.own in (0, 1)
+        assert now.own == before.own or before.at == "write"
+    return False
+
+
 @pytest.mark.parametrize("name", EXHAUSTIVE)
-def test_nobody_is_ever_stuck(name: str) -> None:
+def test_what_holds_at_every_moment(name: str) -> None:
+    """Nobody is ever stuck, and what :func:`check_mixes` and :func:`check_versions` say."""
     graph, last, deaths, timeouts = EXHAUSTIVE[name]
     model = Model(graph=graph, last=last)
-    moments = 0
+    moments = anew = 0
     for group in model.reachable(deaths=deaths, timeouts=timeouts):
-        check(model, group)
         moments += 1
-    assert moments > 10_000, "a model that hardly moves proves nothing"
-
-
-@pytest.mark.parametrize("name", EXHAUSTIVE)
-def test_equal_versions_are_mixed_and_all_of_them_while_nothing_fails(name: str) -> None:
-    graph, last, deaths, timeouts = EXHAUSTIVE[name]
-    model = Model(graph=graph, last=last)
-    for group in model.reachable(deaths=deaths, timeouts=timeouts):
+        check(model, group)
         whole = group.deaths == deaths and group.timeouts == timeouts
-        for i in (i for i in living(group) if group.agents[i].at == "take"):
-            mixed = model.mixed(group, i)
-            assert all(group.agents[j].version == group.agents[i].own for j in mixed)
-            assert not whole or mixed == list(graph[i])
-
-
-@pytest.mark.parametrize("name", EXHAUSTIVE)
-def test_versions_follow_one_another_except_where_an_agent_joins(name: str) -> None:
-    graph, last, deaths, timeouts = EXHAUSTIVE[name]
-    model = Model(graph=graph, last=last)
-    anew = 0
-    for group in model.reachable(deaths=deaths, timeouts=timeouts):
+        check_mixes(model, group, whole=whole)
         for rank, after in model.following(group):
-            before, now = group.agents[rank], after.agents[rank]
-            if now.at == "move":
-                assert before.at in ("adopt", "look") or before.own + len(graph) < last
-                anew += before.at == "mix"
-            elif before.at not in ("move", "adopt") and now.at not in ("dead", "adopt"):
-                assert now.own - before.own in (0, 1)
-                assert now.own == before.own or before.at == "write"
+            anew += check_versions(model, group, rank, after)
+    assert moments > 10_000, "a model that hardly moves proves nothing"
     assert not timeouts or anew, "who was given up for long joins anew"
 
 
@@ -161,13 +158,9 @@ def test_the_model_sees_who_looks_for_words_after_the_sign() -> None:
             return seen.version > 0
 
     model = Late(graph=directed_ring(3), last=2)
-    takers = (
-        (group, i)
-        for group in model.reachable(deaths=0, timeouts=0)
-        for i in living(group)
-        if group.agents[i].at == "take"
-    )
-    assert any(model.mixed(group, i) != list(model.graph[i]) for group, i in takers)
+    with pytest.raises(AssertionError):
+        for group in model.reachable(deaths=0, timeouts=0):
+            check_mixes(model, group, whole=True)
 
 
 @pytest.mark.parametrize(
