@@ -174,7 +174,7 @@ def test_an_end_that_takes_too_long_is_told(
 # -- the real library, in processes of its own
 
 SCRIPT = """
-import sys
+import os, sys
 from pathlib import Path
 from gala.telemetry import wandb as module
 module.CLOSE_S = float(sys.argv[2])
@@ -185,7 +185,8 @@ for step in (80, 160):
         sink.record({"charts/SPS": 310.4 + step, "divergence/epsilon": None}, step=step)
 for sink in sinks:
     sink.close()
-print(*(sink.problem() for sink in sinks), sep="\\n")
+print(*(sink.problem() for sink in sinks), sep="\\n", flush=True)
+os._exit(0)  # as an agent ends: a thread of the library that still runs may abort an interpreter
 """
 
 READ = """
