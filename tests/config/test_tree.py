@@ -75,6 +75,7 @@ def test_mappings_take_any_name() -> None:
     assert read("{}", "--env.wrappers", "a:b").env.wrappers == ("a:b",)
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.text(min_size=1),
@@ -146,6 +147,7 @@ def test_mistakes_in_options(arguments: list[str], message: str) -> None:
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @given(
     st.builds(
         Config,

@@ -67,6 +67,7 @@ def test_content_is_on_the_disk_before_the_name_and_the_name_before_return(
     assert calls == ["fsync file", "replace", "fsync folder"]
 
 
+@pytest.mark.slow
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     path = write_atomic(tmp_path / "x", b"0" * 50_000)
     torn: list[bytes] = []

@@ -591,6 +591,7 @@ class Raw(FakeTransport):
         return header, payload
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=2000, deadline=None)
 def test_thousands_of_damaged_messages_never_reach_the_parameters(data: st.DataObject) -> None:

@@ -112,6 +112,7 @@ def test_bursts_losses_and_deaths_keep_the_mean_and_the_hull(
     torch.testing.assert_close(mass / weight, (start + learned) / 4, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_sums_that_grew_for_long_lose_nothing() -> None:
     """2 x 10^4 exchanges: the rounding of running sums is not the rounding of the mean."""
     vectors = [torch.tensor([1.0]), torch.tensor([-3.0]), torch.tensor([0.5])]
