@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -16,7 +17,8 @@ from typing import Any
 import pytest
 from made_run import MadeRun
 
-from gala.dashboard.webhook import AGAIN_S, REST_S, Webhook, check_webhook
+from gala.dashboard.page import STATIC
+from gala.dashboard.webhook import AGAIN_S, LOUD, REST_S, Webhook, check_webhook
 from gala.errors import UserError
 
 
@@ -93,6 +95,11 @@ def test_nothing_is_lost_while_nobody_answers(
     assert posts.found == [], "an address that fails is left alone for a while"
     hook.look(AGAIN_S * 3)
     assert [each["event"] for each in posts.found] == ["dead", "alarm", "error"]
+
+
+def test_what_is_posted_is_what_stands_above_the_page() -> None:
+    (listed,) = re.findall(r"Gala.LOUD = (\[.*\]);", STATIC["alerts.js"].decode())
+    assert json.loads(listed) == list(LOUD)
 
 
 @pytest.mark.parametrize("url", ["", "hooks.example.org/x", "ftp://x/y", "http://", "http://[x"])
