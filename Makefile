@@ -14,6 +14,8 @@ ARGS ?=
 # One per core, two to four: AGENTS=8 overrides.
 AGENTS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); \
 	echo $$((cores < 2 ? 2 : cores > 4 ? 4 : cores)))
+# More agents see more games, each still needs its own updates.
+STEPS = $(shell echo $$(($(AGENTS) * 1000000)))
 PIP_ARGS ?=
 
 # The first interpreter that is new enough; `make PYTHON=/path/to/python` overrides the search.
@@ -42,9 +44,8 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e '.[dev]'
 	@touch $@
 
-# More agents see more games, each still needs its own updates.
 train: $(STAMP)
-	$(VENV)/bin/gala train experiments/pong.yaml --agents $(AGENTS) --total-steps $$(($(AGENTS) * 1000000)) $(ARGS)
+	$(VENV)/bin/gala train experiments/pong.yaml --agents $(AGENTS) --total-steps $(STEPS) $(ARGS)
 
 test: $(STAMP)
 	@.ci/packages

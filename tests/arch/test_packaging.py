@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import configparser
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -166,3 +168,15 @@ def test_versions_agree(setup: configparser.ConfigParser, repository: Path) -> N
 
 def test_the_console_script_is_the_command(setup: configparser.ConfigParser) -> None:
     assert setup["options.entry_points"]["console_scripts"].strip() == "gala = gala.cli:main"
+
+
+@pytest.mark.process
+@pytest.mark.skipif(shutil.which("make") is None, reason="NO MAKE: the two commands go untested")
+def test_make_train_shows_a_command_that_people_can_type_themselves(repository: Path) -> None:
+    command = ["make", "-n", "-o", ".venv/.installed", "train", "AGENTS=3", "ARGS=--seed 7"]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+    shown = done.stdout.splitlines()[-1].split()
+    assert shown[1:] == [
+        "train", "experiments/pong.yaml", "--agents", "3", "--total-steps", "3000000",
+        "--seed", "7",
+    ]  # fmt: skip
