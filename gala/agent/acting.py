@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
-import torch
-
-from gala.networks import Network
 from gala.networks.model import Model
-from gala.parameters.flat import FlatParameters
 from gala.parameters.lagging import Lagging
 
 
@@ -18,20 +13,19 @@ class Acting:
 
     Args:
         model: that learns.
-        trailing: one of the same form, with parameters of its own, that acts; None: ``model`` does.
-        every: updates between two copies.
+        every: updates after which a copy of its parameters is taken that acts; 1: it acts itself.
 
     Attributes:
         model: that acts.
         newest: that learns.
     """
 
-    def __init__(self, model: Model, trailing: Model | None = None, *, every: int = 1) -> None:
-        self.model = trailing or model
-        self.newest = model
+    def __init__(self, model: Model, *, every: int) -> None:
+        self.model = self.newest = model
         self._lagging: Lagging | None = None
-        if trailing is not None:
-            self._lagging = Lagging(model.flat.data, trailing.flat.data, every=every)
+        if every > 1:
+            self.model = model.twin()
+            self._lagging = Lagging(model.flat.data, self.model.flat.data, every=every)
             self._taken_over()
 
     @property
@@ -76,19 +70,3 @@ class Acting:
     def _taken_over(self) -> None:
         self.model.refresh()
         self.model.revision = self.newest.revision
-
-
-def make_acting(model: Model, network: Network, dtype: torch.dtype, *, every: int) -> Acting:
-    """See :class:`Acting`; ``every`` 1: the model itself acts.
-
-    Args:
-        model: that learns.
-        network: its form.
-        dtype: of its trunk.
-        every: updates between two copies.
-    """
-    if every == 1:
-        return Acting(model)
-    twin = copy.deepcopy(network)
-    flat = FlatParameters(twin, buffers=network.statistics)
-    return Acting(model, Model(twin, flat, dtype), every=every)

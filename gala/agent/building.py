@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gala.actors.building import ActorSetting, build_source
-from gala.agent.acting import Acting, make_acting
+from gala.agent.acting import Acting
 from gala.agent.actor_learner import ActorLearner, Parts
 from gala.agent.callbacks import Callbacks, load_callbacks
 from gala.agent.measuring import DivergenceMeter, open_history
@@ -122,7 +122,7 @@ def _acting(setting: Setting, network: Network, plan: Plan) -> Acting:
     observations = setting.steps_per_update if keeps else 0
     flat = FlatParameters(network, buffers=network.statistics)
     model = Model(network, flat, dtype, observations=observations)
-    return make_acting(model, network, dtype, every=plan.act_every)
+    return Acting(model, every=plan.act_every)
 
 
 def _collector(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from gala.agent.acting import Acting, make_acting
+from gala.agent.acting import Acting
 from gala.config.sections import EnvConfig, LogConfig, NetworkConfig
 from gala.learning.vmpo_config import VMPOConfig
 from gala.networks.heads import CategoricalHead
@@ -22,8 +22,7 @@ from gala.run.config import Config
 def made(every: int, seed: int = 0) -> Acting:
     g = torch.Generator().manual_seed(seed)
     network = Network(MLP(4, (8,), g), None, 8, CategoricalHead(3), g)
-    model = Model(network, FlatParameters(network), torch.float32)
-    return make_acting(model, network, torch.float32, every=every)
+    return Acting(Model(network, FlatParameters(network), torch.float32), every=every)
 
 
 def change(acting: Acting, by: float = 1.0) -> None:
