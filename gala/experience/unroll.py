@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gala.experience.batch import Batch
+from gala.experience.batch import Batch, copy_batch, part_of
 from gala.networks.heads import ActionHead
 
 _ALIGN = 64
@@ -166,10 +166,7 @@ class Unroll:
             idle_s: likewise.
             busy_s: likewise.
         """
-        for mine, theirs in _pairs(self.batch, batch):
-            mine.copy_(theirs)
-        if self.batch.memory is not None and batch.memory is not None:
-            self.batch.memory.copy_(batch.memory)
+        copy_batch(batch, self.batch)
         self.batch.version.fill(version)
         self.note(
             games=games, faults=faults, actor=actor, number=number, idle_s=idle_s, busy_s=busy_s
@@ -204,10 +201,7 @@ class Unroll:
 
     def copy_to(self, batch: Batch, where: slice) -> None:
         """Copy the arrays, and the versions, into the columns ``where`` of a larger batch."""
-        for mine, theirs in _pairs(self.batch, batch):
-            theirs[:, where].copy_(mine)
-        if self.batch.memory is not None and batch.memory is not None:
-            batch.memory[where].copy_(self.batch.memory)
+        copy_batch(self.batch, part_of(batch, where))
         batch.version[:, where] = self.batch.version
 
     @property
@@ -245,14 +239,6 @@ class Unroll:
 def _most_games(steps: int, envs: int) -> int:
     """Games that can end in T steps: one a step, and those that are reported a row later."""
     return (steps + 1) * envs
-
-
-def _pairs(a: Batch, b: Batch) -> list[tuple[Tensor, Tensor]]:
-    """The arrays of two batches that have a row for each step."""
-    names = ["obs", "action", "dist", "reward", "discount", "value", "next_value"]
-    names += ["cut", "valid", "final"]
-    names += ["mask"] * (a.mask is not None) + ["begin"] * (a.begin is not None)
-    return [(getattr(a, name), getattr(b, name)) for name in names]
 
 
 def _bytes(dtype: torch.dtype, shape: Sequence[int]) -> int:
