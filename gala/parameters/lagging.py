@@ -1,4 +1,4 @@
-"""Lagging: a copy of a vector that trails it, taken every n updates or a little at each."""
+"""Lagging: a copy of a vector that trails it, taken every n updates."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ class Lagging:
         source: what is followed.
         copy: where the copy lies; equal to ``source`` from now on.
         every: updates between two copies.
-        tau: share of the source in each; 1 copies it, less is Polyak's average.
 
     Attributes:
         copied: update of the newest copy.
     """
 
-    def __init__(self, source: Tensor, copy: Tensor, *, every: int = 1, tau: float = 1.0) -> None:
-        assert every > 0 and 0 < tau <= 1, (every, tau)
-        self._source, self._copy, self._every, self._tau = source, copy, every, tau
+    def __init__(self, source: Tensor, copy: Tensor, *, every: int) -> None:
+        assert every > 0, every
+        self._source, self._copy, self._every = source, copy, every
         self.restart(0)
 
     @torch.no_grad()
@@ -41,11 +40,7 @@ class Lagging:
         """
         if update - self.copied < self._every:
             return False
-        if self._tau == 1.0:  # lerp would round
-            self._copy.copy_(self._source)
-        else:
-            self._copy.lerp_(self._source, self._tau)
-        self.copied = update
+        self.restart(update)
         return True
 
     def state_dict(self) -> dict[str, Any]:

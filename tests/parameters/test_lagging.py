@@ -1,6 +1,5 @@
-"""Lagging: copies every n updates, and Polyak's average."""
+"""Lagging: copies every n updates."""
 
-import pytest
 import torch
 
 from gala.parameters.lagging import Lagging
@@ -24,23 +23,14 @@ def test_updates_that_were_left_out_do_not_delay_it() -> None:
     assert not lagging.follow(34) and lagging.follow(35)
 
 
-def test_an_average_trails() -> None:
-    source, copy = torch.ones(1), torch.zeros(1)
-    lagging = Lagging(source, copy, tau=0.5)
-    copy.zero_()
-    found = [float(copy) for update in (1, 2, 3) if lagging.follow(update)]
-    assert found == [0.5, 0.75, 0.875]
-
-
-@pytest.mark.parametrize("tau", [1.0, 0.1])
-def test_it_goes_on_from_its_state_bit_for_bit(tau: float) -> None:
+def test_it_goes_on_from_its_state_bit_for_bit() -> None:
     g = torch.Generator().manual_seed(0)
     source, whole, part = torch.randn(5, generator=g), torch.zeros(5), torch.zeros(5)
-    one = Lagging(source, whole, every=2, tau=tau)
+    one = Lagging(source, whole, every=2)
     one.follow(3)
-    other = Lagging(torch.full((5,), 7.0), part, every=2, tau=tau)
+    other = Lagging(torch.full((5,), 7.0), part, every=2)
     other.load_state_dict(one.state_dict())
-    other = Lagging(source, part, every=2, tau=tau)
+    other = Lagging(source, part, every=2)
     other.load_state_dict(one.state_dict())
     assert torch.equal(part, whole) and other.copied == 3
     source.add_(1.0)
@@ -52,7 +42,7 @@ def test_it_goes_on_from_its_state_bit_for_bit(tau: float) -> None:
 
 def test_beginning_anew_is_being_equal() -> None:
     source, copy = torch.zeros(1), torch.zeros(1)
-    lagging = Lagging(source, copy, every=5, tau=0.1)
+    lagging = Lagging(source, copy, every=5)
     source.fill_(2.0)
     lagging.restart(11)
     assert copy.item() == 2.0 and not lagging.follow(15) and lagging.follow(16)
