@@ -237,6 +237,7 @@ def load_run(path: str | Path, step: int | None = None) -> TrainedRun:
     missing = []
     spoilt = {}
     layout: Layout | None = None
+    first = 0
     for rank in range(agents):
         found = _newest(checkpoint.folder_of(folder.path, rank), step)
         if found is None:
@@ -245,9 +246,9 @@ def load_run(path: str | Path, step: int | None = None) -> TrainedRun:
         file, state = found
         own = _layout(state, file)
         if layout is None:
-            layout = own
+            layout, first = own, rank
         elif own != layout:
-            raise UserError("holds another network than agent 0's", file=file)
+            raise UserError(f"holds another network than agent {first}'s", file=file)
         if not checkpoint.finite(state["params"]):
             spoilt[rank] = file.name
             continue

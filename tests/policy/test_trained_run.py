@@ -153,10 +153,15 @@ def test_a_meta_file_without_agents(identity_run: MakeRun) -> None:
 
 
 def test_agents_of_different_networks_are_not_averaged(identity_run: MakeRun) -> None:
-    run = identity_run(1.0, 2.0)
+    run = identity_run(1.0, 2.0, 3.0)
     other = {"params": torch.zeros(6), "layout": [["w", [2, 3]]], "update": 300, "step": 1}
-    checkpoint.save(checkpoint.folder_of(run, 1), 300, other, keep=1)
-    with pytest.raises(UserError, match=r"update_000000300\.pt: holds another network"):
+    checkpoint.save(checkpoint.folder_of(run, 2), 300, other, keep=1)
+    text = r"update_000000300\.pt: holds another network than agent {}'s"
+    with pytest.raises(UserError, match=text.format(0)):
+        load_run(run)
+    for file in checkpoint.folder_of(run, 0).iterdir():  # it has nothing to differ from
+        file.unlink()
+    with pytest.raises(UserError, match=text.format(1)):
         load_run(run)
 
 
