@@ -15,9 +15,8 @@ from gala.telemetry.sketches import read_sketches, sketch_damage
 NONE: dict[str, Any] = {"ranks": [], "matrix": [], "t": None, "error": None}
 """The answer where fewer than two agents have sketches."""
 
-Answer = tuple[dict[str, Any], list[str]]
-"""``ranks``, ``matrix``, unix time ``t`` and the standard error ``error``; and a line on each file
-that is not as it should be."""
+Answer = dict[str, Any]
+"""``ranks``, ``matrix``, unix time ``t`` and the standard error ``error``."""
 
 
 def distances_of(files: Mapping[int, Path]) -> Answer:
@@ -29,16 +28,16 @@ def distances_of(files: Mapping[int, Path]) -> Answer:
     Returns:
         See :data:`Answer`; the error is relative.
     """
-    rows, problems = _newest(files)
+    rows, _ = _newest(files)
     if len(rows) < 2:
-        return dict(NONE), problems
+        return dict(NONE)
     sketches = np.stack([row["sketch"] for row in rows.values()]).astype(np.float64)
     centred = sketches - sketches.mean(axis=0)
     gram = centred @ centred.T
     squares = np.diag(gram)
     apart = np.sqrt(np.maximum(squares[:, None] + squares - 2.0 * gram, 0.0))
     np.fill_diagonal(apart, 0.0)
-    return _answer(rows, apart, error=1.0 / math.sqrt(2.0 * sketches.shape[1])), problems
+    return _answer(rows, apart, error=1.0 / math.sqrt(2.0 * sketches.shape[1]))
 
 
 def agreement_of(files: Mapping[int, Path]) -> Answer:
@@ -50,19 +49,24 @@ def agreement_of(files: Mapping[int, Path]) -> Answer:
     Returns:
         See :data:`Answer`; also ``mean`` of all pairs. The error is that of a cosine near 0.
     """
-    rows, problems = _newest(files)
+    rows, _ = _newest(files)
     sketches = {rank: row["sketch"].astype(np.float64) for rank, row in rows.items()}
     lengths = {rank: float(np.linalg.norm(sketch)) for rank, sketch in sketches.items()}
     rows = {rank: row for rank, row in rows.items() if lengths[rank] > 0}  # one that did not move
     if len(rows) < 2:
-        return NONE | {"mean": None}, problems
+        return NONE | {"mean": None}
     unit = np.stack([sketches[rank] / lengths[rank] for rank in rows])
     cosine = np.clip(unit @ unit.T, -1.0, 1.0)
     np.fill_diagonal(cosine, 1.0)
     count = len(rows)
     mean = float(f"{(cosine.sum() - count) / (count * (count - 1)):.5g}")
     answer = _answer(rows, cosine, error=1.0 / math.sqrt(unit.shape[1]))
-    return answer | {"mean": mean}, problems
+    return answer | {"mean": mean}
+
+
+def problems_with(files: Mapping[int, Path]) -> list[str]:
+    """A line on each of these files that is not as it should be."""
+    return _newest(files)[1]
 
 
 def _newest(files: Mapping[int, Path]) -> tuple[dict[int, NDArray[np.void]], list[str]]:
@@ -100,7 +104,7 @@ def _newest(files: Mapping[int, Path]) -> tuple[dict[int, NDArray[np.void]], lis
 
 def _answer(
     rows: Mapping[int, NDArray[np.void]], matrix: NDArray[np.float64], *, error: float
-) -> dict[str, Any]:
+) -> Answer:
     return {
         "ranks": list(rows),
         "matrix": [[float(f"{value:.5g}") for value in row] for row in matrix.tolist()],

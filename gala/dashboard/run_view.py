@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from gala.config.arguments import HEARING
-from gala.dashboard.distances import NONE, agreement_of, distances_of
+from gala.dashboard.distances import NONE, agreement_of, distances_of, problems_with
 from gala.dashboard.events import EventScan, event_of
 from gala.dashboard.facts import facts_of, graph_of
 from gala.dashboard.videos import videos_of
@@ -260,12 +260,12 @@ class RunView:
     @survives("the distances", lambda view: dict(NONE))
     def distances(self) -> dict[str, Any]:
         """All pairs, see :func:`gala.dashboard.distances.distances_of`."""
-        return distances_of(self._files("sketches.bin"))[0]
+        return distances_of(self._files("sketches.bin"))
 
     @survives("the agreement of updates", lambda view: NONE | {"mean": None})
     def agreement(self) -> dict[str, Any]:
         """All pairs, see :func:`gala.dashboard.distances.agreement_of`."""
-        return agreement_of(self._files("steps.bin"))[0]
+        return agreement_of(self._files("steps.bin"))
 
     @property
     def problems(self) -> list[str]:
@@ -280,8 +280,8 @@ class RunView:
             *facts_of(self._reader.meta, self.ranks())[1],
             *graph_of(self._reader.topology)[1],
             *self._reader.problems_with(self._scan.damaged),
-            *distances_of(self._files("sketches.bin"))[1],
-            *agreement_of(self._files("steps.bin"))[1],
+            *problems_with(self._files("sketches.bin")),
+            *problems_with(self._files("steps.bin")),
         ]
 
     def _files(self, name: str) -> dict[int, Path]:
