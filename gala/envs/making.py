@@ -18,7 +18,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from gala.config.sections import EnvConfig
-from gala.envs import packages
+from gala.envs import OWN, packages
 from gala.envs.autoreset import MODES
 from gala.envs.boundary import Boundary, Space, Unmade, environment_code
 from gala.envs.room import Makers
@@ -94,8 +94,7 @@ def find_spec(env_id: str) -> EnvSpec:
     try:
         return gymnasium.spec(name)
     except (ImportError, gym_error.Error):
-        ours = ("gala/Identity-v0", "gala/RepeatPrevious-v0")
-        names = _registered_by(module) if module else [*gymnasium.registry, *ours]
+        names = _registered_by(module) if module else [*gymnasium.registry, *OWN]
         hint = f"{module} has to register it: gymnasium.register({name!r}, entry_point=...)"
         if names:
             hint = did_you_mean(name, names)
