@@ -70,10 +70,10 @@ def evaluate(
         agent = "all" if trained.independent else "mean"
     snapshots = trained.select(agent)
     trained.tell_left_out()
-    if video is not None:
-        video = Path(video) if str(video) else _own_video(trained, snapshots[0], policy)
-        video_file.check(trained.config.env, video)
     modes = POLICIES if policy == "both" else (policy,)
+    if video is not None:
+        video = Path(video) if str(video) else _own_video(trained, snapshots[0], modes[0])
+        video_file.check(trained.config.env, video)
     report: dict[str, Any] = {
         "env_id": trained.config.env.id,
         "episodes": episodes,
@@ -142,7 +142,7 @@ def _filmed(
     return {"file": str(path), "agent": snapshot.agent, "policy": mode, "return": total}
 
 
-def _own_video(trained: TrainedRun, snapshot: Snapshot, policy: str) -> Path:
+def _own_video(trained: TrainedRun, snapshot: Snapshot, mode: str) -> Path:
     """Where a video goes that the dashboard is to show; its folder is made.
 
     Raises:
@@ -154,7 +154,6 @@ def _own_video(trained: TrainedRun, snapshot: Snapshot, policy: str) -> Path:
     except OSError as error:
         rule = f"cannot be made: {error.strerror or error}"
         raise UserError(rule, file=folder, field="--video") from None
-    mode = POLICIES[0] if policy == "both" else policy
     return folder / f"step {snapshot.step}, {_name(snapshot.agent)}, {mode}.mp4"
 
 
