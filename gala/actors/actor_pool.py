@@ -22,15 +22,13 @@ from torch import Tensor
 from gala.actors.assignment import Assignment, Channel
 from gala.actors.balance import Balance
 from gala.actors.memory import Memory
-from gala.actors.restarts import Restarts, ending
+from gala.actors.restarts import GRACE_S, Restarts, ending
 from gala.actors.weights import Publisher
 from gala.envs.wire import Gone
 from gala.experience.unroll import Unroll
 from gala.gossip.message import checksum
+from gala.launch.processes import end, end_all
 from gala.launch.watchdog import LOOK_S, Limits, Watchdog
-
-GRACE_S = 2.0
-"""Seconds that actors have to leave, at the end of a run."""
 
 
 @dataclass(kw_only=True)
@@ -150,12 +148,7 @@ class ActorPool:
         pool, self._actor_pool = list(self._actor_pool.values()), {}
         for actor in pool:
             actor.channel.close()
-        deadline = time.monotonic() + GRACE_S
-        for actor in pool:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                actor.process.wait(max(deadline - time.monotonic(), 0.0))
-            actor.process.kill()
-            actor.process.wait()
+        end_all((actor.process for actor in pool), GRACE_S)
         if not self._closed:
             self._closed = True
             self._weights.close()
@@ -209,11 +202,8 @@ class ActorPool:
             UserError: that was once too often.
         """
         actor = self._actor_pool[index]
-        if hung is None:  # its channel is closed: it is about to end
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                actor.process.wait(GRACE_S)
-        actor.process.kill()
-        code = actor.process.wait()  # from now on it writes nowhere
+        # a channel that is closed says that it is about to end
+        code = end(actor.process, GRACE_S if hung is None else 0.0)  # from now on it writes nowhere
         with contextlib.suppress(Gone):  # what it had said before
             self._take_in(index, actor)
         del self._actor_pool[index]
@@ -246,10 +236,8 @@ class ActorPool:
         with contextlib.suppress(OSError):  # it has died: that is seen soon
             process.stdin.write(assignment.to_json())
             process.stdin.close()
-        watchdog = Watchdog()
-        watchdog.limits = self._limits
         self._selector.register(ours.end, selectors.EVENT_READ, index)
-        return Actor(process=process, channel=ours, watchdog=watchdog)
+        return Actor(process=process, channel=ours, watchdog=Watchdog(self._limits))
 
     def _deal(self) -> None:
         """Give free slots to those who have the fewest."""

@@ -9,6 +9,8 @@ from gala.errors import UserError
 MAX_FALSE_STARTS = 5
 """Times in a row that an actor may end before its first unroll, before the agent gives up."""
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 10.0
+GRACE_S = 2.0
+"""Seconds that an actor has to leave once its channel is closed."""
 
 
 class Restarts:

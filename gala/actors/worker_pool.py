@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import subprocess
 import sys
-import time
 from typing import Protocol
 
-from gala.actors.restarts import Restarts, ending
+from gala.actors.restarts import GRACE_S, Restarts, ending
 from gala.envs.wire import Link
-
-GRACE_S = 2.0
-"""Seconds that workers have to leave, at the end of a run."""
+from gala.launch.processes import end, end_all
 
 
 class WorkerPool(Protocol):
@@ -30,7 +26,7 @@ class WorkerPool(Protocol):
         ...
 
     def come(self) -> list[tuple[int, Link]]:
-        """Workers that have come since the last call, and the workers that they take."""
+        """Workers that have come since the last call, by the places that they take."""
         ...
 
     def delivered(self, index: int) -> None:
@@ -38,7 +34,7 @@ class WorkerPool(Protocol):
         ...
 
     def over(self, index: int, why: str | None) -> str:
-        """The worker of a worker is over, for a reason, or its link is closed.
+        """The worker of a place is over, for a reason, or its link is closed.
 
         Returns:
             That, in words.
@@ -83,12 +79,8 @@ class LocalWorkerPool:
 
     def over(self, index: int, why: str | None) -> str:
         """See :class:`WorkerPool`."""
-        process = self._processes.pop(index)
-        if why is None:  # its link is closed: it is about to end
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE_S)
-        process.kill()
-        code = process.wait()
+        # a link that is closed says that it is about to end
+        code = end(self._processes.pop(index), GRACE_S if why is None else 0.0)
         return self._restarts.over(index, why or ending(code))
 
     def events(self) -> list[tuple[str, str]]:
@@ -98,12 +90,7 @@ class LocalWorkerPool:
     def close(self) -> None:
         """See :class:`WorkerPool`; those that do not leave soon are killed."""
         processes, self._processes = self._processes, {}
-        deadline = time.monotonic() + GRACE_S
-        for process in processes.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(deadline - time.monotonic(), 0.0))
-            process.kill()
-            process.wait()
+        end_all(processes.values(), GRACE_S)
 
     def _start(self, index: int) -> Link:
         ours, theirs = socket.socketpair()

@@ -66,8 +66,7 @@ class WorkerState:
     def sit(self, env: RemoteEnv) -> None:
         """A worker has come."""
         self.env = env
-        self._watchdog = Watchdog()
-        self._watchdog.limits = self._limits
+        self._watchdog = Watchdog(self._limits)
 
     def leave(self, *, done: bool = False) -> list[Unroll]:
         """Forget the worker; returns what it had not completed.

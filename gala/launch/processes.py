@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 
@@ -32,6 +36,21 @@ def bound_to(parent: int) -> Callable[[], None]:
             os.kill(os.getpid(), signal.SIGTERM)
 
     return bind
+
+
+def end(process: subprocess.Popen[Any], grace_s: float) -> int:
+    """Kill a child that does not end by itself within ``grace_s``; returns its exit code."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(grace_s)
+    process.kill()
+    return process.wait()
+
+
+def end_all(processes: Iterable[subprocess.Popen[Any]], grace_s: float) -> None:
+    """:func:`end` children that have the same seconds to leave, all together."""
+    deadline = time.monotonic() + grace_s
+    for process in processes:
+        end(process, max(deadline - time.monotonic(), 0.0))
 
 
 def children(pid: int) -> list[int]:

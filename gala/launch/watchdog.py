@@ -57,13 +57,16 @@ class Limits:
 class Watchdog:
     """Watches over the agents of one process.
 
+    Args:
+        limits: of their silence; None: the usual ones.
+
     Attributes:
-        limits: of their silence.
+        limits: see above.
         patience: factor on those limits.
     """
 
-    def __init__(self) -> None:
-        self.limits, self.patience = Limits(), 1.0
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits, self.patience = limits or Limits(), 1.0
         self._looked: float | None = None
         self._asked = False
         self._starting_s = 0.0
@@ -128,8 +131,7 @@ def ends_when_asked(asked: Callable[[], bool], limits: Limits | None = None) -> 
         asked: whether they were.
         limits: of silence before they are told of; None: the usual ones.
     """
-    dog, over = Watchdog(), threading.Event()
-    dog.limits = limits or Limits()
+    dog, over = Watchdog(limits), threading.Event()
     if HEARTBEAT_VARIABLE in os.environ:
         dog.limits = Limits(first_s=float("inf"), acting_s=float("inf"))
 
