@@ -36,7 +36,7 @@ class Central:
     """A :class:`~gala.experience.unroll_queue.Feeder`.
 
     Args:
-        workers: of all workers.
+        workers: the places of all workers.
         pool: brings them.
         make: see :data:`Make`.
         inference: acts; used by one thread, in ``stream``.

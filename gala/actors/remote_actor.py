@@ -19,9 +19,9 @@ PATIENCE_S = 600.0
 """Seconds that an agent may learn before it takes an unroll."""
 
 
-def form_of(player_bytes: int, layout_hash: str) -> bytes:
-    """What an remote_actor and its agent must agree on: bytes of an unroll, and the parameters."""
-    return f"{player_bytes} {layout_hash}".encode()
+def form_of(unroll_bytes: int, layout_hash: str) -> bytes:
+    """What an actor and its agent must agree on: bytes of an unroll, and the parameters."""
+    return f"{unroll_bytes} {layout_hash}".encode()
 
 
 def revision_in(frame: Frame) -> int:

@@ -1,6 +1,6 @@
 """Remote actors: actors on other machines, as their agent sees them (APS of ClusterEnv).
 
-Parameters are many bytes and observations few, or the other way round: an remote_actor is sent new
+Parameters are many bytes and observations few, or the other way round: an actor is sent new
 parameters only when they would act otherwise. How far ``KL(acted || newest)`` is, in nats on the
 observations that it acted on last, is computed here, where both are known.
 """
@@ -63,7 +63,7 @@ class RemoteActors:
         slots: the same.
         model: that acts, with the newest parameters.
         parameters: the same, Float32[P] on the CPU.
-        sync_kl: nats beyond which an remote_actor is sent the newest parameters.
+        sync_kl: nats beyond which an actor is sent the newest parameters.
         limits: of their silence.
     """
 
@@ -157,12 +157,10 @@ class RemoteActors:
         self._selector.close()
 
     def _attend(self, timeout_s: float) -> None:
-        """Hear remote_actors for at most so long; see who has come, who is over, who hangs."""
+        """Hear actors for at most so long; see who has come, who is over, who hangs."""
         for index, link in self._pool.come():
             self._incarnations[index] = incarnation = self._incarnations.get(index, -1) + 1
-            post = _Outpost(link=link, watchdog=Watchdog())
-            post.watchdog.limits = self._limits
-            self._posts[index] = post
+            self._posts[index] = _Outpost(link=link, watchdog=Watchdog(self._limits))
             self._selector.register(link.end, selectors.EVENT_READ, index)
             part = self._part(index, incarnation).encode()
             self._guarded(index, partial(link.send, Kind.PART, part))
@@ -176,7 +174,7 @@ class RemoteActors:
                 self._dismiss(index, hung)
 
     def _guarded(self, index: int, work: Callable[[], object]) -> None:
-        """Do it, and dismiss the remote_actor where it fails."""
+        """Do it, and dismiss the actor where it fails."""
         try:
             work()
         except Gone:
@@ -195,7 +193,7 @@ class RemoteActors:
         self._events.append(("actor", self._pool.over(index, why)))
 
     def _listen(self, index: int) -> None:
-        """Take in what an remote_actor says; while there is no room, it waits."""
+        """Take in what an actor says; while there is no room, it waits."""
         post = self._posts[index]
         while self._free and (frame := post.link.poll()) is not None:
             if frame.kind == Kind.REFUSED:

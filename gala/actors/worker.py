@@ -21,7 +21,7 @@ from gala.launch.signals import STOPPING
 
 
 def work(link: Link) -> None:
-    """Wait for assignment, and step environments until the agent is done with them.
+    """Wait for orders, and step environments, or act in them, until the agent is done.
 
     Whatever goes wrong is told to the agent, and raised.
 

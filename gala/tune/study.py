@@ -170,7 +170,6 @@ class Driver:
     Args:
         search: what is searched; its folder is there.
         study: see :func:`open_study`.
-        seed: of the runs.
         tell: is told a line about each trial that ends.
         start: begins a run, see :class:`~gala.tune.trial.WatchedRun`.
     """
