@@ -161,7 +161,8 @@ try:
     gala.gossip(model, optimizer, topology="ring", every=every)
 except Exception as error:
     tell(kind=type(error).__name__, text=str(error))
-    time.sleep(1.0)  # rank 0 serves the store that the others read
+    while not all_have(True):  # rank 0 serves the store that the others read
+        time.sleep(0.005)
 """
 
 
