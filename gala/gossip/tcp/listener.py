@@ -46,11 +46,6 @@ class Listener:
             for each in sockets
         ]
 
-    @property
-    def ports(self) -> list[int]:
-        """Where it listens."""
-        return [each.getsockname()[1] for each in self._sockets]
-
     def start(self) -> None:
         """Begin to listen."""
         for thread in self._threads:
