@@ -135,7 +135,9 @@ class DivergenceMeter:
         """
         if self._effect is not None:
             self._effect.after(self._coupling.mixes)
-        ticked = self._tracker.observe(
+        if self._tracker.tick(update) is None:
+            return []
+        self._tracker.observe(
             self._flat.weights,
             update=update,
             step=step,
@@ -143,7 +145,7 @@ class DivergenceMeter:
             mix_every=self._coupling.mix_every,
             delay=self._coupling.delay,
         )
-        return self._look_around(update, step) if ticked else []
+        return self._look_around(update, step)
 
     def metrics(self) -> Metrics:
         """What to record."""

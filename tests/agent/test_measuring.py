@@ -32,6 +32,12 @@ class Scripted(Coupling):
     def __init__(self, topology: Topology | None) -> None:
         super().__init__()
         self.topology, self.done, self.heard = topology, 0, list[float]()
+        self.asked = 0
+
+    @property
+    def mix_every(self) -> int:
+        self.asked += 1
+        return 1
 
     @property
     def mixes(self) -> int:
@@ -105,6 +111,14 @@ def test_what_the_first_mix_of_a_tick_did(watched: Watched) -> None:
     assert watched.meter.metrics()["divergence/mix_norm"] == 0.25
 
 
+def test_what_a_sketch_tells_is_gathered_at_ticks_alone(watched: Watched) -> None:
+    watched.until_a_tick()
+    assert watched.coupling.asked == 0
+    watched.go(0.0, 0.0)
+    watched.go(0.0, 0.0)
+    assert watched.coupling.asked == 1
+
+
 def test_agents_that_do_not_mix_keep_no_copies(tmp_path: Path) -> None:
     alone = Watched(tmp_path, None)
     alone.until_a_tick()
@@ -131,6 +145,7 @@ def alarms(
         self._last_tick, self.ball = update + 1, balls[update - 1] or self.ball
         return True
 
+    monkeypatch.setattr(DivergenceTracker, "tick", lambda self, update: update)
     monkeypatch.setattr(DivergenceTracker, "observe", observe)
     events = [watched.meter.observe(number, 0) for number in range(1, len(balls) + 1)]
     return ["alarm" in dict(told) for told in events]
