@@ -146,6 +146,7 @@ class Judge:
         self._changed: Lengths = np.zeros(1)
         self._directions: dict[int, _Direction] = {}
         self._distances: Distances | None = None
+        self._steps: Distances | None = None
         self._ours = 0  # leading parts that are parameters
 
     def judge(
@@ -200,8 +201,8 @@ class Judge:
     def _note_statistics(self, own: Tensor, sizes: tuple[int, ...]) -> None:
         """The largest change from message to message gives the scale of statistics."""
         if self._before is not None:
-            step = Distances(sizes)(own, self._before)
-            self._changed = np.maximum(FADING * self._changed, step)
+            self._steps = self._steps or Distances(sizes)
+            self._changed = np.maximum(FADING * self._changed, self._steps(own, self._before))
         self._before = own.clone()
 
 

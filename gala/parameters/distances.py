@@ -25,7 +25,8 @@ class Distances:
         self._whole = sum(self._sizes) <= PIECE  # all of it fits: one pass, whatever the parts
         longest = sum(self._sizes) if self._whole else PIECE
         self._scratch = torch.empty(longest)
-        self._views = torch.split(self._scratch, self._sizes) if self._whole else ()
+        ends = np.cumsum(self._sizes)[:-1]
+        self._views = np.split(self._scratch.numpy(), ends) if self._whole else []
 
     def __call__(self, first: Tensor, second: Tensor) -> NDArray[np.float64]:
         """Float64[parts] of Float[P] each; not finite where an element is not."""
@@ -34,14 +35,16 @@ class Distances:
             difference = torch.sub(first, second, out=self._scratch)
             if len(self._views) == 1:
                 return np.sqrt([float(difference.dot(difference))])
-            return np.asarray(torch.stack(torch._foreach_norm(self._views)).tolist(), np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):  # it shows in the result
+                squares = [view.dot(view) for view in self._views]
+            return np.sqrt(squares, dtype=np.float64)
         parts = torch.split(first, self._sizes), torch.split(second, self._sizes)
         if not plain:
             norms = torch._foreach_norm(torch._foreach_sub(*parts))
             return np.asarray(torch.stack(norms).tolist(), dtype=np.float64)
-        squares = np.zeros(len(self._sizes))
+        sums = np.zeros(len(self._sizes))
         for k, (a, b) in enumerate(zip(*parts, strict=True)):
             for x, y in zip(torch.split(a, PIECE), torch.split(b, PIECE), strict=True):
                 difference = torch.sub(x, y, out=self._scratch[: len(x)])
-                squares[k] += float(difference.dot(difference))
-        return np.sqrt(squares)
+                sums[k] += float(difference.dot(difference))
+        return np.sqrt(sums)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -35,3 +37,10 @@ def test_one_element_that_is_not_finite_shows(value: float) -> None:
     first[299_999] = value
     found = Distances([100_000, 200_000])(first, second)
     assert found[0] == 0.0 and not np.isfinite(found[1])
+
+
+def test_a_length_beyond_float32_shows_and_warns_of_nothing() -> None:
+    first, second = torch.zeros(2, 10)
+    first[:4] = 1e30
+    with warnings.catch_warnings(action="error"):
+        assert Distances([4, 6])(first, second).tolist() == [float("inf"), 0.0]
