@@ -153,7 +153,7 @@ class TrustRadius:
         window.append(found)
         heard = self._heard[peer] = self._heard.get(peer, 0) + 1
         if heard <= WINDOW or heard % EVERY == 0:
-            self._medians[peer] = np.median(np.stack(window), axis=0)
+            self._medians[peer] = _median(np.array(window))
             among = np.sort(np.stack(list(self._medians.values())), axis=0)
             self._among = among[(len(among) - 1) // 2]  # of two the nearer one
         self._count += 1
@@ -161,6 +161,14 @@ class TrustRadius:
             anchor: Lengths = np.max(np.stack(list(self._medians.values())), axis=0)
             moved = np.asarray(self._moved(), dtype=np.float64)
             self._anchor = np.where(moved > 0.0, np.minimum(anchor, LARGEST * moved), anchor)
+
+
+def _median(rows: Lengths) -> Lengths:
+    """Float64[m] of Float64[n, m]; ``numpy.median`` takes four times as long for so few."""
+    ordered = np.sort(rows, axis=0)
+    middle = len(ordered) // 2
+    found: Lengths = (ordered[(len(ordered) - 1) // 2] + ordered[middle]) / 2.0
+    return found
 
 
 class Quarantine:

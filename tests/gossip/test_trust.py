@@ -3,8 +3,9 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gala.gossip.trust import (
@@ -30,6 +31,15 @@ def test_the_radius_is_a_multiple_of_the_median_distance() -> None:
     trust = settled(distance=2.0, factor=5.0)
     assert trust.radius(1) == trust.radius(2) == 10.0, "a newcomer is judged by its neighbours"
     assert trust.accepts(2, 9.9) and not trust.accepts(1, 10.1)
+
+
+@pytest.mark.parametrize("heard", [1, 2, 5, 32])
+def test_several_lengths_have_the_radius_of_their_own_medians(heard: int) -> None:
+    found = np.random.default_rng(heard).uniform(1.0, 2.0, (heard, 3))
+    trust = TrustRadius(10.0, lambda: 1.0)
+    for lengths in found:
+        assert trust.accepts(1, lengths)
+    np.testing.assert_allclose(trust.radius(1), 10.0 * np.median(found, axis=0), rtol=1e-15)
 
 
 @pytest.mark.parametrize("distance", [1.0, 1e4, 1e20, math.inf, math.nan])
@@ -100,11 +110,16 @@ def test_a_distance_that_grows_is_followed_only_so_far(growth: float, others: in
 
 
 @given(st.lists(st.floats(0, 1e6), max_size=300), st.floats(1.1, 100))
+@example([2.0], 1.5)
+@example([1e6, 4.0], 3.0)
 def test_what_is_accepted_was_within_the_radius(distances: list[float], factor: float) -> None:
-    trust = TrustRadius(factor, lambda: 1.0)
+    trust, apart = TrustRadius(factor, lambda: 1.0), 0
     for distance in distances:
-        radius = trust.radius(3).item()
-        assert trust.accepts(3, distance) is (distance <= radius)
+        apart += 1  # updates without a word that was believed
+        radii = trust.radius(3).item(), 2.0 * min(apart, MAX_APART)
+        believed = trust.accepts(3, distance)
+        assert believed is (distance <= max(radii))
+        apart = 0 if believed else apart
         assert trust.radius(3).item() <= factor * LARGEST
 
 
