@@ -135,11 +135,6 @@ class Walk:
         norms: L2 norm of each agent's parameters.
 
     Attributes:
-        total: sum of ``||w_s|| ||u_s||``.
-        squares: sum of their squares.
-        steps: updates since the window began that were weighed.
-        misplaced: sum of ``(weight in the mean - 1/n)^2 ||u_s||^2``.
-        lengths: sum of ``1/n^2 ||u_s||^2``.
         beginning: Float64[n, m], what the window began with, in sketches.
         left: bound on what was not walked.
     """
@@ -350,6 +345,13 @@ class _Parts:
     Args:
         rows: n.
         share: of a step in the mean, ``1 / n``.
+
+    Attributes:
+        total: sum of ``||w_s|| ||u_s||``.
+        squares: sum of their squares.
+        steps: updates since the window began that were weighed.
+        misplaced: sum of ``(weight in the mean - 1/n)^2 ||u_s||^2``.
+        lengths: sum of ``1/n^2 ||u_s||^2``.
     """
 
     def __init__(self, rows: int, share: float) -> None:

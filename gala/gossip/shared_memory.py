@@ -20,8 +20,8 @@ leaves; a folder whose owners are all dead is removed by the next run on the hos
 
 Owners look after their files twice a second: one that was deleted is made again, which the others
 notice, too. Nobody touches what was cut off a file: each looks at its size first, and the owner
-appends what is missing. A folder that is not this user's alone is
-refused, and no link in it is followed (:mod:`gala.gossip.mailbox`).
+appends what is missing. A folder that is not this user's alone is refused, and no link in it is
+followed (:mod:`gala.gossip.mailbox`).
 """
 
 from __future__ import annotations
