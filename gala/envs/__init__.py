@@ -4,64 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
 
 from gala.config.sections import EnvConfig
+from gala.envs.own import own_maker
 from gala.envs.step import Episode, Step, VectorEnv, env_seeds
 from gala.envs.translation import Translation, translate
 
 __all__ = ["Episode", "Step", "Translation", "VectorEnv"]
 __all__ += ["make_vector_envs", "make_vector_env", "translation_of"]
-
-Maker = Callable[[EnvConfig, int, int], VectorEnv]
-"""Configuration, seed and threads to the environments of one agent."""
-
-
-def _identity(config: EnvConfig, seed: int, threads: int) -> VectorEnv:
-    from gala.envs.identity import IdentityEnv
-    from gala.envs.making import refuse_own_arguments
-
-    refuse_own_arguments(config, "its episodes end after env.max_episode_steps")
-    return IdentityEnv(config, seed=seed)
-
-
-def _repeat_previous(config: EnvConfig, seed: int, threads: int) -> VectorEnv:
-    from gala.envs.making import refuse_own_arguments
-    from gala.envs.repeat_previous import RepeatPreviousEnv
-
-    rest = dataclasses.replace(config, kwargs={})
-    refuse_own_arguments(rest, "its argument is env.kwargs.lag")
-    return RepeatPreviousEnv(config, seed=seed)
-
-
-def _atari(config: EnvConfig, seed: int, threads: int) -> VectorEnv:
-    from gala.envs.atari import AtariEnv, game_of
-    from gala.envs.making import refuse_own_arguments
-
-    game = game_of(config.id)
-    assert game is not None, config.id
-    plain = f"ale_py:ALE/{game.title().replace('_', '')}-v5"
-    refuse_own_arguments(config, f"its choices are env.atari; {plain} is made by Gymnasium")
-    return AtariEnv(game, config, seed=seed, threads=threads)
-
-
-def _own_maker(env_id: str) -> Maker | None:
-    """What makes the vectors of an id, where that is not Gymnasium.
-
-    Raises:
-        UserError: an ``ALE/`` id of no known game.
-    """
-    if env_id in OWN:
-        return OWN[env_id]
-    from gala.envs.atari import game_of
-
-    return _atari if game_of(env_id) is not None else None
-
-
-OWN: dict[str, Maker] = {
-    "gala/Identity-v0": _identity,
-    "gala/RepeatPrevious-v0": _repeat_previous,
-}
 
 
 def make_vector_env(config: EnvConfig, *, seed: int, threads: int = 1) -> VectorEnv:
@@ -75,7 +25,7 @@ def make_vector_env(config: EnvConfig, *, seed: int, threads: int = 1) -> Vector
     Raises:
         UserError: unknown environment (with the nearest name) or missing extra.
     """
-    maker = _own_maker(config.id)
+    maker = own_maker(config.id)
     if maker is not None:
         return maker(config, seed, threads)
     from gala.envs.gym import make_gym_env
@@ -88,7 +38,7 @@ def make_vector_envs(config: EnvConfig, *, seed: int, threads: int = 1) -> list[
 
     Args and raises: see :func:`make_vector_env`.
     """
-    processes = config.workers == "async" and _own_maker(config.id) is None
+    processes = config.workers == "async" and own_maker(config.id) is None
     if not processes or config.num_envs < 2:
         return [make_vector_env(config, seed=seed, threads=threads)]
     second = config.num_envs // 2
@@ -116,7 +66,7 @@ def translation_of(config: EnvConfig) -> Translation:
     from gala.envs.making import make_vector
 
     one = dataclasses.replace(config, num_envs=1)
-    if _own_maker(config.id) is not None:
+    if own_maker(config.id) is not None:
         with contextlib.closing(make_vector_env(one, seed=0)) as env:
             picture = len(env.observation_space.shape or ()) == 3
             channels = "first" if picture else "auto"

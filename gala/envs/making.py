@@ -18,9 +18,10 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from gala.config.sections import EnvConfig
-from gala.envs import OWN, packages
+from gala.envs import packages
 from gala.envs.autoreset import MODES
 from gala.envs.boundary import Boundary, Space, Unmade, environment_code
+from gala.envs.own import OWN
 from gala.envs.room import Makers
 from gala.errors import UserError, did_you_mean
 from gala.files.importing import import_module, import_object, users_code
@@ -60,21 +61,6 @@ def make_vector(config: EnvConfig, *, render_mode: str | None = None) -> Vector:
         return SyncVectorEnv(makers, autoreset_mode=mode, copy=False)
     except (RuntimeError, ValueError, gym_error.Error) as problem:  # spaces that make no vector
         raise UserError(f"{config.id} cannot be made: {problem}", field="env.id") from None
-
-
-def refuse_own_arguments(config: EnvConfig, hint: str) -> None:
-    """For environments that have a vector of their own and no constructor of Gymnasium's.
-
-    Args:
-        config: must hold neither arguments, nor options, nor wrappers.
-        hint: what to use instead.
-
-    Raises:
-        UserError: it holds some.
-    """
-    for name in ("kwargs", "options", "wrappers"):
-        if getattr(config, name):
-            raise UserError(f"{config.id} takes none", field=f"env.{name}", hint=hint)
 
 
 def find_spec(env_id: str) -> EnvSpec:

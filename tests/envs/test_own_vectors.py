@@ -7,6 +7,7 @@ import pytest
 
 from gala import envs
 from gala.config.sections import EnvConfig
+from gala.envs import own
 from gala.envs.identity import IdentityEnv
 
 CONFIG = EnvConfig(id="library/Two-v0", num_envs=4, workers="async")
@@ -17,7 +18,7 @@ def make_two(config: EnvConfig, seed: int, threads: int) -> envs.VectorEnv:
 
 
 def test_a_line_in_the_table_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(envs.OWN, CONFIG.id, make_two)
+    monkeypatch.setitem(own.OWN, CONFIG.id, make_two)
     env = envs.make_vector_env(CONFIG, seed=1)
     assert isinstance(env, IdentityEnv) and env.num_envs == 4
     (alone,) = envs.make_vector_envs(CONFIG, seed=1)
