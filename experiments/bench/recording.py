@@ -81,11 +81,12 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def records(run: Path) -> dict[int, list[dict[str, Any]]]:
-    """Metric records of each agent of a finished run."""
+    """Metric records of a finished run, of each agent that wrote any: the others did its steps."""
     found: dict[int, list[dict[str, Any]]] = {}
     for path in sorted(run.glob("rank_*/metrics.jsonl")):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
-        found[int(path.parent.name[5:])] = [row for row in rows if "event" not in row]
+        if kept := [row for row in rows if "event" not in row]:
+            found[int(path.parent.name[5:])] = kept
     return found
 
 

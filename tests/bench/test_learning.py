@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "bench"))
 import learning
+import recording
 
 
 def record(t: float, step: int, games: int, total: float) -> learning.Record:
@@ -42,3 +44,12 @@ def test_the_return_at_some_step() -> None:
     assert learning.at_steps(curve, 291) == pytest.approx(-41 / 3)
     assert learning.at_steps(curve, 120) is None  # too few games
     assert learning.at_steps(curve, 500) is None  # never came so far
+
+
+def test_an_agent_that_came_too_late_to_record_is_left_out(tmp_path: Path) -> None:
+    told = {"event": "start", "message": "begins"}
+    for rank, rows in enumerate([[told, ROWS[0][0]], [told], []]):
+        folder = tmp_path / f"rank_{rank:02d}"
+        folder.mkdir()
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert recording.records(tmp_path) == {0: [ROWS[0][0]]}

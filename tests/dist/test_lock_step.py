@@ -84,7 +84,9 @@ def test_sketches_of_a_run_say_what_its_checkpoints_say(whole: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_an_interrupted_run_resumes_to_the_same_bits(
     whole: Path, tmp_path: Path, number: int
 ) -> None:
@@ -126,10 +128,11 @@ PLANS = {
 @pytest.mark.parametrize(
     ("algorithm", "memory"),
     [
-        *((name, "none") for name in ("ppo", "vtrace", "impact")),
+        *((name, "none") for name in ("ppo", "vtrace")),
         *(
             pytest.param(name, memory, marks=pytest.mark.long)
             for name, memory in (
+                ("impact", "none"),
                 ("vmpo", "none"),
                 ("impact, mixed", "none"),
                 ("sac", "none"),

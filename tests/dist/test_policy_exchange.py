@@ -39,7 +39,11 @@ def last(run: Path, rank: int, name: str) -> float:
 
 @pytest.mark.parametrize(
     ("coupling", "more"),
-    [("distil", ()), ("repel", ("--network.decorrelate", 0.1)), ("distil", PPO)],
+    [
+        pytest.param("distil", (), marks=pytest.mark.long),
+        ("repel", ("--network.decorrelate", 0.1)),
+        ("distil", PPO),
+    ],
 )
 def test_an_interrupted_run_resumes_to_the_same_bits(
     tmp_path: Path, coupling: str, more: tuple[object, ...]

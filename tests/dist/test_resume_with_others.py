@@ -34,7 +34,7 @@ def events(run: Path, rank: int) -> list[dict[str, Any]]:
     return [record for line in lines if "event" in (record := json.loads(line))]
 
 
-@pytest.mark.parametrize("staleness", ["null", "0"])
+@pytest.mark.parametrize("staleness", [pytest.param("null", marks=pytest.mark.long), "0"])
 def test_more_agents_begin_as_their_neighbours(tmp_path: Path, staleness: str) -> None:
     run = tmp_path / "r"
     goal = 3200 if staleness == "0" else 12_000  # whoever comes later has its part, too
@@ -73,7 +73,14 @@ def test_fewer_agents_leave_the_others_as_they_are(tmp_path: Path) -> None:
     assert 3200 <= sum(steps(run)) < 3200 + 2 * 60
     output = train("--resume", run, "--agents", 1, "--total-steps", 3600)
     assert "agent 1 stays away" in output and 3600 <= sum(steps(run)) < 3700
-    output = train("--resume", run, "--agents", 3, "--total-steps", 4400)  # all come back
+
+
+@pytest.mark.long
+def test_agents_that_stayed_away_come_back(tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    train("--agents", 3, *SMALL, "--total-steps", 2400, "--run-dir", run)
+    train("--resume", run, "--agents", 1, "--total-steps", 3200)
+    output = train("--resume", run, "--agents", 3, "--total-steps", 4400)
     assert "agents 1 to 2 begin with a neighbour's parameters" in output
     assert 4400 <= sum(steps(run)) < 4400 + 3 * 60
 
