@@ -20,8 +20,10 @@ from gala.errors import EXIT_BAD_INPUT, EXIT_CRASH, EXIT_OK, UserError
 from gala.files import standard_streams
 from gala.launch.environment import (
     EXIT_NOTES_VARIABLE,
+    JOIN,
     NOTED,
     STORE_VARIABLE,
+    check_agents,
     check_environment,
     check_store_address,
     check_threads,
@@ -150,17 +152,24 @@ def launch(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--rank", type=whole, required=True, help="index of this agent, from 0")
     parser.add_argument("--size", type=at_least_one, required=True, help="agents of the group")
-    parser.add_argument(
+    meets = parser.add_mutually_exclusive_group(required=True)
+    meets.add_argument(
         "--store",
-        required=True,
         help="where agents meet: tcp://host:port (served by rank 0) or file:///shared/file",
+    )
+    meets.add_argument(
+        "--join",
+        metavar="HOST:PORT",
+        help="instead, where agents of the run listen (tcp; several: HOST:PORT,HOST:PORT): one of "
+        "them tells what the store would",
     )
     options, rest = parser.parse_known_args(arguments)
     if options.rank >= options.size:
         raise UserError(f"must be below --size {options.size}, got {options.rank}", field="--rank")
     from gala.run.request import read_request
 
-    check_store_address(options.store)
+    store: str = options.store or f"{JOIN}{options.join}"
+    (check_agents if options.store is None else check_store_address)(store)
     check_threads(os.environ)
     request = read_request(rest, agents=options.size)  # a mistake is said before anything starts
     request.security.credentials(options.rank)
@@ -169,11 +178,11 @@ def launch(arguments: Sequence[str]) -> int:
         "WORLD_SIZE": str(options.size),
         "LOCAL_RANK": "0",
         "LOCAL_WORLD_SIZE": "1",
-        STORE_VARIABLE: options.store,
+        STORE_VARIABLE: store,
     }
     server = None
-    if options.rank == 0 and options.store.startswith("tcp:"):
-        server = StoreServer(options.store)
+    if options.rank == 0 and store.startswith("tcp:"):
+        server = StoreServer(store)
     try:
         return supervise(rest)
     finally:

@@ -19,6 +19,8 @@ import torch
 import xxhash
 from torch import Tensor
 
+from gala.launch.pages import MAX_INCARNATION
+
 MAGIC = b"GALAMSG1"
 FORMAT_VERSION = 4
 NEVER = 2**63 - 1
@@ -35,9 +37,6 @@ VERSIONS_PER_INCARNATION = 2**40
 
 MAX_COUNT = 2**40
 """Updates, rounds and steps of an agent are fewer: a million a second would take 12 days."""
-
-MAX_INCARNATION = 2**20
-"""Restarts of an agent are fewer."""
 
 MAX_VERSION = MAX_INCARNATION * VERSIONS_PER_INCARNATION
 """Versions are below."""

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import urlparse, urlsplit
 
 from gala.errors import (
     EXIT_ALARM,
@@ -29,6 +29,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 SPINS = 5_000
 """Rounds: microseconds, more than between two layers, far less than a step of an environment."""
 
+JOIN = "join://"
+"""Before the agents that are asked in place of a store."""
+
 EXIT_NOTES_VARIABLE = "GALA_EXIT_NOTES"
 """A folder in which workers of ``gala train --agents`` leave how they ended: files RANK.CODE."""
 
@@ -39,7 +42,8 @@ NOTED = frozenset(
 """Exit codes that are no crash."""
 
 STORE_VARIABLE = "GALA_STORE"
-"""Store of agents that were started one by one: ``tcp://host:port`` or ``file:///folder``."""
+"""Store of agents that were started one by one: ``tcp://host:port`` or ``file:///folder``, or
+``join://host:port`` of agents that tell what a store would."""
 
 
 def note_exit(folder: str | Path, rank: int, code: int) -> None:
@@ -76,9 +80,43 @@ def check_store_address(address: str) -> None:
         )
 
 
+def check_agents(address: str) -> None:
+    """Refuse what is not ``join://HOST:PORT[,HOST:PORT ...]``.
+
+    Raises:
+        UserError: with an example.
+    """
+    try:
+        whole = bool(agents_at(address))
+    except ValueError:
+        whole = False
+    if not whole:
+        raise UserError(
+            f"{address.removeprefix(JOIN)!r} is no address of an agent",
+            field="--join",
+            hint="host:29500, or several: host0:29500,host1:29500",
+        )
+
+
+def agents_at(address: str) -> list[tuple[str, int]]:
+    """Host and port of each agent that ``join://HOST:PORT[,HOST:PORT ...]`` names.
+
+    Raises:
+        ValueError: it is no such address.
+    """
+    found = []
+    for each in address.removeprefix(JOIN).split(","):
+        url = urlsplit(f"//{each}")
+        if not url.hostname or not url.port or url.netloc != each or "@" in each:
+            raise ValueError(f"{each!r} is no host and port")
+        found.append((url.hostname, url.port))
+    return found
+
+
 def store_host() -> str | None:
-    """Host of the store of this launch; None where it is a file."""
-    url = urlparse(os.environ.get(STORE_VARIABLE, ""))
+    """Host of the store of this launch, or of who stands for it; None where it is a file."""
+    address = os.environ.get(STORE_VARIABLE, "")
+    url = urlparse(address.partition(",")[0])  # of several agents to join through, the first
     return url.hostname or (None if url.scheme else os.environ.get("MASTER_ADDR"))
 
 

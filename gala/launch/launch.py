@@ -14,6 +14,7 @@ import socket
 import sys
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -21,9 +22,11 @@ from urllib.parse import urlparse
 import torch.distributed as dist
 
 from gala.errors import EXIT_START_AGAIN, UserError
+from gala.launch import joining
 from gala.launch.cores import available_cores, bound_cores, slurm_cores
 from gala.launch.credentials import OPEN, Credentials, Security
 from gala.launch.environment import (
+    JOIN,
     STORE_VARIABLE,
     check_store_address,
     rank_from_environment,
@@ -226,7 +229,7 @@ def from_environment(agents_per_process: int = 1, security: Security = OPEN) -> 
     local_group = tuple(range(process * k, process * k + k))
     if alone:
         return Launch(agents=k, local_agents=k, local_group=local_group)
-    rendezvous = open_rendezvous(process, security.credentials(local_group[0]))
+    rendezvous = open_rendezvous(process, security.credentials(local_group[0]), local_group[0])
     one_by_one = STORE_VARIABLE in os.environ
     return Launch(
         rank=local_group[0],
@@ -251,7 +254,7 @@ def _sharing(rendezvous: Rendezvous, process: int, processes: int) -> int:
     mine = {"host": host_identity(), "cores": sorted(bound_cores())}
     rendezvous.set(f"company/{process}", json.dumps(mine))
     keys = [f"company/{each}" for each in range(processes)]
-    if int(os.environ.get(INCARNATION_VARIABLE, "0")) == 0:
+    if int(os.environ.get(INCARNATION_VARIABLE, "0")) == 0 and not _joins():
         with contextlib.suppress(dist.DistStoreError):
             rendezvous.wait(keys, COMPANY_S)
     known = [json.loads(rendezvous.get(key)) for key in keys if rendezvous.check([key])]
@@ -259,8 +262,20 @@ def _sharing(rendezvous: Rendezvous, process: int, processes: int) -> int:
     return sum(each["host"] == mine["host"] and bool(cores & {*each["cores"]}) for each in known)
 
 
-def open_rendezvous(process: int, credentials: Credentials | None = None) -> Rendezvous:
+def _joins() -> bool:
+    """Whether this agent comes to a run that goes on, and asks one of its agents."""
+    return os.environ.get(STORE_VARIABLE, "").startswith(JOIN)
+
+
+def open_rendezvous(
+    process: int, credentials: Credentials | None = None, rank: int = 0
+) -> Rendezvous:
     """The store of this launch, from the environment.
+
+    Args:
+        process: index of this process; the first one serves the store where nobody else does.
+        credentials: see :class:`~gala.launch.rendezvous.Rendezvous`.
+        rank: of the first agent of this process.
 
     Raises:
         UserError: it cannot be reached, or its address is none.
@@ -268,28 +283,35 @@ def open_rendezvous(process: int, credentials: Credentials | None = None) -> Ren
     address = os.environ.get(STORE_VARIABLE)
     # Without torchrun's own store, the first process serves one.
     owns = process == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    # A restarted group must not read the answers of the group before it.
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-
-    def connect(serve: bool = False) -> dist.Store:
-        if address is not None:
-            return dist.PrefixStore("gala", store_at(address))
-        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = dist.TCPStore(host, port, None, serve, timeout=START_TIMEOUT)
-        return dist.PrefixStore(f"attempt/{attempt}", store)
-
     if address is not None and not owns:
         _say_if_awaited(address)
+    connect = partial(_connect, address, credentials, rank)
     try:
         return Rendezvous(connect(serve=owns), connect, credentials)
     except RuntimeError as error:  # torch's DistNetworkError and DistStoreError among them
         # it was there for an earlier incarnation: wait until it is back
         if int(os.environ.get(INCARNATION_VARIABLE, "0")) > 0:
             raise SystemExit(EXIT_START_AGAIN) from None
+        what = "join through" if _joins() else "reach the store"
         raise UserError(
-            f"cannot reach the store {address or 'of torchrun'}: {str(error).splitlines()[0]}",
-            field="--store",
+            f"cannot {what} {address or 'of torchrun'}: {str(error).splitlines()[0]}",
+            field="--join" if _joins() else "--store",
         ) from None
+
+
+def _connect(
+    address: str | None, credentials: Credentials | None, rank: int, serve: bool = False
+) -> dist.Store:
+    if _joins():
+        assert address is not None, "it has a scheme"
+        return joining.join(address, credentials, rank)
+    if address is not None:
+        return dist.PrefixStore("gala", store_at(address))
+    # A restarted group must not read the answers of the group before it.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(host, port, None, serve, timeout=START_TIMEOUT)
+    return dist.PrefixStore(f"attempt/{attempt}", store)
 
 
 def _say_if_awaited(address: str) -> None:

@@ -113,6 +113,10 @@ class Rendezvous:
         self._kept[key] = self._sealed(key, value), by
         self._wake.set()
 
+    def kept(self) -> dict[str, str | bytes]:
+        """What this process keeps written, as it is written."""
+        return {key: value for key, (value, _) in list(self._kept.items())}
+
     def look(self, key: str) -> bytes | None:
         """What lies under ``key``, whoever wrote it: for what carries a signature of its own."""
         there = self._do(lambda client: bool(client.check([key])))

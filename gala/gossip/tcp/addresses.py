@@ -7,85 +7,18 @@ book is signed by the agent it is about, so that it does not matter who brings i
 from __future__ import annotations
 
 import ipaddress
-import json
 import socket
 import threading
 import time
-from dataclasses import dataclass
-from typing import Any
 
-from gala.gossip.message import MAX_INCARNATION, Refusal, Refused
+from gala.gossip.message import Refusal, Refused
 from gala.gossip.notes import Notes
 from gala.gossip.tcp.frames import MAX_BOOK_BYTES
 from gala.gossip.tcp.guard import Guard
+from gala.launch.pages import MAX_ADDRESSES, Address, Page, parse_signed, signed_page
 
-MAX_ADDRESSES = 16
-MAX_PAGE_BYTES = 4096
 _ANYWHERE = ("192.0.2.1", "2001:db8::1")
 """Addresses of documents: nothing is sent there, but the kernel says which way it would go."""
-
-Address = tuple[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """Where an agent listens.
-
-    Attributes:
-        run: 16 hex digits of the run it belongs to.
-        rank: index of the agent.
-        incarnation: restarts of the agent.
-        serial: grows with each page of the agent.
-        addresses: names or addresses, and ports.
-    """
-
-    run: str
-    rank: int
-    incarnation: int
-    serial: int
-    addresses: tuple[Address, ...]
-
-    def text(self) -> str:
-        """As it is signed."""
-        facts = [self.run, self.rank, self.incarnation, self.serial, self.addresses]
-        return json.dumps(facts)
-
-    @staticmethod
-    def read(text: str) -> Page:
-        """What :meth:`text` wrote.
-
-        Raises:
-            ValueError: it is no such page.
-        """
-        facts: Any = json.loads(text)
-        if not isinstance(facts, list) or len(facts) != 5:
-            raise ValueError("is no list of five")
-        run, rank, incarnation, serial, addresses = facts
-        counts = [rank, incarnation, serial]
-        if not isinstance(run, str) or not all(type(n) is int and n >= 0 for n in counts):
-            raise ValueError("has no whole numbers")
-        if incarnation >= MAX_INCARNATION or serial >= 2**63:
-            raise ValueError("has numbers that cannot be")
-        if not isinstance(addresses, list) or len(addresses) > MAX_ADDRESSES:
-            raise ValueError("has no list of addresses")
-        return Page(
-            run=run,
-            rank=rank,
-            incarnation=incarnation,
-            serial=serial,
-            addresses=tuple(_address(each) for each in addresses),
-        )
-
-
-def _address(pair: Any) -> Address:
-    if not isinstance(pair, list) or len(pair) != 2:
-        raise ValueError("an address is a pair")
-    host, port = pair
-    if not isinstance(host, str) or not 0 < len(host) <= 253 or not host.isascii():
-        raise ValueError("has no host")
-    if type(port) is not int or not 0 < port < 2**16:
-        raise ValueError("has no port")
-    return host, port
 
 
 class Book:
@@ -117,7 +50,7 @@ class Book:
             serial=serial,
             addresses=addresses[:MAX_ADDRESSES],
         )
-        signed = self._signed(page)
+        signed = signed_page(page, self._guard.sign(page.text().encode()))
         self._enter(page, signed)
         return signed
 
@@ -144,6 +77,11 @@ class Book:
             edition = at
         return "\n".join(lines).encode(), edition
 
+    def lines(self) -> dict[int, str]:
+        """The newest page of each agent, as it was signed."""
+        with self._lock:
+            return {rank: text for rank, (_, text, _) in self._pages.items()}
+
     def learn(self, body: bytes, notes: Notes) -> None:
         """Enter the pages in ``body`` that are signed and new; others are counted."""
         for line in body.splitlines():
@@ -159,12 +97,9 @@ class Book:
             Refused: it is damaged, of another run or not signed by the agent it is about.
         """
         try:
-            if len(line) > MAX_PAGE_BYTES:
-                raise ValueError("is too long")
-            text, signature = json.loads(line.decode("ascii"))
-            page = Page.read(text)
-            signed = self._guard.is_signed(text.encode(), signature, page.rank)
-        except (ValueError, TypeError, AttributeError, RecursionError):
+            page, text, signature = parse_signed(line)
+            signed = self._guard.is_signed(text, signature, page.rank)
+        except ValueError:
             raise Refused(Refusal.HEADER) from None
         if page.run != self._run:
             raise Refused(Refusal.RUN)
@@ -186,10 +121,6 @@ class Book:
             self._pages[page.rank] = page, text, self.edition
         return True
 
-    def _signed(self, page: Page) -> str:
-        text = page.text()
-        return json.dumps([text, self._guard.sign(text.encode())])
-
 
 def own_addresses(toward: str | None) -> tuple[str, ...]:
     """Addresses of this host from which ``toward`` is reached, one a family.
@@ -207,6 +138,11 @@ def own_addresses(toward: str | None) -> tuple[str, ...]:
         except OSError:
             continue
     return tuple(found) or ("127.0.0.1",)
+
+
+def place(host: str, port: int) -> str:
+    """HOST:PORT or [HOST]:PORT."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:

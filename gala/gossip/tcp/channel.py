@@ -11,7 +11,8 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 
-from gala.gossip.tcp.frames import PREFIX, Frame, Limits
+from gala.gossip.tcp.frames import Frame, Limits
+from gala.launch.joining import PREFIX
 
 AT_ONCE = 2**20
 _LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)

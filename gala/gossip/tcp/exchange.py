@@ -13,16 +13,17 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from gala.gossip.membership import PeerState
 from gala.gossip.message import Refusal, Refused
-from gala.gossip.tcp.addresses import Address, is_loopback
+from gala.gossip.tcp.addresses import is_loopback
 from gala.gossip.tcp.guard import Guard
-from gala.gossip.tcp.hello import Hello, Rejected, hear_hello, say_hello, say_no
+from gala.gossip.tcp.hello import Asks, Hello, Rejected, hear_hello, say_hello, say_no
 from gala.gossip.tcp.link import Link, Shared
 from gala.gossip.tcp.listener import Caller
 from gala.gossip.tcp.peer import Peer
+from gala.launch.pages import Address
 
 HELLO_S = 5.0
 """Whoever has not said hello by then is shown out."""
@@ -45,6 +46,7 @@ class Exchange:
         peers: its neighbours, by rank.
         shared: of all connections.
         guard: lets in who belongs to the run.
+        known: what is told to whoever joins, as a frame.
         nearby: whether agents of this host are left to another transport.
         abroad: whether other hosts are dialled.
     """
@@ -55,12 +57,13 @@ class Exchange:
         peers: Mapping[int, Peer],
         shared: Shared,
         guard: Guard,
+        known: Callable[[], bytes],
         *,
         nearby: bool,
         abroad: bool = True,
     ) -> None:
         self._hello, self._peers, self._shared = hello, peers, shared
-        self._guard, self._nearby, self._abroad = guard, nearby, abroad
+        self._guard, self._known, self._nearby, self._abroad = guard, known, nearby, abroad
         self._notes = shared.notes
         self._dice = random.Random(hello.rank)  # the common ones belong to environments
         self._seen_at: dict[int, Address] = {}
@@ -99,6 +102,8 @@ class Exchange:
                 safe = caller.sock = self._guard.as_server(caller.sock)
                 stack.callback(safe.close)
                 hello = hear_hello(safe, deadline)
+            except Asks:
+                return self._tell(safe)
             except (OSError, Refused, Rejected):
                 return self._notes.refuse_connection("a connection", Refusal.STRANGER)
             try:
@@ -111,6 +116,12 @@ class Exchange:
                 return None
             caller.settled()
             self._carry(safe, hello, dialled=False)
+
+    def _tell(self, sock: socket.socket) -> None:
+        """Tell whoever joins, and was let in, what it would have from the store."""
+        with contextlib.suppress(OSError):
+            sock.settimeout(HELLO_S)
+            sock.sendall(self._known())
 
     def _answer(self, sock: socket.socket, hello: Hello) -> str | None:
         """Why whoever said ``hello`` gets none; None: it does."""

@@ -6,14 +6,11 @@ body is read, and nothing but a whole frame is ever looked at.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
 from gala.gossip.message import HEADER_BYTES, Refusal, Refused
-
-PREFIX = struct.Struct("<IB")
-"""Bytes of the body, kind."""
+from gala.launch.joining import ASKS, PREFIX
 
 MAX_BOOK_BYTES = 2**18
 MAX_REASON_BYTES = 32
@@ -36,6 +33,8 @@ class Frame(IntEnum):
     """Addresses of agents, see :mod:`gala.gossip.tcp.addresses`."""
     BYE = 7
     """The sender leaves for good."""
+    ASKS = ASKS
+    """Instead of a HELLO, by whoever joins: see :mod:`gala.launch.joining`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,10 @@ import struct
 import time
 from dataclasses import dataclass
 
-from gala.gossip.message import MAX_INCARNATION, Identity, Refusal, Refused, require_same
-from gala.gossip.tcp.frames import MAX_REASON_BYTES, PREFIX, Frame, framed
+from gala.gossip.message import Identity, Refusal, Refused, require_same
+from gala.gossip.tcp.frames import MAX_REASON_BYTES, Frame, framed
+from gala.launch.joining import PREFIX
+from gala.launch.pages import MAX_INCARNATION
 
 MAGIC = b"GALATCP1"
 HOST_BYTES = 16
@@ -21,6 +23,10 @@ class Rejected(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Asks(Exception):
+    """The other end is no agent yet: it asks what the store would say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,12 +140,15 @@ def hear_hello(sock: socket.socket, deadline: float) -> Hello:
         OSError: nothing whole came before ``deadline``.
         Refused: something else came.
         Rejected: the other end says NO.
+        Asks: the other end is about to join.
     """
     size, kind = PREFIX.unpack(_exactly(sock, PREFIX.size, deadline))
     if kind == Frame.HELLO and size == _HELLO.size:
         return Hello.unpack(_exactly(sock, size, deadline))
     if kind == Frame.NO and size <= MAX_REASON_BYTES:
         raise Rejected(_exactly(sock, size, deadline).decode("ascii", "replace"))
+    if kind == Frame.ASKS and size == 0:
+        raise Asks
     raise Refused(Refusal.MAGIC)
 
 

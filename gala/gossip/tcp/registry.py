@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 from gala.gossip.message import Refused
 from gala.gossip.notes import Notes
-from gala.gossip.tcp.addresses import Address, Book
+from gala.gossip.tcp.addresses import Book, place
+from gala.launch.joining import pages_key
+from gala.launch.pages import Address
 from gala.launch.rendezvous import Rendezvous
 
 SOON_S, LATER_S, WATCH_S = 0.1, 2.0, 1.0
@@ -53,6 +55,11 @@ class Registry:
             threading.Thread(target=work, name=f"tcp {name}", daemon=True)
             for name, work in (("registry", self._ask), ("watch", self._watch))
         ]
+
+    def known(self) -> dict[str, str | bytes]:
+        """What a store that came back empty would learn from this agent, and the book."""
+        pages = {pages_key(self._run, rank): line for rank, line in self._book.lines().items()}
+        return self._rendezvous.kept() | pages
 
     def start(self) -> None:
         """Begin."""
@@ -113,9 +120,13 @@ class Registry:
         self._lost = lost
         text = (
             "cannot be reached: agents that are connected go on and tell each other where they "
-            "are, others cannot join"
+            f"are; others join through one of them: gala launch --join {self._at()}"
         )
         self._notes.events.append(("store", f"the store {text if lost else 'is back'}"))
 
+    def _at(self) -> str:
+        """Where this agent is asked by whoever joins."""
+        return next((place(*address) for address in self._known), "HOST:PORT")
+
     def _key(self, rank: int) -> str:
-        return f"tcp/{self._run}/{rank}"
+        return pages_key(self._run, rank)

@@ -18,7 +18,7 @@ from gala.gossip.membership import PeerState
 from gala.gossip.message import Header, Identity
 from gala.gossip.network import Endpoint
 from gala.gossip.notes import Notes
-from gala.gossip.tcp.addresses import Address, Book, is_loopback, own_addresses
+from gala.gossip.tcp.addresses import Book, is_loopback, own_addresses
 from gala.gossip.tcp.exchange import Exchange
 from gala.gossip.tcp.frames import Limits
 from gala.gossip.tcp.guard import Guard, Unguarded
@@ -27,6 +27,8 @@ from gala.gossip.tcp.link import GOODBYE_S, Shared
 from gala.gossip.tcp.listener import Listener, listen, split
 from gala.gossip.tcp.peer import Peer
 from gala.gossip.tcp.registry import Registry
+from gala.launch.joining import answer
+from gala.launch.pages import Address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,7 @@ class TcpTransport:
             self._peers,
             shared,
             self._site.guard,
+            lambda: answer(self._registry.known()),
             nearby=nearby,
             abroad=self._site.guard.safe or self._site.insecure or not inside,
         )

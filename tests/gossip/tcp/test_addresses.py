@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from gala.errors import UserError
 from gala.gossip.message import Refusal, Refused
 from gala.gossip.notes import Notes
-from gala.gossip.tcp.addresses import Book, Page, is_loopback, own_addresses
+from gala.gossip.tcp.addresses import Book, is_loopback, own_addresses
 from gala.gossip.tcp.frames import MAX_BOOK_BYTES
 from gala.gossip.tcp.guard import Unguarded
 from gala.gossip.tcp.listener import listen, split
+from gala.launch.pages import Page
 
 RUN = "0123456789abcdef"
 PAGE = Page(run=RUN, rank=1, incarnation=0, serial=5, addresses=(("10.0.0.1", 29500),))

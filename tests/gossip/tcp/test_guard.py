@@ -19,10 +19,11 @@ from gala.gossip.membership import PeerState
 from gala.gossip.message import Refusal
 from gala.gossip.notes import Notes
 from gala.gossip.tcp import listener
-from gala.gossip.tcp.addresses import Book, Page
+from gala.gossip.tcp.addresses import Book
 from gala.gossip.tcp.guard import Unguarded
 from gala.launch import authority
 from gala.launch.credentials import Credentials, Security
+from gala.launch.pages import Page
 
 SECRET = b"correct horse battery staple"
 

@@ -26,9 +26,10 @@ from gala.gossip.membership import PeerState
 from gala.gossip.message import Header, Refusal
 from gala.gossip.notes import Notes
 from gala.gossip.tcp import exchange, listener
-from gala.gossip.tcp.frames import PREFIX, Frame, framed
+from gala.gossip.tcp.frames import Frame, framed
 from gala.gossip.tcp.hello import Hello, Rejected, hear_hello, say_hello
 from gala.gossip.tcp.transport import TcpTransport
+from gala.launch.joining import PREFIX
 
 lives = itertools.count(1)
 HELLO = Hello(

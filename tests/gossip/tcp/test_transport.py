@@ -13,7 +13,7 @@ from edges import IDENTITY, Open, P, eventually, publish, values
 from gala.gossip.membership import PeerState
 from gala.gossip.message import VERSIONS_PER_INCARNATION, Refusal
 from gala.gossip.notes import Notes
-from gala.gossip.tcp.addresses import Page
+from gala.launch.pages import Page
 
 
 def test_messages_arrive_and_the_newest_wins(open_transport: Open) -> None:
