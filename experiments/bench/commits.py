@@ -80,8 +80,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--agents", type=int, default=2)
     options, arguments = parser.parse_known_args()
-    # not pong-paper, which older commits lack
-    arguments = arguments or ["pong", "--env.num-envs", "16", "--a2c.n-step", "5"]
+    arguments = arguments or ["pong-paper"]
     found: dict[str, list[Measurement]] = {"before": [], "after": []}
     with checkout(options.before) as before, checkout(options.after) as after:
         for number in range(options.rounds):

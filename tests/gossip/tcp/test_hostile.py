@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -216,6 +217,60 @@ def test_nothing_is_left_of_all_that(module_victim: Victim) -> None:
     eventually(lambda: threading.active_count() <= threads)
     eventually(lambda: len(os.listdir("/proc/self/fd")) <= files)
     still_hears(victim)
+
+
+def mutated(dice: random.Random, life: int) -> bytes:
+    """A frame that a neighbour may send, after something happened to it; noise now and then."""
+    good = dice.choice([
+        a_message(1, 666.0, incarnation=life),
+        framed(Frame.ALIVE, struct.pack("<2q", 1, 1)),
+        framed(Frame.TAKEN, struct.pack("<q", 1)),
+        framed(Frame.BOOK, b'["[]", ""]'),
+        framed(Frame.HELLO, replace(HELLO, incarnation=life).pack()),
+        framed(Frame.ASKS),
+        framed(Frame.BYE),
+        dice.randbytes(dice.randrange(200)),
+    ])  # fmt: skip
+    frame = bytearray(good)
+    # bits of prefix, header and checksum: what lies behind them is padding and payload
+    bits = 8 * min(len(frame), 121)
+    for place in dice.sample(range(bits), min(bits, dice.randrange(1, 4))):
+        frame[place // 8] ^= 1 << place % 8
+    cut = dice.randrange(4) == 0
+    return bytes(frame[: dice.randrange(len(frame) + 1)] if cut else frame * dice.choice([1, 1, 2]))
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_hundred_thousand_mutated_frames(victim: Victim) -> None:
+    dice = random.Random(1)
+    still_hears(victim)
+    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    before = 0
+    for count in range(100_000):
+        if count == 10_000:
+            before = resident()
+        life = next(lives)
+        known = dice.randrange(2) == 0  # else it is the first that is heard of whoever dials
+        door = victim.as_agent(replace(HELLO, incarnation=life)) if known else victim.dial()
+        with door as sock, contextlib.suppress(OSError):
+            sock.sendall(mutated(dice, life))
+            sock.shutdown(socket.SHUT_WR)
+            ends(sock)
+        taken = victim.box.latest(0)
+        assert taken is None or not torch.equal(
+            taken[1].view(torch.float32), torch.full((P,), 666.0)
+        )
+    still_hears(victim)
+    eventually(lambda: threading.active_count() <= threads)
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= files)
+    assert resident() - before < 16 * 2**20
 
 
 def test_who_dawdles_at_the_door_is_shown_out(
