@@ -15,7 +15,7 @@ ARGS ?=
 AGENTS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); \
 	echo $$((cores < 2 ? 2 : cores > 4 ? 4 : cores)))
 # More agents see more games, each still needs its own updates.
-STEPS = $(shell echo $$(($(AGENTS) * 1000000)))
+STEPS = $(shell echo $$(($(AGENTS) * 500000)))
 PIP_ARGS ?=
 
 # The first interpreter that is new enough; `make PYTHON=/path/to/python` overrides the search.

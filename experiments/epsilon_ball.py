@@ -44,7 +44,14 @@ PONG_STEPS = 40_000
 STALENESS_STEPS = 150_000
 STEERING_STEPS = 300_000
 HALF_WAY_STEPS = 1_600_000
-CONSTANT = ("--a2c.lr-schedule", "constant", "--a2c.entropy-schedule", "constant")
+CONSTANT = (
+    "--algorithm",
+    "a2c",
+    "--a2c.lr-schedule",
+    "constant",
+    "--a2c.entropy-schedule",
+    "constant",
+)
 """What the preset lets fall to 0 would be 0 in runs that are short or go on."""
 BLUE, ORANGE, YELLOW, GREEN = "#0072B2", "#D55E00", "#E69F00", "#009E73"
 

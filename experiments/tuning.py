@@ -56,14 +56,33 @@ FALLING: dict[str, object] = SMALL | {
     "a2c.lr-schedule": "linear",
     "total-steps": 2_000_000,
 }
-SHIPPED: dict[str, object] = FALLING | {
-    "a2c.lr": 1.4e-3,
-    "a2c.lr-scaling": "none",
-    "a2c.entropy-schedule": "linear",
+BEGINNINGS: dict[str, object] = {
     "env.atari.noop-min": 0,
     "env.atari.noop-max": 29,
     "env.atari.fire-second": "false",
 }
+A2C: dict[str, object] = (
+    FALLING
+    | BEGINNINGS
+    | {
+        "a2c.lr": 1.4e-3,
+        "a2c.lr-scaling": "none",
+        "a2c.entropy-schedule": "linear",
+    }
+)
+SHIPPED: dict[str, object] = BEGINNINGS | {
+    "algorithm": "ppo",
+    "env.num-envs": 8,
+    "network.background": 87,
+    "ppo.n-step": 64,
+    "ppo.epochs": 3,
+    "ppo.minibatches": 4,
+    "ppo.clip": 0.1,
+    "ppo.lr": 7e-4,
+    "ppo.lr-schedule": "linear",
+    "total-steps": 1_000_000,
+}
+LESS: dict[str, object] = {"network.filters": "[16, 32, 32]", "network.hidden": "[256]"}
 TRIALS: dict[str, dict[str, object]] = {
     "paper": {},
     "one agent": ONE,
@@ -105,12 +124,21 @@ TRIALS: dict[str, dict[str, object]] = {
     "background, entropy / 3, 8 x 10 steps, gae .95, rate x2, to 0 at 2 M steps": FALLING,
     "background, entropy / 3, 8 x 10 steps, gae .95, rate x1.4, to 0 at 3 M steps": FALLING
     | {"a2c.lr": 1.4e-3, "total-steps": 3_000_000},
+    "a2c of the preset": A2C,
+    "a2c of the preset, without background": A2C | {"network.background": 0},
+    "a2c of the preset, 16 x 5 steps, no gae": A2C
+    | {"env.num-envs": 16, "a2c.n-step": 5, "a2c.gae-lambda": 1.0},
+    "a2c of the preset, paper's entropy": A2C | {"a2c.entropy-coef": 0.01},
+    "a2c of the preset, paper's optimizer and rate": A2C
+    | {"a2c.optimizer": "rmsprop", "a2c.lr": 7e-4},
     "shipped": SHIPPED,
     "shipped, without background": SHIPPED | {"network.background": 0},
-    "shipped, 16 x 5 steps, no gae": SHIPPED
-    | {"env.num-envs": 16, "a2c.n-step": 5, "a2c.gae-lambda": 1.0},
-    "shipped, paper's entropy": SHIPPED | {"a2c.entropy-coef": 0.01},
-    "shipped, paper's optimizer and rate": SHIPPED | {"a2c.optimizer": "rmsprop", "a2c.lr": 7e-4},
+    "shipped, rate 5e-4": SHIPPED | {"ppo.lr": 5e-4},
+    "shipped, 2 epochs, rate 1e-3": SHIPPED | {"ppo.epochs": 2, "ppo.lr": 1e-3},
+    "shipped, 32 steps, rate 1e-3": SHIPPED
+    | {"ppo.n-step": 32, "ppo.minibatches": 2, "ppo.lr": 1e-3},
+    "shipped, half the network, rate 6e-4": SHIPPED | LESS | {"ppo.lr": 6e-4},
+    "shipped, half the network, rate 1e-3": SHIPPED | LESS | {"ppo.lr": 1e-3},
     "rate x2": {"a2c.lr": 1.4e-3},
     "20 steps, gae .95, rate x3": TWENTY | {"a2c.lr": 2.1e-3},
     "adam": {"a2c.optimizer": "adam", "a2c.lr": 3.5e-4},
@@ -140,6 +168,8 @@ def arguments(name: str, steps: int | None = None) -> list[object]:
     settings = BASE | {"total-steps": STEPS} | TRIALS[name]
     if steps is not None:
         settings["total-steps"] = steps
+    if settings.get("algorithm", "a2c") != "a2c":  # which refuses options of another one
+        settings = {key: value for key, value in settings.items() if not key.startswith("a2c.")}
     return [word for key, value in settings.items() for word in (f"--{key}", value)]
 
 
@@ -157,7 +187,12 @@ def trial(name: str, steps: int | None, seed: int) -> dict[str, Any]:
         run = Path(folder) / "run"
         seconds = train(run, "pong-paper", *words, "--seed", seed,
                         "--log.tensorboard", "false", "--log.console-s", 30)  # fmt: skip
-        curve = mean_curve(records(run))
+        return outcome(name, words, seed, run, seconds)
+
+
+def outcome(name: str, words: list[object], seed: int, run: Path, seconds: float) -> dict[str, Any]:
+    """What is kept of a trial, whose run may have been stopped."""
+    curve = mean_curve(records(run))
     thin = np.unique(np.linspace(0, len(curve.steps) - 1, 100).astype(int))
     return {
         "name": name,

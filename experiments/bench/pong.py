@@ -23,7 +23,7 @@ import figures
 
 from gala.launch.processes import bound_to
 
-STEPS = 1_000_000
+STEPS = 500_000
 """Of each agent, as ``make train`` has it."""
 GOAL = 18.0
 

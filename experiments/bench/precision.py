@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--updates", type=int, default=1000)
     options = parser.parse_args()
-    config = load(ROOT / "experiments" / "pong.yaml")
+    config = dataclasses.replace(load(ROOT / "experiments" / "pong.yaml"), algorithm="a2c")
     env = make_vector_env(config.env, seed=config.seed, threads=1)
 
     def begin(dtype: torch.dtype, *, rounded: bool = False) -> Student:

@@ -180,6 +180,6 @@ def test_make_train_shows_a_command_that_people_can_type_themselves(repository: 
     ask = {"cwd": repository, "env": env, "capture_output": True, "text": True}
     shown = subprocess.run(command, check=True, **ask).stdout.splitlines()[-1].split()
     assert shown[1:] == [
-        "train", "experiments/pong.yaml", "--agents", "3", "--total-steps", "3000000",
+        "train", "experiments/pong.yaml", "--agents", "3", "--total-steps", "1500000",
         "--seed", "7",
     ]  # fmt: skip
