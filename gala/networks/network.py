@@ -167,6 +167,7 @@ def outputs_at(
     Returns:
         Action distributions Float[B, head.size], and values Float[B].
     """
-    parameters = unflatten(vector, layout)
-    dist, value = torch.func.functional_call(policy, parameters, (obs,), strict=True)
+    # constants of an own trunk are in no vector: they are the same everywhere
+    tensors = dict(policy.named_buffers()) | unflatten(vector, layout)
+    dist, value = torch.func.functional_call(policy, tensors, (obs,), strict=True)
     return dist, value

@@ -50,8 +50,11 @@ def own_trunk(
             rule = f"{spec}: its attribute features must be a whole number above 0"
             hint = "it is missing" if features is None else f"it is {_named(features)}"
             raise UserError(rule, field=FIELD, hint=hint)
-        out = _trial(trunk, observation_space, spec)
+        out, again = _trial(trunk, observation_space, spec)
     _require(out, features, spec)
+    if not torch.equal(out.nan_to_num(), again.nan_to_num()):
+        rule = f"{spec} gives something else when it sees the same again"
+        raise UserError(rule, field=FIELD, hint="no dropout: probabilities would not be comparable")
     for name, parameter in trunk.named_parameters():
         if parameter.dtype != torch.float32:
             rule = f"{spec}: parameter {name} is {parameter.dtype}, wanted torch.float32"
@@ -59,23 +62,23 @@ def own_trunk(
     return trunk, features
 
 
-def _trial(trunk: nn.Module, space: gymnasium.Space[Any], spec: str) -> Any:
-    """What it gives for two observations of zeros.
+def _trial(trunk: nn.Module, space: gymnasium.Space[Any], spec: str) -> tuple[Any, Any]:
+    """What it gives for two observations of ones, and when it sees them again.
 
     Raises:
         UserError: it raises, or remembers something: buffers are neither mixed nor saved, so that
             an evaluation would play another network than the one that was trained.
     """
     assert space.shape is not None and space.dtype is not None
-    zeros = torch.from_numpy(np.zeros((2, *space.shape), space.dtype))
+    ones = torch.from_numpy(np.ones((2, *space.shape), space.dtype))
     before = {name: buffer.clone() for name, buffer in trunk.named_buffers()}
     with users_code(spec, field=FIELD), torch.no_grad():
-        out = trunk(zeros)
+        out, again = trunk(ones), trunk(ones)
     for name, buffer in trunk.named_buffers():
         if name not in before or not torch.equal(buffer, before[name]):
             rule = f"{spec}: its buffer {name} changes with what it sees, and is not saved"
             raise UserError(rule, field=FIELD, hint="LayerNorm instead of BatchNorm")
-    return out
+    return out, again
 
 
 def _require(out: Any, features: int, spec: str) -> None:

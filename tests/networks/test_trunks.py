@@ -14,6 +14,7 @@ from gala.errors import UserError
 from gala.networks import Network, build_network
 from gala.networks.build import describe
 from gala.networks.model import Model, choose_precision
+from gala.networks.network import outputs_at
 from gala.networks.own import own_trunk
 from gala.networks.trunks import MLP, NatureCNN, SmallCNN, StateTable
 from gala.parameters.flat import FlatParameters
@@ -170,6 +171,14 @@ def batch_norm(space, generator):
 def frozen(space, generator):
     return batch_norm(space, generator).eval()
 
+def dropout(space, generator):
+    trunk = Trunk(space, generator)
+    trunk.layer = nn.Sequential(nn.Linear(space.shape[0], 7), nn.Dropout(0.5))
+    return trunk
+
+def quiet(space, generator):
+    return dropout(space, generator).eval()
+
 def without(space, generator):
     trunk = Trunk(space, generator)
     del trunk.features
@@ -226,6 +235,7 @@ def test_an_own_trunk_learns_like_others(own: str) -> None:
     assert all(map(torch.equal, first.parameters(), again.parameters()))
     assert not torch.equal(first.actor.layer.weight, other.actor.layer.weight)
     assert first.actor.training and not build(floats(4), kind=f"{own}:frozen").actor.training
+    build(floats(4), kind=f"{own}:quiet")
     dist, value = first(sample(floats(4)))
     (dist.sum() + value.sum()).backward()
     assert dist.shape == (3, 6) and first.actor.layer.weight.grad is not None
@@ -235,6 +245,23 @@ def test_an_own_trunk_learns_like_others(own: str) -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("name", ["Trunk", "frozen"])
+def test_an_own_trunk_with_constants_is_asked_with_other_parameters(
+    own: str, name: str, normalised: bool
+) -> None:
+    """Neighbours' policies are compared on what this agent sees."""
+    config = NetworkConfig(kind=f"{own}:{name}")
+    network, other = (
+        build_network(floats(4), SIX, config, seed=seed, normalize_observation=normalised)
+        for seed in (1, 2)
+    )
+    theirs = FlatParameters(other, buffers=other.statistics)
+    obs = sample(floats(4))
+    found = outputs_at(network, theirs.layout, theirs.data, obs)
+    assert all(map(torch.equal, found, other(obs)))
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -242,6 +269,7 @@ def test_an_own_trunk_learns_like_others(own: str) -> None:
         ("flag", "attribute features must be a whole number"),
         ("other", r"gives \[2, 7\] for 2 observations, wanted \[2, 9\]"),
         ("batch_norm", "its buffer norm.running_mean changes .*LayerNorm instead of BatchNorm"),
+        ("dropout", "gives something else when it sees the same again .no dropout"),
         ("double", "raised RuntimeError"),
         ("half", "parameter extra is torch.float16, wanted torch.float32"),
         ("pair", "gives a tuple, wanted a tensor"),
