@@ -21,6 +21,10 @@ from gala.errors import UserError, did_you_mean
 
 LONGEST = 200
 """Characters of an exception's text that are shown."""
+OURS = Path(__file__).parents[1]
+"""Folder of this package, which may lie below the current one."""
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+"""Folders of packages that are installed, which may lie there as well."""
 
 
 def import_object(spec: str, *, field: str) -> Any:
@@ -132,15 +136,37 @@ def told(error: BaseException, spec: str, *, field: str) -> UserError:
 
 
 def _culprit(error: BaseException, module: str) -> tuple[str | None, int | None]:
-    """File and line, in the folder of ``module``, of the innermost frame of ``error``."""
+    """File and line of the innermost frame of ``error`` that is the user's.
+
+    That is code of ``module``, or of the package that it is in, or below the current folder: an
+    environment of a package may fail in a wrapper of one's own.
+    """
     if isinstance(error, SyntaxError) and error.filename:
         return error.filename, error.lineno
     origin = _origin(module)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if _is_of(file, module, origin) or _is_below(file, Path.cwd()):
+            return frame.filename, frame.lineno
+    return origin, None
+
+
+def _is_of(file: Path, module: str, origin: str | None) -> bool:
+    """Whether ``file`` lies beside the module, or anywhere in its package."""
     if origin is None:
-        return None, None
-    frames = traceback.extract_tb(error.__traceback__)
-    here = [frame for frame in frames if Path(frame.filename).parent == Path(origin).parent]
-    return (here[-1].filename, here[-1].lineno) if here else (origin, None)
+        return False
+    if file.parent == Path(origin).parent:
+        return True
+    package = Path(_origin(module.partition(".")[0]) or "")
+    inside = package.name == "__init__.py" and file.is_relative_to(package.parent)
+    return inside and not file.is_relative_to(OURS)
+
+
+def _is_below(file: Path, folder: Path) -> bool:
+    """Whether ``file`` is in ``folder``, and neither an installed package's nor ours."""
+    if not file.is_relative_to(folder) or file.is_relative_to(OURS):
+        return False
+    return INSTALLED.isdisjoint(file.relative_to(folder).parts)
 
 
 def _origin(module: str) -> str | None:

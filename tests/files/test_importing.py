@@ -132,6 +132,40 @@ def test_what_it_raises_when_it_is_called(write: Write) -> None:
         make()
 
 
+def test_what_a_part_of_its_package_raises(write: Write, tmp_path: Path) -> None:
+    inner = tmp_path / "own_game" / "envs"
+    inner.mkdir(parents=True)
+    (tmp_path / "own_game" / "__init__.py").write_text("")
+    (inner / "grid.py").write_text("def make():\n    return 1 / 0\n")
+    make = import_object("own_game.envs.grid:make", field="--part")
+    where = "^own_game/envs/grid.py:2: --part: own_game:make raised ZeroDivisionError"
+    with pytest.raises(UserError, match=where), users_code("own_game:make", field="--part"):
+        make()
+
+
+def test_what_own_code_raises_under_the_name_of_another_one(write: Write, tmp_path: Path) -> None:
+    """An environment of a package, for example, with a wrapper of one's own."""
+    name = write("def make():\n    return 1 / 0\n")
+    make = import_object(f"{name}:make", field="--part")
+    for spec in ("CartPole-v1", "json:Thing-v0"):
+        with (
+            pytest.raises(UserError, match=rf"^{name}.py:2: --part: {spec} raised ZeroDiv"),
+            users_code(spec, field="--part"),
+        ):
+            make()
+    installed = tmp_path / "site-packages"
+    installed.mkdir()
+    (installed / "own_installed.py").write_text("def fail():\n    raise ValueError\n")
+    sys.path.insert(0, str(installed))
+    name = write("import own_installed\n\n\ndef make():\n    own_installed.fail()\n")
+    make = import_object(f"{name}:make", field="--part")
+    with (
+        pytest.raises(UserError, match=rf"^{name}.py:5: --part: "),
+        users_code("CartPole-v1", field="--part"),
+    ):
+        make()
+
+
 def test_interrupts_and_our_own_errors_pass(write: Write) -> None:
     with pytest.raises(KeyboardInterrupt), users_code("mine:make", field="--part"):
         raise KeyboardInterrupt
