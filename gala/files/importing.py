@@ -75,6 +75,7 @@ def import_module(module_name: str, spec: str, *, field: str) -> ModuleType:
             if module_name != missing and not module_name.startswith(f"{missing}."):
                 raise  # the module is there, and imports one that is not
             beside = [path.stem for path in Path(folder).glob("*.py")]
+            beside += [path.parent.name for path in Path(folder).glob("*/__init__.py")]
             raise UserError(
                 f"there is no module {missing!r} in the current folder or among those installed",
                 field=field,

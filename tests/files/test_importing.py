@@ -70,12 +70,15 @@ def test_what_is_no_name(spec: str, words: str) -> None:
     assert words in complaint(spec)
 
 
-def test_names_that_are_not_there(write: Write) -> None:
+def test_names_that_are_not_there(write: Write, tmp_path: Path) -> None:
     name = write("import os\n\ndef make(): ...\n")
     assert complaint(f"{name}:mkae") == (
         f"{name}.py: --part: module {name} has no 'mkae' (did you mean 'make'?)"
     )
     wrong = name.replace("own", "onw")
+    (tmp_path / "own_package").mkdir()
+    (tmp_path / "own_package" / "__init__.py").write_text("")
+    assert "(did you mean 'own_package'?)" in complaint("onw_package:make")
     assert complaint(f"{wrong}:make") == (
         f"--part: there is no module {wrong!r} in the current folder or among those installed "
         f"(did you mean {name!r}?)"
