@@ -18,6 +18,8 @@ from gala.files.numbers import number_of
 from gala.files.yaml import Document, Key, parse_yaml
 
 NOTHING = ("null", "~")
+LISTS = (tuple, list, set, frozenset)
+"""What a list may become: the settings of an own algorithm are typed as its author likes."""
 
 
 class _Misread(ValueError):
@@ -36,8 +38,8 @@ def of_option(kind: Any, text: str, flag: str) -> Any:
         UserError: it is no number where one is wanted, or no list.
     """
     members = _members(kind)
-    listed = any(typing.get_origin(each) is tuple for each in members)
-    free = any(each is Any or typing.get_origin(each) is dict for each in members)
+    listed = any(_items_of(each) for each in members)
+    free = any(each is Any or (typing.get_origin(each) or each) is dict for each in members)
     if (free and text) or (listed and text.lstrip().startswith("[")):
         try:
             document = parse_yaml(text, "option")
@@ -84,13 +86,11 @@ def _section(kind: type[Any], data: Any, document: Document, key: Key) -> dict[A
 def _typed(kind: Any, value: Any, written: Mapping[Key, str], key: Key) -> Any:
     """``value`` for a field of ``kind``: text as it is written, numbers by the grammar."""
     members = _members(kind)
+    items = [item for each in members for item in _items_of(each)]
     if isinstance(value, list):
-        for each in members:
-            if typing.get_origin(each) is tuple:
-                item = typing.get_args(each)[0]
-                return [_typed(item, one, written, (*key, i)) for i, one in enumerate(value)]
+        for item in items:
+            return [_typed(item, one, written, (*key, i)) for i, one in enumerate(value)]
         return value
-    items = [typing.get_args(each)[0] for each in members if typing.get_origin(each) is tuple]
     wanted = {each for kind in (*members, *items) for each in _members(kind)}
     if value is None and (type(None) in wanted or not written.get(key)):
         return None
@@ -131,6 +131,13 @@ def _members(kind: Any) -> tuple[Any, ...]:
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return tuple(each for part in typing.get_args(kind) for each in _members(part))
     return (kind,)
+
+
+def _items_of(kind: Any) -> tuple[Any, ...]:
+    """The type of the items of a list; nothing for what is none."""
+    if (typing.get_origin(kind) or kind) not in LISTS:
+        return ()
+    return (*typing.get_args(kind), Any)[:1]
 
 
 def _hint(error: _Misread) -> str | None:

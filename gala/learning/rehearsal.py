@@ -82,8 +82,9 @@ def _learn(spec: str, algorithm: Any, network: Network, batch: Batch) -> None:
     with users_code(spec, field=FIELD):
         loss = algorithm.loss(flat, out, terms)
     _require_loss(loss, plan, algorithm.loss)
+    learned = [each for each in network.parameters() if each.requires_grad]
     with users_code(spec, field=FIELD):  # not into .grad, which is the learner's
-        torch.autograd.grad(loss.total, list(network.parameters()), allow_unused=True)
+        torch.autograd.grad(loss.total, learned, allow_unused=True)
 
 
 def _zeros(network: Network, space: gymnasium.Space[Any], steps: int, envs: int) -> Batch:

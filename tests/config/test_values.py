@@ -1,5 +1,6 @@
 """The type of a field decides how it is read: text as it stands, numbers as people mean them."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gala.config import loading
 from gala.config.options import parse_options
+from gala.config.tree import with_sections
 from gala.errors import UserError
 from gala.files.yaml import parse_yaml
 from gala.run.config import Config, from_document
@@ -117,3 +120,30 @@ def test_seeds_that_do_not_fit(text: str) -> None:
     assert option("--seed", str(2**64 - 1)).seed == 2**64 - 1
     with pytest.raises(UserError, match="--total-steps: must be less than"):
         option("--total-steps", str(2**63))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """Settings as the author of an own algorithm may type them."""
+
+    layers: list[int] = field(default_factory=list)
+    rates: list[float] | None = None
+    names: list[str] = field(default_factory=list)
+    kinds: set[str] = field(default_factory=set)
+    loose: list = field(default_factory=list)  # type: ignore[type-arg]
+
+
+def test_lists_of_own_settings_are_read_like_ours() -> None:
+    kind = with_sections({"own": Own})
+    words = ["--own.layers", "[2, 1e3]", "--own.rates=[1e-3, 2]", "--own.names", "[on, 007]"]
+    words += ["--own.kinds", "[on, off]", "--own.loose", "[1, a]"]
+    config = loading.from_document(kind, parse_yaml("{}", "x.yaml"), parse_options(kind, words)[1])
+    mine: dict[str, Any] = {"kinds": {"on", "off"}, "loose": [1, "a"]}
+    wanted = Own(layers=[2, 1000], rates=[0.001, 2.0], names=["on", "007"], **mine)
+    assert config.own == wanted
+    text = "own: {layers: [2, 1e3], rates: [1e-3, 2], names: [on, 007], kinds: [on, off], "
+    text += "loose: [1, a]}"
+    assert loading.from_document(kind, parse_yaml(text, "x.yaml")).own == wanted
+    assert parse_options(kind, ["--own.rates", "null"])[1] == [("own.rates", None)]
+    with pytest.raises(UserError, match="^--own.layers: must be a valid integer, got 'a'"):
+        parse_options(kind, ["--own.layers", "[a]"])

@@ -118,6 +118,15 @@ def test_a_good_one_passes_and_its_dice_are_its_own(write: Callable[[str], str])
     assert torch.equal(random, torch.get_rng_state())
 
 
+def test_parameters_that_are_held_fast_are_no_mistake(write: Callable[[str], str]) -> None:
+    """As those of a trunk that was trained before."""
+    name, network = write(GOOD), network_for(VECTOR, FOUR)
+    network.actor.requires_grad_(False)
+    algorithm = make_algorithm(f"{name}:Mine", entry_of(f"{name}:Mine").config())
+    rehearse(f"{name}:Mine", algorithm, network, VECTOR, envs=ENVS)
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
 RETURN = "return Columns(batch.action, batch.reward)"
 RETURNED = 'return Loss(value, {"losses/value_loss": value.detach()})'
 
