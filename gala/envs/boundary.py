@@ -103,16 +103,22 @@ class Boundary(gymnasium.Wrapper[Any, Any, Any, Any]):
         """See :class:`gymnasium.Env`."""
         if self._options:  # a copy: an environment may take its options out
             options = copy.deepcopy(self._options) | (options or {})
+        given: Any
+        rule: str | None
         if self._begun:
-            obs, info = self.env.reset(seed=seed, options=options)
+            given = self.env.reset(seed=seed, options=options)
         else:
             try:
                 with environment_code(self._id):
-                    obs, info = self.env.reset(seed=seed, options=options)
+                    given = self.env.reset(seed=seed, options=options)
             except UserError as mistake:
                 return self._space.sample(), {MISTAKE: mistake}
-            self._begun = True
-            self._mask = _mask(info)
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            rule = f"its reset must return observation and info, got {type(given).__name__}"
+            return self._space.sample(), self._mistake(rule)
+        obs, info = given
+        if not self._begun:
+            self._begun, self._mask = True, _mask(info)
         rule = mismatch(self._space, obs) or self._mask_rule(info)
         if rule:
             return self._space.sample(), self._mistake(rule)

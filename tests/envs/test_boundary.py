@@ -105,6 +105,29 @@ class Own(Plain):
 
 
 @WORKERS
+@pytest.mark.parametrize(
+    ("result", "got"), [("obs", "ndarray"), ("(obs, {}, 1)", "tuple"), ("None", "NoneType")]
+)
+def test_resets_that_give_something_else(write: Write, workers: str, result: str, got: str) -> None:
+    """As those of old environments do; of three numbers two could be taken for what is wanted."""
+    text = f"""
+class Old(gymnasium.Wrapper):
+    def reset(self, *, seed=None, options=None):
+        obs, _ = super().reset(seed=seed)
+        return {result}
+
+
+Own = Plain
+"""
+    name = write(text)
+    with pytest.raises(UserError) as caught:
+        make(name, workers=workers, wrappers=(f"{name.partition(':')[0]}:Old",))
+    rule = f"its reset must return observation and info, got {got}"
+    assert str(caught.value) == f"env.id: {name}: {rule}"
+    assert not multiprocessing.active_children()
+
+
+@WORKERS
 @pytest.mark.parametrize("reward", ["None", "'1'", "np.ones(2)", "{}", "[[1], [2, 3]]"])
 def test_rewards_that_are_no_numbers(write: Write, workers: str, reward: str) -> None:
     text = (
