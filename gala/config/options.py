@@ -17,6 +17,9 @@ from gala.config.tree import Config
 from gala.config.values import of_option
 from gala.errors import UserError, did_you_mean
 
+TRUTHS = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})
+"""Words behind a switch that are its value, as they are behind ``=``; no experiment is named so."""
+
 
 def parse_options(
     kind: type[Config],
@@ -65,7 +68,7 @@ def parse_options(
             hint = did_you_mean(f"--{flag}", names)
             raise UserError("unknown option", field=f"--{flag}", hint=hint)
         if not has_value:
-            if known.get(name) is bool and (not rest or rest[0].lower() not in ("true", "false")):
+            if known.get(name) is bool and (not rest or rest[0].lower() not in TRUTHS):
                 options.append((name, True))
                 continue
             if not rest:

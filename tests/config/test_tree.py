@@ -59,6 +59,9 @@ def test_options_win_over_the_file_and_leave_the_rest() -> None:
 
 def test_switches_and_null() -> None:
     assert read("{}", "--env.reward-clip").env.reward_clip is True
+    for word, value in {"true": True, "yes": True, "1": True, "off": False, "No": False}.items():
+        assert read("{}", "--env.reward-clip", word).env.reward_clip is value
+        assert read("{}", f"--env.reward-clip={word}").env.reward_clip is value
     assert read("env: {reward_clip: true}", "--env.no-reward-clip").env.reward_clip is False
     assert read("{}", "--env.reward-clip", "false").env.reward_clip is False
     assert read("a2c: {max_grad_norm: 1}", "--a2c.max-grad-norm", "null").a2c.max_grad_norm is None
@@ -202,7 +205,7 @@ def test_the_pong_experiment_states_the_whole_protocol() -> None:
 
 
 def test_the_paper_experiment_is_the_papers() -> None:
-    """Assran et al. 2019, section 4 and appendix: 7e-4 x sqrt(simulators / 16)."""
+    """Assran et al. 2019, section 4 and appendix: 7e-4 x sqrt(environments / 16)."""
     paper, ours = (load(shipped.resolve("experiments", n)) for n in ("pong-paper", "pong"))
     assert paper.env.num_envs == 16 and paper.env.atari == AtariConfig()
     assert ours.env.atari == AtariConfig(noop_min=0, noop_max=29, fire_second=False)
