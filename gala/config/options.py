@@ -14,11 +14,8 @@ from typing import Any
 
 from gala.config.fields import FreeForm
 from gala.config.tree import Config
-from gala.config.values import of_option
+from gala.config.values import TRUTHS, of_option
 from gala.errors import UserError, did_you_mean
-
-TRUTHS = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})
-"""Words behind a switch that are its value, as they are behind ``=``; no experiment is named so."""
 
 
 def parse_options(

@@ -18,6 +18,9 @@ from gala.files.numbers import number_of
 from gala.files.yaml import Document, Key, parse_yaml
 
 NOTHING = ("null", "~")
+TRUTHS = dict.fromkeys(("true", "yes", "on", "1", "y", "t"), True)
+TRUTHS |= dict.fromkeys(("false", "no", "off", "0", "n", "f"), False)
+"""What is true and false, in letters of either size."""
 LISTS = (tuple, list, set, frozenset)
 """What a list may become: the settings of an own algorithm are typed as its author likes."""
 
@@ -98,7 +101,15 @@ def _typed(kind: Any, value: Any, written: Mapping[Key, str], key: Key) -> Any:
         return written.get(key, value) if not isinstance(value, dict) else value
     if wanted & {int, float}:
         return _number(value, whole=float not in wanted)
+    if bool in wanted and isinstance(value, str):
+        return _truth(value)
     return value
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in TRUTHS:
+        raise _Misread(f"must be true or false, got {text!r}")
+    return TRUTHS[text.lower()]
 
 
 def _number(value: Any, *, whole: bool) -> Any:

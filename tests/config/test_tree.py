@@ -62,6 +62,8 @@ def test_switches_and_null() -> None:
     for word, value in {"true": True, "yes": True, "1": True, "off": False, "No": False}.items():
         assert read("{}", "--env.reward-clip", word).env.reward_clip is value
         assert read("{}", f"--env.reward-clip={word}").env.reward_clip is value
+    with pytest.raises(UserError, match="^--env.reward-clip: must be true or false, got 'maybe'$"):
+        read("{}", "--env.reward-clip=maybe")
     assert read("env: {reward_clip: true}", "--env.no-reward-clip").env.reward_clip is False
     assert read("{}", "--env.reward-clip", "false").env.reward_clip is False
     assert read("a2c: {max_grad_norm: 1}", "--a2c.max-grad-norm", "null").a2c.max_grad_norm is None

@@ -144,3 +144,12 @@ def test_the_configuration_of_a_run_reruns_it(
         again = read_request([str(path)], agents=count)
     assert count == agents and again.topology.to_json() == graph.to_json()
     assert again.config.to_dict() == config.to_dict()  # of the algorithm that is chosen
+
+
+@pytest.mark.parametrize("words", [["--insecure", "false"], ["--insecure=no"], ["--no-insecure"]])
+def test_who_says_that_a_launch_is_not_insecure_is_believed(words: list[str]) -> None:
+    """Options of the launch are in no section that checks them again."""
+    assert read_request(words).security.insecure is False
+    assert read_request(["--insecure"]).security.insecure is True
+    with pytest.raises(UserError, match="^--insecure: must be true or false, got 'maybe'$"):
+        read_request(["--insecure=maybe"])
