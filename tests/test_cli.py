@@ -156,10 +156,10 @@ def test_terminals_of_few_letters(command: str) -> None:
 
 
 def test_a_broken_pipe_of_something_else_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
-    def lose_a_simulator(arguments: object) -> int:
+    def lose_an_environment(arguments: object) -> int:
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr("gala.learning.command.main", lose_a_simulator)
+    monkeypatch.setattr("gala.learning.command.main", lose_an_environment)
     with pytest.raises(BrokenPipeError):
         cli.main(["algorithms"])
 

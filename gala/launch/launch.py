@@ -223,7 +223,7 @@ def from_environment(agents_per_process: int = 1, security: Security = OPEN) -> 
         UserError: the store cannot be reached, or the credentials are none.
     """
     process, processes = rank_from_environment()
-    # with a store of its own, a crowd of one has incarnations and a plan like any other
+    # with a store of its own, a group of one has incarnations and a plan like any other
     alone = processes == 1 and STORE_VARIABLE not in os.environ
     k = agents_per_process
     local_group = tuple(range(process * k, process * k + k))

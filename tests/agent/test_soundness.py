@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from batches import filled, linear_learner, random_batch
-from late_queue import LateLane
+from late_queue import LateStream
 
 from gala.agent.soundness import MAX_LOST, Soundness
 from gala.config.sections import NetworkConfig
@@ -123,7 +123,7 @@ def test_they_are_not_given_up_before(watched: Watched, between: dict[str, Any])
 
 def test_nothing_is_read_from_a_device_for_it() -> None:
     """Whether steps were left out is on its way when somebody waits anyway."""
-    stream = LateLane()
+    stream = LateStream()
     learner, _, model = linear_learner("a2c", stream)
     norms = Updates(model.flat.weights, stream)
     soundness = Soundness(model.flat, lambda *event: None)

@@ -1,4 +1,4 @@
-"""Which device an agent gets; how simulators in processes and a late start fit in."""
+"""Which device an agent gets; how environments in processes and a late start fit in."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ CARTPOLE = Config(
 
 
 @pytest.mark.timeout(120)
-def test_simulators_in_processes_are_learned_from(train_here: Callable[..., Any]) -> None:
+def test_environments_in_processes_are_learned_from(train_here: Callable[..., Any]) -> None:
     env = EnvConfig(id="CartPole-v1", num_envs=3, workers="async")
     config = Config(**{**vars(CARTPOLE), "env": env})
     first, again = (train_here(config, name) for name in ("first", "again"))
     assert first.update == 40 and first.source.episodes > 3
     assert torch.equal(first.model.flat.data, again.model.flat.data)
-    # all columns of both vectors were played: 5 steps in 3 simulators, no two alike
+    # all columns of both vectors were played: 5 steps in 3 environments, no two alike
     assert len(first.source.recent().unique(dim=0)) == 15
 
 
@@ -90,12 +90,12 @@ def test_the_first_rate_is_that_of_the_time_which_others_know(
     assert agent.update == 0 and agent.learner.optimizer.lr == 0.0
 
 
-def test_simulators_that_no_network_fits_are_closed() -> None:
+def test_environments_that_no_network_fits_are_closed() -> None:
     env = EnvConfig(id="CartPole-v1", num_envs=3, workers="async")
     config = Config(env=env, network=NetworkConfig(background=87))
     with pytest.raises(UserError, match="background") as refusal:
         make_learner(config, Launch(), threads=1)
-    assert not multiprocessing.active_children(), f"while {refusal!r} holds the simulators"
+    assert not multiprocessing.active_children(), f"while {refusal!r} holds the environments"
 
 
 def test_what_fails_to_close_keeps_nothing_else_open(
@@ -106,11 +106,11 @@ def test_what_fails_to_close_keeps_nothing_else_open(
 
     agent, closed = train_here(CARTPOLE), []
     monkeypatch.setattr(agent.coupling, "close", fail)
-    monkeypatch.setattr(agent.source, "close", lambda: closed.append("simulators"))
+    monkeypatch.setattr(agent.source, "close", lambda: closed.append("environments"))
     monkeypatch.setattr(agent.recorder, "close", lambda: closed.append("files"))
     with pytest.raises(OSError, match="neighbour"):
         agent.close()
-    assert closed == ["simulators", "files"]
+    assert closed == ["environments", "files"]
 
 
 @pytest.mark.parametrize(("agents", "on_device"), [(32, True), (16, False)])
@@ -126,7 +126,7 @@ def test_agents_of_a_process_do_not_share_streams(agents: int, on_device: bool) 
 # -- before there is a plan
 
 
-class Simulators:
+class Environments:
     frames_per_step = 4
 
     def __init__(self, log: list[str]) -> None:
@@ -145,11 +145,11 @@ def second(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Request, li
         log.append("waits for the plan")
         raise SystemExit(2)
 
-    def make_learner(*_: object) -> tuple[list[Simulators], torch.nn.Module]:
-        log.append("makes simulators")
+    def make_learner(*_: object) -> tuple[list[Environments], torch.nn.Module]:
+        log.append("makes environments")
         network = torch.nn.Linear(1, 1)
         network.hold = lambda duals: None
-        return [Simulators(log)], network
+        return [Environments(log)], network
 
     place = Launch(rank=1, agents=2, local_rank=1, local_agents=2, local_group=(1,))
     monkeypatch.setattr(training, "from_environment", lambda *_: place)
@@ -159,13 +159,13 @@ def second(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Request, li
     return read_request(["cartpole", "--run-dir", str(tmp_path / "run")], agents=2), log
 
 
-def test_simulators_are_made_while_the_first_agent_makes_its_own(
+def test_environments_are_made_while_the_first_agent_makes_its_own(
     second: tuple[Request, list[str]],
 ) -> None:
     request, log = second
     with pytest.raises(SystemExit):
         training.train(request)
-    assert log == ["makes simulators", "waits for the plan", "closed"]
+    assert log == ["makes environments", "waits for the plan", "closed"]
 
 
 def test_a_mistake_that_the_first_agent_has_told_is_not_told_again(

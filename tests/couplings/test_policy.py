@@ -14,7 +14,7 @@ import torch
 from batches import ACTIONS, N, filled, linear_learner, random_batch
 from hypothesis import given
 from hypothesis import strategies as st
-from late_queue import LateLane
+from late_queue import LateStream
 from torch import Tensor
 
 from gala.config.sections import DistilConfig, RepelConfig
@@ -243,17 +243,17 @@ def test_recorded_and_replayed_late_it_is_the_same(algorithm: str) -> None:
     """Vectors and weights change in place between two replays of a recording."""
     plans = {"epochs": 2, "minibatches": 3} if algorithm == "ppo" else {}
     found = []
-    for stream in (Direct(), LateLane()):
+    for stream in (Direct(), LateStream()):
         learner, model, told = learner_with(another(4), stream, algorithm, **plans)
         batch = random_batch()
         for seed in range(5):
-            if isinstance(stream, LateLane):
+            if isinstance(stream, LateStream):
                 stream.queue.drain()
             batch.obs.copy_(random_batch(seed).obs)
             told.vectors.copy_(another(seed).flat.data)
             told.weights.fill_(seed / 5)
             learner.update(batch)
-        if isinstance(stream, LateLane):
+        if isinstance(stream, LateStream):
             stream.queue.drain()
         found.append(model.flat.data.clone())
     assert torch.equal(*found)

@@ -76,7 +76,7 @@ def test_a_download_is_no_view_of_what_comes_next() -> None:
     assert found.tolist() == [0.0] * 3
 
 
-def test_numbers_change_in_the_order_of_the_lane() -> None:
+def test_numbers_change_in_the_order_of_the_stream() -> None:
     queue = LateQueue()
     stream = Queued(queue)
     number, x = stream.number(), torch.zeros(())

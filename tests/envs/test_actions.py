@@ -1,4 +1,4 @@
-"""From what the policy chooses to what the simulators get."""
+"""From what the policy chooses to what the environments get."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ FINITE = st.floats(-1e6, 1e6, width=32)
 
 
 def played(plan: ActionPlan, chosen: Any) -> np.ndarray:
-    """What the simulators get when the policy's head says ``chosen``."""
+    """What the environments get when the policy's head says ``chosen``."""
     return plan.to_env(build_head(plan.space).to_env(torch.as_tensor(chosen)))
 
 
@@ -72,7 +72,7 @@ def test_dimensions_without_bounds_stay_as_they_are() -> None:
         (Box(0, 8, (2,), np.float16), "2 numbers", Box(-1, 1, (2,), np.float32)),
     ],
 )  # fmt: skip
-def test_simulators_get_actions_of_their_space(
+def test_environments_get_actions_of_their_space(
     space: gymnasium.Space, text: str, seen: gymnasium.Space
 ) -> None:
     plan = plan_actions(space)

@@ -1,4 +1,4 @@
-"""Autoreset modes on hand-made rows: what every kind of simulator must come out as."""
+"""Autoreset modes on hand-made rows: what every kind of environment must come out as."""
 
 import numpy as np
 import pytest
@@ -99,7 +99,7 @@ def test_a_ledger_goes_on_from_its_state() -> None:
 
 
 @given(st.integers(0, 2**64), st.integers(1, 64))
-def test_seeds_of_simulators(seed: int, count: int) -> None:
+def test_seeds_of_environments(seed: int, count: int) -> None:
     seeds = env_seeds(seed, count)
     assert seeds == env_seeds(seed, count + 1)[:count]
     assert len(seeds) == count and all(0 <= each < 2**31 for each in seeds)

@@ -14,7 +14,7 @@ ENVS = 16
 
 
 def memory(space: Any, obs: Any) -> int:
-    """Bytes that converting one step of all simulators needs at most."""
+    """Bytes that converting one step of all environments needs at most."""
     convert = plan_observations(space).converter()
     convert(obs)
     tracemalloc.start()

@@ -99,7 +99,7 @@ def test_returns_are_of_whole_episodes() -> None:
 
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "gala/Identity-v0", "gala/RepeatPrevious-v0"])
-def test_restored_simulators_go_on_bit_for_bit(name: str) -> None:
+def test_restored_environments_go_on_bit_for_bit(name: str) -> None:
     env, rng = make(name), np.random.default_rng(0)
     env.reset()
     for _ in range(33):
@@ -122,7 +122,7 @@ def test_restored_simulators_go_on_bit_for_bit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "gala/Identity-v0"])
-def test_a_state_of_another_number_of_simulators_is_refused(name: str) -> None:
+def test_a_state_of_another_number_of_environments_is_refused(name: str) -> None:
     env = make(name)
     env.reset()
     with pytest.raises(UserError, match="env.num_envs: the checkpoint holds 3 environments, got 2"):
@@ -370,7 +370,7 @@ def test_a_vectorised_form_with_another_autoreset_mode_is_refused(
         make("CartPole-v1")
 
 
-def test_simulators_in_processes_come_in_halves_of_their_own_seeds() -> None:
+def test_environments_in_processes_come_in_halves_of_their_own_seeds() -> None:
     config = EnvConfig(id="CartPole-v1", num_envs=5, workers="async")
     halves = make_vector_envs(config, seed=3)
     try:
@@ -392,7 +392,7 @@ def test_simulators_in_processes_come_in_halves_of_their_own_seeds() -> None:
         ("gala/Identity-v0", "async", 4),
     ],
 )
-def test_other_simulators_stay_together(name: str, workers: str, num_envs: int) -> None:
+def test_other_environments_stay_together(name: str, workers: str, num_envs: int) -> None:
     config = EnvConfig(id=name, num_envs=num_envs, workers=workers)  # type: ignore[arg-type]
     (all_of_them,) = make_vector_envs(config, seed=3)
     assert all_of_them.num_envs == num_envs
@@ -430,7 +430,7 @@ def processes_of(env: VectorEnv) -> list[multiprocessing.Process]:
 @pytest.mark.timeout(60)
 @pytest.mark.usefixtures("sigterm_counts")
 @pytest.mark.parametrize("when", ["in a step", "between steps", "unnoticed"])
-def test_a_simulator_that_dies_is_an_error_and_the_others_end(when: str) -> None:
+def test_an_environment_that_dies_is_an_error_and_the_others_end(when: str) -> None:
     env, actions = make("CartPole-v1", workers="async"), np.zeros(3, np.int64)
     env.reset()
     env.step(actions)
@@ -450,7 +450,7 @@ def test_a_simulator_that_dies_is_an_error_and_the_others_end(when: str) -> None
 
 
 @pytest.mark.timeout(60)
-def test_simulators_that_are_well_leave_by_themselves() -> None:
+def test_environments_that_are_well_leave_by_themselves() -> None:
     env = make("CartPole-v1", workers="async")
     env.reset()
     env.step(np.zeros(3, np.int64))
@@ -460,7 +460,7 @@ def test_simulators_that_are_well_leave_by_themselves() -> None:
 
 @pytest.mark.timeout(60)
 @pytest.mark.usefixtures("sigterm_counts")
-def test_a_vector_of_which_one_simulator_cannot_be_made_leaves_no_processes(room: str) -> None:
+def test_a_vector_of_which_one_environment_cannot_be_made_leaves_no_processes(room: str) -> None:
     with pytest.raises(UserError, match=r"gala_test_room.py:\d+: .* no licence left$") as failure:
         make(f"{room}:Lacking-v0", workers="async")
     assert not multiprocessing.active_children(), f"while {failure!r} holds the vector"

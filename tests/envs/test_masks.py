@@ -1,4 +1,4 @@
-"""Which actions are allowed, and the spaces of simulators, through whole vectors of them."""
+"""Which actions are allowed, and the spaces of environments, through whole vectors of them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -123,7 +123,7 @@ def test_masks_of_another_size_and_masks_that_come_late_are_refused() -> None:
         masks.of_step(np.zeros(2), {"action_mask": np.ones((2, 5))})
 
 
-def test_simulators_without_a_mask_may_do_everything() -> None:
+def test_environments_without_a_mask_may_do_everything() -> None:
     given = {"action_mask": np.zeros((3, 2), np.int8), "_action_mask": np.array([1, 0, 1], bool)}
     mask = Masks(Discrete(3), 2).of_reset(np.zeros(3), given)
     assert mask is not None and mask.tolist() == [[False] * 2, [True] * 2, [False] * 2]

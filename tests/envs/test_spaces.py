@@ -21,7 +21,7 @@ def box(*shape: int, dtype: Any = np.uint8, low: Any = None, high: Any = None) -
 
 
 def batch(space: gymnasium.Space, count: int = 3, seed: int = 0) -> tuple[Any, list[Any]]:
-    """What ``count`` simulators give, together and one by one."""
+    """What ``count`` environments give, together and one by one."""
     space.seed(seed)
     each = [space.sample() for _ in range(count)]
     return concatenate(space, each, create_empty_array(space, count)), each

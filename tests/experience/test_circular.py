@@ -11,7 +11,7 @@ import torch
 from batches import random_batch
 from hypothesis import given
 from hypothesis import strategies as st
-from late_queue import LateLane
+from late_queue import LateStream
 
 from gala.device.streams import Direct, Stream
 from gala.experience.batch import Batch
@@ -33,7 +33,7 @@ def serve(buffer: CircularBuffer, batch: Batch, stream: Stream | None = None) ->
     """The numbers of the batches that are served for a new one."""
     found = []
     for served in buffer.serve(batch):
-        if isinstance(stream, LateLane):
+        if isinstance(stream, LateStream):
             stream.queue.drain()
         (number,) = {*served.reward.flatten().tolist(), *served.obs.flatten().tolist()}
         assert set(served.version.ravel().tolist()) == {number}
@@ -82,7 +82,7 @@ def test_it_goes_on_from_its_state(size: int, replays: int, cut: int) -> None:
 
 @pytest.mark.parametrize("warm_up", [0, 2])
 def test_a_late_device_serves_the_same(warm_up: int) -> None:
-    stream = LateLane(warm_up)
+    stream = LateStream(warm_up)
     here, there = CircularBuffer(3, 3, Direct()), CircularBuffer(3, 3, stream)
     batch = numbered(0)
     for k in range(9):

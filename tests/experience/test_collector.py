@@ -1,4 +1,4 @@
-"""The collector with a scripted simulator: what enters a rollout, step by step."""
+"""The collector with a scripted environment: what enters a rollout, step by step."""
 
 import numpy as np
 import pytest

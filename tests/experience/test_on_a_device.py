@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from late_queue import LateLane
+from late_queue import LateStream
 from torch import Tensor
 
 from gala.config.sections import NetworkConfig
@@ -120,11 +120,11 @@ def train(
 def test_a_late_device_collects_and_learns_the_same(
     dtype: torch.dtype, warm_up: int, keep: bool, parts: tuple[int, ...]
 ) -> None:
-    def simulators() -> list[Noise]:
+    def environments() -> list[Noise]:
         return [Noise(part, state) for state, part in enumerate(parts, 1)]
 
-    rollouts, parameters, _ = train(Direct(), dtype, keep, simulators())
-    found, others, _ = train(LateLane(warm_up), dtype, keep, simulators())
+    rollouts, parameters, _ = train(Direct(), dtype, keep, environments())
+    found, others, _ = train(LateStream(warm_up), dtype, keep, environments())
     for k in range(ROLLOUTS):
         for name in FIELDS:
             assert torch.equal(rollouts[k][name], found[k][name]), f"rollout {k}: {name}"
@@ -139,7 +139,7 @@ def test_a_late_device_collects_and_learns_the_same(
 @pytest.mark.parametrize("warm_up", [0, 2])
 def test_a_late_device_remembers_the_same(memory: str, warm_up: int) -> None:
     rollouts, parameters, _ = train(Direct(), torch.float32, memory=memory)
-    found, others, _ = train(LateLane(warm_up), torch.float32, memory=memory)
+    found, others, _ = train(LateStream(warm_up), torch.float32, memory=memory)
     for k in range(ROLLOUTS):
         for name in (*FIELDS, *REMEMBERED):
             assert torch.equal(rollouts[k][name], found[k][name]), f"rollout {k}: {name}"
@@ -148,7 +148,7 @@ def test_a_late_device_remembers_the_same(memory: str, warm_up: int) -> None:
 
 
 def test_observations_go_up_once_and_the_rest_in_one_piece() -> None:
-    stream = LateLane()
+    stream = LateStream()
     queue = stream.queue
     env = Noise()
     _, _, collector = train(stream, torch.float32, envs=[env])
@@ -172,7 +172,7 @@ def test_observations_go_up_once_and_the_rest_in_one_piece() -> None:
 
 def test_the_rollout_lies_still() -> None:
     """What is recorded works on these addresses for life."""
-    _, _, collector = train(LateLane(), torch.float32)
+    _, _, collector = train(LateStream(), torch.float32)
     places = [getattr(collector.next(), name).data_ptr() for name in FIELDS]
     assert places == [getattr(collector.next(), name).data_ptr() for name in FIELDS]
 

@@ -103,7 +103,7 @@ class LateQueue:
         return nullcontext()
 
 
-class LateLane(Queued):
+class LateStream(Queued):
     """A stream to a :class:`LateQueue`.
 
     What is not recorded yet a GPU queues by itself; here it is done at once, and hence after all

@@ -150,7 +150,7 @@ def test_the_entropy_bonus_follows_its_schedule() -> None:
         torch.testing.assert_close(model.flat.grad, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_square_root_scaling_is_for_sixteen_simulators() -> None:
+def test_square_root_scaling_is_for_sixteen_environments() -> None:
     paper = A2CConfig(lr=7e-4, lr_scaling="sqrt")
     assert scaled_lr(paper, 64) == pytest.approx(0.0014)
     assert scaled_lr(paper, 16) == 7e-4 == scaled_lr(A2CConfig(lr=7e-4), 64)

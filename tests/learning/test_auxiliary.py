@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from batches import filled, linear_learner, random_batch
-from late_queue import LateLane
+from late_queue import LateStream
 
 from gala.config.sections import NetworkConfig
 from gala.device.streams import Direct
@@ -134,16 +134,16 @@ def test_it_is_what_it_says_of_both_trunks() -> None:
 def test_recorded_and_replayed_late_it_is_the_same(algorithm: str) -> None:
     plans = {"epochs": 2, "minibatches": 3} if algorithm == "ppo" else {}
     found = []
-    for stream in (Direct(), LateLane()):
+    for stream in (Direct(), LateStream()):
         learner, _, model = linear_learner(algorithm, stream=stream, **plans)
         learner.auxiliaries.append(Decorrelation(1.0))
         batch = random_batch()
         for seed in range(4):
-            if isinstance(stream, LateLane):
+            if isinstance(stream, LateStream):
                 stream.queue.drain()
             batch.obs.copy_(random_batch(seed).obs)
             learner.update(batch)
-        if isinstance(stream, LateLane):
+        if isinstance(stream, LateStream):
             stream.queue.drain()
         found.append(model.flat.data.clone())
     assert torch.equal(*found)

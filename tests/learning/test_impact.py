@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from batches import ACTIONS, N, linear_learner, random_batch
-from late_queue import LateLane
+from late_queue import LateStream
 
 from gala.device.streams import Direct
 from gala.learning.returns import vtrace
@@ -87,7 +87,7 @@ def test_lag_is_that_of_all_that_was_learned_from() -> None:
 def test_a_spoilt_batch_costs_one_step_and_is_served_without_its_environment(
     reward: float, late: bool
 ) -> None:
-    stream = LateLane() if late else Direct()
+    stream = LateStream() if late else Direct()
     learner, _, model = linear_learner("impact", stream, buffer=2, replays=2)
     batch, skipped = random_batch(t=T, b=B), []
     for k in range(4):

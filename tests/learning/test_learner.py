@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from batches import ACTIONS, N, linear_learner, random_batch
-from late_queue import LateLane
+from late_queue import LateStream
 from torch.nn import functional as F
 
 from gala.device.streams import Direct
@@ -370,7 +370,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(
     options = {"epochs": 2, "minibatches": 1} if algorithm == "ppo" else {}
     found = []
     for spoil in (False, True):
-        stream = LateLane() if late else Direct()
+        stream = LateStream() if late else Direct()
         learner, _, model = linear_learner(algorithm, stream, optimizer="adam", **options)
         batch = random_batch(t=T, b=B)
         for k in range(4):

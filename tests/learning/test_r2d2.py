@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from batches import filled
-from late_queue import LateLane
+from late_queue import LateStream
 from torch import Tensor, nn
 
 from gala.config.sections import NetworkConfig
@@ -323,16 +323,16 @@ def test_steps_are_recorded_bit_for_bit(memory: str, warm_up: int) -> None:
     state = None if memory == "none" else (2, 4)
     burn_in = 0 if memory == "none" else T
     found: list[list[Tensor]] = []
-    for stream in (Direct(), LateLane(warm_up)):
+    for stream in (Direct(), LateStream(warm_up)):
         mine, model = learner(2, memory, stream=stream, target_every=3)
         batch, told = batch_of(6, state, burn_in), []
         for update in range(1, 8):
             batch.reward.normal_(generator=torch.Generator().manual_seed(update))
             losses = mine.update(batch)
-            if isinstance(stream, LateLane):
+            if isinstance(stream, LateStream):
                 stream.queue.drain()
             mine.follow(update, mixed=update == 5)
-            if isinstance(stream, LateLane):
+            if isinstance(stream, LateStream):
                 stream.queue.drain()
             assert losses.priority is not None
             told += [losses.priority.clone(), model.flat.data.clone()]

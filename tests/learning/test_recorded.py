@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from batches import filled
-from late_queue import LateLane
+from late_queue import LateStream
 from torch import Tensor
 
 from gala.config.sections import NetworkConfig
@@ -79,7 +79,7 @@ def learn(
         algorithm.schedule(k / UPDATES)
         losses = algorithm.update(rollout)
         algorithm.follow(k + 1, mixed=False)
-        if isinstance(stream, LateLane):
+        if isinstance(stream, LateStream):
             stream.queue.drain()
         parameters.append(flat.data.clone())
         numbers.append(losses.numbers())
@@ -100,7 +100,7 @@ CASES: dict[str, tuple[tuple[Any, Any], torch.dtype, dict[str, Any]]] = {
 def test_recorded_updates_are_the_same_bit_for_bit(name: str, warm_up: int) -> None:
     spaces, dtype, changes = CASES[name]
     expected, numbers = learn(Direct(), spaces, dtype, **changes)
-    stream = LateLane(warm_up)
+    stream = LateStream(warm_up)
     found, again = learn(stream, spaces, dtype, **changes)
     for k, (theirs, ours) in enumerate(zip(expected, found, strict=True)):
         assert torch.equal(theirs, ours), f"update {k}"
@@ -139,10 +139,10 @@ def learn_by(
         batch.version[:] = model.revision - (older and k % 2)
         learner.schedule(k / UPDATES)
         losses = learner.update(batch)
-        if isinstance(stream, LateLane):
+        if isinstance(stream, LateStream):
             stream.queue.drain()  # what follows is handed over in order, and here done at once
         learner.follow(k + 1, mixed=False)
-        if isinstance(stream, LateLane):
+        if isinstance(stream, LateStream):
             stream.queue.drain()
         learner.follow(k + 1, mixed=k == 2)
         parameters.append(flat.data.clone())
@@ -187,7 +187,7 @@ PLANS: dict[str, tuple[str, dict[str, Any]]] = {
 def test_every_plan_is_recorded_bit_for_bit(name: str, older: bool, warm_up: int) -> None:
     algorithm, changes = PLANS[name]
     expected, numbers = learn_by(algorithm, Direct(), older, **changes)
-    found, again = learn_by(algorithm, LateLane(warm_up), older, **changes)
+    found, again = learn_by(algorithm, LateStream(warm_up), older, **changes)
     for k, (theirs, ours) in enumerate(zip(expected, found, strict=True)):
         assert torch.equal(theirs, ours), f"update {k}"
     for one, other in zip(numbers, again, strict=True):
@@ -198,15 +198,15 @@ def test_every_plan_is_recorded_bit_for_bit(name: str, older: bool, warm_up: int
 def test_a_baked_in_rate_would_have_been_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream whose numbers are plain floats: what every optimizer does if left alone."""
     expected, _ = learn(Direct(), (VECTORS, SIX), torch.float32)
-    monkeypatch.setattr(LateLane, "number", lambda self: Direct().number())
-    found, _ = learn(LateLane(), (VECTORS, SIX), torch.float32)
+    monkeypatch.setattr(LateStream, "number", lambda self: Direct().number())
+    found, _ = learn(LateStream(), (VECTORS, SIX), torch.float32)
     assert torch.equal(expected[0], found[0]) and not torch.equal(expected[1], found[1])
 
 
 def test_the_reduced_gradient_is_the_one_that_is_used() -> None:
     """Between the two recordings, after the work of the first."""
     results = []
-    for stream in (Direct(), LateLane()):
+    for stream in (Direct(), LateStream()):
         algorithm, flat, compute = agent(stream, (VECTORS, SIX), torch.float32)
         rollout = empty_rollout((VECTORS, SIX), compute)
         host = torch.zeros_like(flat.data)
@@ -231,7 +231,7 @@ def test_the_reduced_gradient_is_the_one_that_is_used() -> None:
 def test_steps_with_numbers_on_the_device_round_alike(name: str) -> None:
     config = A2CConfig(optimizer=name)  # type: ignore[arg-type]
     results = []
-    for stream in (Direct(), LateLane()):
+    for stream in (Direct(), LateStream()):
         flat = FlatParameters(torch.nn.Linear(70, 50))
         g = torch.Generator().manual_seed(0)
         flat.data.normal_(generator=g)
@@ -240,7 +240,7 @@ def test_steps_with_numbers_on_the_device_round_alike(name: str) -> None:
             flat.grad.normal_(generator=g)
             optimizer.lr = 1e-3 / (k + 1)
             optimizer.advance()
-            if isinstance(stream, LateLane):
+            if isinstance(stream, LateStream):
                 stream.queue.drain()
             optimizer.apply()
         results.append(flat.data.clone())
@@ -249,7 +249,7 @@ def test_steps_with_numbers_on_the_device_round_alike(name: str) -> None:
 
 @pytest.mark.parametrize("warm_up", [0, 9])
 def test_the_copy_that_computes_follows_each_update(warm_up: int) -> None:
-    stream = LateLane(warm_up)
+    stream = LateStream(warm_up)
     algorithm, flat, compute = agent(stream, (IMAGES, SIX), torch.bfloat16)
     rollout = empty_rollout((IMAGES, SIX), compute)
     for k in range(3):

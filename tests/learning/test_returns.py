@@ -102,7 +102,7 @@ def test_lambda_one_gives_n_step_returns_and_lambda_zero_one_step(
     torch.testing.assert_close(one_step, reward + discount * next_value - value)
 
 
-def test_simulators_do_not_mix() -> None:
+def test_environments_do_not_mix() -> None:
     generator = torch.Generator().manual_seed(0)
     reward, value, following = (torch.randn(6, 3, generator=generator) for _ in range(3))
     cut = torch.rand(6, 3, generator=generator) > 0.7

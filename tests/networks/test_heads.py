@@ -68,7 +68,7 @@ def test_gaussian_samples_have_the_mean_and_deviation() -> None:
 
 
 @pytest.mark.parametrize("space", [DISCRETE, MULTI, BITS, BOX])
-def test_actions_suit_the_simulator_and_the_seed_decides(space: gymnasium.Space) -> None:
+def test_actions_suit_the_environment_and_the_seed_decides(space: gymnasium.Space) -> None:
     head = build_head(space)
     dist = 5 * torch.randn(50, head.size, generator=torch.Generator().manual_seed(0))
     first = head.sample(dist, torch.Generator().manual_seed(1))
@@ -79,7 +79,7 @@ def test_actions_suit_the_simulator_and_the_seed_decides(space: gymnasium.Space)
     assert torch.equal(buffer[2], first) and buffer.dtype == first.dtype
 
 
-def test_a_box_clips_only_for_the_simulator() -> None:
+def test_a_box_clips_only_for_the_environment() -> None:
     head = build_head(BOX)
     wild = torch.tensor([[9.0, -9.0]])
     assert head.to_env(wild).tolist() == [[1.0, -1.0]] and wild.tolist() == [[9.0, -9.0]]

@@ -1,4 +1,4 @@
-"""Simulators that are processes: they end with their agent, and an agent does not outlive one."""
+"""Environments that are processes: they end with their agent, and an agent does not outlive one."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_mistake_is_one_line_and_the_end(
     assert output.startswith("gala: error: ") and output.count("\n") == 1 and words in output
 
 
-def test_a_simulator_that_cannot_begin_is_an_error_and_the_end(tmp_path: Path) -> None:
+def test_an_environment_that_cannot_begin_is_an_error_and_the_end(tmp_path: Path) -> None:
     (tmp_path / "gala_test_broken.py").write_text(BROKEN)
     process = start(
         "train", experiment(tmp_path, total_steps=100, text=CARTPOLE),
@@ -71,7 +71,7 @@ def test_a_simulator_that_cannot_begin_is_an_error_and_the_end(tmp_path: Path) -
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_whole_job_is_a_wish_to_stop(tmp_path: Path, number: int) -> None:
-    """Ctrl-C, ``timeout`` and batch systems signal the simulators as well."""
+    """Ctrl-C, ``timeout`` and batch systems signal the environments as well."""
     run = tmp_path / "run"
     process = start(
         "train", experiment(tmp_path, total_steps=10**9, text=CARTPOLE), "--run-dir", run
@@ -83,7 +83,7 @@ def test_a_signal_to_the_whole_job_is_a_wish_to_stop(tmp_path: Path, number: int
 
 
 @pytest.mark.slow
-def test_an_agent_comes_back_when_one_of_its_simulators_dies(tmp_path: Path) -> None:
+def test_an_agent_comes_back_when_one_of_its_environments_dies(tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = start(
         "train", experiment(tmp_path, total_steps=10**9, text=CARTPOLE), "--agents", 2,
@@ -92,11 +92,11 @@ def test_an_agent_comes_back_when_one_of_its_simulators_dies(tmp_path: Path) -> 
     try:
         wait_until(lambda: all(updates_done(run, rank) > 20 for rank in range(2)), process)
         agent = json.loads((run / "rank_01" / "agent.json").read_text())["pid"]
-        simulators = children(agent)
-        assert len(simulators) == 4
-        os.kill(simulators[1], signal.SIGKILL)
+        environments = children(agent)
+        assert len(environments) == 4
+        os.kill(environments[1], signal.SIGKILL)
         wait_until(lambda: records(run, 1)[-1].get("incarnation") == 1, process)
-        assert not any(Path(f"/proc/{pid}").exists() for pid in simulators)
+        assert not any(Path(f"/proc/{pid}").exists() for pid in environments)
         output, _ = interrupt(process)
         assert process.returncode == 0 and "stopped" in output
     finally:
