@@ -13,6 +13,8 @@ import fcntl
 import mmap
 import os
 import stat
+import struct
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,12 @@ PAGE = 4096
 NEWEST, STATE, STEP = 0, 1, 2
 """64-bit words of the status page: version of the newest message, state and steps of the owner."""
 _READ_ATTEMPTS = 4
+_LEAVING_S = 1.0  # what the last owner's process, on its way out, is waited for
+# the kernel's question about a lock, and where in it the kind of lock stands
+if sys.platform == "darwin":
+    _FLOCK, _KIND = struct.Struct("qqihh"), 3
+else:
+    _FLOCK, _KIND = struct.Struct("hhqqi"), 0
 
 
 def slot_bytes(payload_bytes: int) -> int:
@@ -236,21 +244,24 @@ def is_locked(path: Path) -> bool:
 
 
 def _lock(fd: int) -> None:
-    # A reader that probes the lock holds it for an instant: try again for a while.
-    for attempt in range(200):
+    deadline = time.monotonic() + _LEAVING_S
+    while True:
         try:
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except OSError:
-            if attempt == 199:
+            if time.monotonic() >= deadline:
                 raise
             time.sleep(0.001)
 
 
 def _holds_lock(fd: int) -> bool:
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    fcntl.lockf(fd, fcntl.LOCK_UN)
-    return False
+    """Whether another process holds a lock that keeps readers out.
+
+    Asked without taking one: an owner that comes back would be kept out by a reader that is stopped
+    at that moment.
+    """
+    question = [0] * 5
+    question[_KIND] = fcntl.F_RDLCK
+    answer = fcntl.fcntl(fd, fcntl.F_GETLK, _FLOCK.pack(*question))
+    return bool(_FLOCK.unpack(answer)[_KIND] != fcntl.F_UNLCK)

@@ -227,7 +227,7 @@ class SharedMemoryTransport:
         word = int(mapped.words[STATE])
         # whoever wrote anything else there is not one of us
         state = PeerState(word) if 0 <= word < len(PeerState) else PeerState.DOWN
-        # asking for the own lock would release it
+        # the own lock is none to this process
         alive = state is PeerState.LEFT or mapped is self._own or mapped.locked()
         return state if alive else PeerState.DOWN
 

@@ -14,7 +14,7 @@ import torch
 
 from gala.errors import UserError
 from gala.gossip import message, shared_memory
-from gala.gossip.mailbox import STATE, Mailbox
+from gala.gossip.mailbox import STATE, Mailbox, is_locked
 from gala.gossip.message import Header, Identity, Refusal, Refused
 from gala.gossip.shared_memory import SLOTS, SharedMemoryTransport
 from gala.gossip.transport import PeerState
@@ -209,6 +209,23 @@ def test_a_first_word_is_signed_before_it_is_there(
     publish(b, 1, 5, 1.0)
     publish(b, 1, 6, 1.0)
     assert seen == [PeerState.JOINING if known else PeerState.ACTIVE, PeerState.ACTIVE]
+
+
+def test_who_looks_whether_an_owner_lives_takes_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader may be stopped at any moment: it would keep out an owner that comes back."""
+
+    def fail(*arguments: object) -> None:
+        raise AssertionError("a lock was asked for")
+
+    path = shared_memory.path_of(IDENTITY.run, 1, tmp_path)
+    with owner(tmp_path, "print('ready', flush=True)\nsys.stdin.read()") as process:
+        monkeypatch.setattr("fcntl.lockf", fail)
+        assert is_locked(path)
+        process.kill()
+        process.wait()
+        assert path.exists() and not is_locked(path)
 
 
 @pytest.mark.parametrize("victim", range(4))
