@@ -7,7 +7,7 @@ nothing else is believed. Of one that has not, the exit code means:
 
 ====== ===========================================================================================
 2, 3   bad input, alarm: passed on, starting again would not help
-75     "start me again": at once, and it does not count
+75     "start me again": at once, and it is no crash; not for ever either
 other  a crash, 0 as well: started again after a pause that doubles, unless it happens too often;
        of one that was asked to stop: 128 + signal (143), since it has not saved
 ====== ===========================================================================================
@@ -64,6 +64,9 @@ SETTLED_S = 5.0
 """An incarnation that trained for so long counts as a good start."""
 MAX_FALSE_STARTS = 5
 """Deaths in a row without a good start before giving up."""
+MAX_ASKED = 30
+"""Wishes in a row to be started again without a good start before giving up: an hour of a store
+that is away."""
 MAX_DEATHS, WINDOW_S = 40, 300.0
 """Deaths within the window before giving up."""
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 30.0
@@ -110,10 +113,12 @@ class Record:
 
     Attributes:
         false_starts: deaths in a row of incarnations that did not get going.
+        asked: incarnations in a row that asked to be started again and had not got going.
         deaths: when the recent ones happened, in seconds of a monotonic clock.
     """
 
     false_starts: int = 0
+    asked: int = 0
     deaths: deque[float] = field(default_factory=deque)
 
     def die(self, now: float, trained_s: float) -> None:
@@ -123,9 +128,15 @@ class Record:
         while self.deaths and now - self.deaths[0] > WINDOW_S:
             self.deaths.popleft()
 
+    def ask(self, trained_s: float) -> None:
+        """Note a wish to be started again after ``trained_s`` seconds of training."""
+        self.asked = 0 if trained_s >= SETTLED_S else self.asked + 1
+
     @property
     def verdict(self) -> str | None:
         """Why to give up; None to go on."""
+        if self.asked >= MAX_ASKED:
+            return f"it asked {self.asked} times in a row to be started again"
         if self.false_starts >= MAX_FALSE_STARTS:
             return f"it died {self.false_starts} times in a row without getting going"
         if len(self.deaths) > MAX_DEATHS:
@@ -315,17 +326,20 @@ class Supervisor:
             if agent.mortal:
                 return _failed(code)
             incarnation += 1
-            if code == AGAIN and hung is None:
-                death = ASKED_AGAIN
-                continue
-            now = time.monotonic()
-            since = agent.training_since
-            record.die(now, now - since if since is not None else 0.0)
-            death = hung or _cause(code)
+            now, since = time.monotonic(), agent.training_since
+            trained_s = now - since if since is not None else 0.0
+            again = code == AGAIN and hung is None
+            if again:
+                record.ask(trained_s)
+            else:
+                record.die(now, trained_s)
+            death = ASKED_AGAIN if again else hung or _cause(code)
             verdict = record.verdict
             if verdict is not None:
                 self._give_up(death, verdict)
                 return _failed(code)
+            if again:
+                continue
             self._say(f"died ({death}); incarnation {incarnation} begins in {record.pause_s:.1f} s")
             if self._pause(record.pause_s):
                 return _failed(-signal.SIGTERM)

@@ -18,6 +18,7 @@ from gala.errors import EXIT_CRASH
 from gala.launch.processes import bound_to, children
 from gala.launch.supervisor import (
     LAST_WORDS,
+    MAX_ASKED,
     MAX_DEATHS,
     MAX_FALSE_STARTS,
     SETTLED_S,
@@ -140,6 +141,13 @@ def test_start_me_again_is_no_crash(tmp_path: Path) -> None:
         start(tmp_path, f"if incarnation < {MAX_FALSE_STARTS + 3}: sys.exit(75)\ntell('done 0')")
     )
     assert (code, errors) == (0, "") and len(incarnations(tmp_path)) == MAX_FALSE_STARTS + 4
+
+
+def test_who_asks_again_and_again_without_getting_going_is_given_up(tmp_path: Path) -> None:
+    code, errors = end(start(tmp_path, "print('no store', file=sys.stderr)\nsys.exit(75)"))
+    assert code == 75 and len(incarnations(tmp_path)) == MAX_ASKED
+    assert f"is given up: it asked {MAX_ASKED} times in a row to be started again" in errors
+    assert errors.rstrip().endswith("no store")
 
 
 def test_a_crash_loop_ends_with_the_last_words(tmp_path: Path, monkeypatch: object) -> None:
@@ -293,6 +301,15 @@ def test_pauses_grow_and_a_good_start_is_a_new_beginning() -> None:
     assert pauses == [0.1, 0.4, 1.6, 6.4]
     record.die(now=9.0, trained_s=SETTLED_S)
     assert record.false_starts == 0 and record.pause_s == 0.1
+
+
+def test_a_good_start_ends_the_count_of_wishes_to_begin_again() -> None:
+    record = Record()
+    for trained_s in (0.0,) * (MAX_ASKED - 1) + (SETTLED_S,) + (0.0,) * (MAX_ASKED - 1):
+        record.ask(trained_s)
+        assert record.verdict is None
+    record.ask(0.0)
+    assert record.verdict is not None
 
 
 def test_too_many_deaths_within_the_window() -> None:
