@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +44,7 @@ from gala.gossip.in_process import LocalGroup
 from gala.gossip.mixing import require_mixable
 from gala.launch import supervisor
 from gala.launch.launch import Launch, from_environment
+from gala.launch.leaving import leaves_by_word
 from gala.launch.signals import StopRequest
 from gala.launch.watchdog import STOP_S, ends_when_asked, ends_within
 from gala.learning.rehearsal import rehearse
@@ -82,11 +84,11 @@ def train(request: Request) -> int:
         UserError: the run cannot be made.
     """
     stop = StopRequest().install()
-    with ends_when_asked(lambda: stop.requested):
-        return _train(request, stop)
+    with ends_when_asked(lambda: stop.requested), leaves_by_word() as say:
+        return _train(request, stop, say)
 
 
-def _train(request: Request, stop: StopRequest) -> int:
+def _train(request: Request, stop: StopRequest, say: Callable[[int], None]) -> int:
     launch = from_environment(request.agents_per_process, request.security).register()
     plans, closed = launch.incarnation == 0 and launch.leads, threading.Event()
     with ExitStack() as stack:  # closes the last one first, and all even if one fails
@@ -123,6 +125,7 @@ def _train(request: Request, stop: StopRequest) -> int:
         except NotFinite:
             return _start_again(time.monotonic() - began)
         code = exit_code(agents, stop)
+        say(code)
         supervisor.tell(f"done {code}")
         end = ends_within(STOP_S, code, closed)
     end.join()

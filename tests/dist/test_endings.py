@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from launching import experiment, finish, records, start, updates_done, wait_until
+from launching import experiment, finish, gala, records, start, updates_done, wait_until
 
 from gala.launch.processes import bound_to, children, was_started_with
 from gala.run import checkpoint
@@ -19,6 +19,35 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 SMALL_DISK = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
 """Files of at most 9000 bytes: no checkpoint, and records for a while."""
+
+
+LEAVES = """
+import os
+
+import gymnasium as gym
+import numpy as np
+
+
+class Leaves(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (3,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+    steps = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == 100 and not os.path.exists("left"):
+            open("left", "w").close()
+            os._exit(0)  # as simulators do whose window is closed
+        return np.zeros(3, np.float32), 1.0, False, self.steps % 20 == 0, {}
+
+
+gym.register("Leaves-v0", Leaves)
+"""
+"""One of its environments leaves with 0, once."""
 
 
 def shell(line: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -78,6 +107,31 @@ def test_many_signals_end_nobody_who_saves(tmp_path: Path, agents: int) -> None:
     output = finish(process)
     assert process.returncode == 0 and "stopped" in output, output
     assert all(saved(run, rank) for rank in range(agents))
+
+
+@pytest.mark.parametrize(("launch", "code"), [
+    (["train"], 1),
+    (["train", "--agents", 2], 0),
+    (["train", "--agents", 2, "--no-supervisor"], 1),
+    (["launch", "--rank", 0, "--size", 1, "--store", "file://{here}/store"], 0),
+])  # fmt: skip
+def test_who_leaves_with_0_in_the_middle_is_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launch: list[object], code: int
+) -> None:
+    (tmp_path / "leaves.py").write_text(LEAVES)
+    monkeypatch.chdir(tmp_path)
+    output = gala(
+        *(str(each).format(here=tmp_path) for each in launch),
+        "--env.id", "leaves:Leaves-v0", "--env.num-envs", 4, "--total-steps", 4000,
+        "--run-dir", "run", "--log.no-tensorboard", "--log.every-s", 0.1, "--threads", 1,
+        code=code,
+    )  # fmt: skip
+    assert output.count("gala: error: os._exit(0) was called in the middle of training") == 1
+    if code:
+        return
+    assert output.count("died (exit code 1)") == 1
+    agents = range(2 if "--agents" in launch else 1)
+    assert sum(max(r["step"] for r in records(Path("run"), rank)) for rank in agents) >= 4000
 
 
 def test_a_stop_that_cannot_be_saved_is_143(tmp_path: Path) -> None:
