@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -96,22 +96,15 @@ def _train(request: Request, stop: StopRequest, say: Callable[[int], None]) -> i
         try:
             with within_memory():
                 equipped = _equip(request, launch, stack)
-            plan = None if plans else find_plan(launch, request.run_dir)
-            if plan is None:
-                (envs, *_), network = equipped.learners[0]
-                plan = make_plan(
-                    request,
-                    launch,
-                    parameters=sum(each.numel() for each in network.parameters()),
-                    elements=vector_size(network),
-                    frames_per_step=envs.frames_per_step,
-                )
+            plan = _plan(request, launch, equipped) if plans else None
         except BaseException as error:
             if plans:
                 launch.share("plan", {"failed": True})
             elif isinstance(error, UserError):
-                find_plan(launch, request.run_dir)  # ends here if rank 0 has said it
+                with suppress(UserError):
+                    find_plan(launch, request.run_dir)  # ends here if rank 0 has said it
             raise
+        plan = plan or find_plan(launch, request.run_dir) or _plan(request, launch, equipped)
         launch = launch.after(last_incarnation(plan, launch.local_group))
         with within_memory():
             agents = _make_agents(request, launch, plan, equipped, stop, stack)
@@ -164,6 +157,22 @@ def _equip(request: Request, launch: Launch, stack: ExitStack) -> Equipped:
     (envs, network), host = learners[0], launch.local_agents
     require_replayable(config, envs[0], network, host)
     return Equipped(device=device, threads=threads, local_group=local_group, learners=learners)
+
+
+def _plan(request: Request, launch: Launch, equipped: Equipped) -> dict[str, Any]:
+    """The plan of the run, made by rank 0.
+
+    Raises:
+        UserError: see :func:`~gala.agent.plan.make_plan`.
+    """
+    (envs, *_), network = equipped.learners[0]
+    return make_plan(
+        request,
+        launch,
+        parameters=sum(each.numel() for each in network.parameters()),
+        elements=vector_size(network),
+        frames_per_step=envs.frames_per_step,
+    )
 
 
 def _make_agents(

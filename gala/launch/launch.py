@@ -121,6 +121,9 @@ class Launch:
         """Rank 0's ``value`` (plain data), on every agent. Waits for rank 0.
 
         Each agent keeps it in the store from then on, as rank 0 has signed it.
+
+        Raises:
+            UserError: rank 0 did not come.
         """
         if self.rendezvous is None:
             return value
@@ -128,11 +131,15 @@ class Launch:
         if self.leads:
             self.rendezvous.set(key, json.dumps(value), by=0)
             return value
-        self.rendezvous.wait([key], START_TIMEOUT, by=0)
+        _wait_for_lead(self.rendezvous, [key])
         return json.loads(self.rendezvous.pass_on(key, by=0))
 
     def share_bytes(self, name: str, value: bytes) -> bytes:
-        """Rank 0's ``value``, on every agent; in pieces that a store carries. Waits for rank 0."""
+        """Rank 0's ``value``, on every agent; in pieces that a store carries. Waits for rank 0.
+
+        Raises:
+            UserError: rank 0 did not come.
+        """
         if self.rendezvous is None:
             return value
         rendezvous = self.rendezvous
@@ -142,7 +149,7 @@ class Launch:
             for key, start in zip(keys, pieces, strict=True):
                 rendezvous.set(key, value[start : start + STORE_PIECE], by=0)
             return value
-        rendezvous.wait(keys, START_TIMEOUT, by=0)
+        _wait_for_lead(rendezvous, keys)
         return b"".join(rendezvous.get(key, by=0) for key in keys)
 
     def put(self, name: str, value: Any) -> None:
@@ -172,10 +179,8 @@ class Launch:
                 self.rendezvous.wait([key], START_TIMEOUT, by=rank)
                 found[rank] = self.told(name, rank)
         except dist.DistStoreError:
-            absent = [str(rank) for rank, key in keys.items() if not self.rendezvous.check([key])]
-            waited = int(START_TIMEOUT.total_seconds())
-            who = f"rank {absent[0]}" if len(absent) == 1 else f"ranks {', '.join(absent)}"
-            raise UserError(f"{who} did not come this far within {waited} s") from None
+            absent = [rank for rank, key in keys.items() if not self.rendezvous.check([key])]
+            raise _did_not_come(absent) from None
         return found
 
     def keep(self) -> None:
@@ -198,6 +203,33 @@ class Launch:
         if self.rendezvous is None or not self.rendezvous.check([key], by=0):
             return None
         return json.loads(self.rendezvous.pass_on(key, by=0))
+
+
+def _wait_for_lead(rendezvous: Rendezvous, keys: list[str]) -> None:
+    """Wait for what rank 0 has to say; one that was started by itself says so if that takes long.
+
+    Raises:
+        UserError: rank 0 did not come.
+    """
+    if STORE_VARIABLE in os.environ and not _has_come(rendezvous, keys, timedelta(seconds=SOON_S)):
+        limit = START_TIMEOUT.total_seconds()
+        print(f"gala: waiting for rank 0, at most {limit:.0f} s", file=sys.stderr, flush=True)
+    if not _has_come(rendezvous, keys, START_TIMEOUT):
+        raise _did_not_come([0])
+
+
+def _has_come(rendezvous: Rendezvous, keys: list[str], timeout: timedelta) -> bool:
+    try:
+        rendezvous.wait(keys, timeout, by=0)
+    except dist.DistStoreError:
+        return False
+    return True
+
+
+def _did_not_come(ranks: list[int]) -> UserError:
+    who = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))}"
+    waited = int(START_TIMEOUT.total_seconds())
+    return UserError(f"{who} did not come this far within {waited} s")
 
 
 def host_identity() -> str:

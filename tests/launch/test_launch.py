@@ -90,6 +90,27 @@ def test_who_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = Launch(rank=1, agents=3, rendezvous=Rendezvous(store, lambda: store))
     with pytest.raises(UserError, match="ranks 0, 2 did not come this far"):
         alone.gather("x", 1)
+    for ask in (alone.share, lambda name: alone.share_bytes(name, b"1234")):
+        with pytest.raises(UserError, match=r"^rank 0 did not come this far within 0 s$"):
+            ask("plan")
+
+
+def test_one_that_was_started_by_itself_says_whom_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GALA_STORE", "file:///tmp/anything")
+    monkeypatch.setattr(launch, "SOON_S", 0.05)
+    store = dist.HashStore()
+    agents = [Launch(rank=r, agents=2, rendezvous=Rendezvous(store, lambda: store)) for r in (0, 1)]
+    received: list[object] = []
+    waiting = threading.Thread(target=lambda: received.append(agents[1].share("plan")))
+    waiting.start()
+    said = ""
+    while not said:
+        said = capfd.readouterr().err
+    agents[0].share("plan", 7)
+    waiting.join(30)
+    assert said == "gala: waiting for rank 0, at most 120 s\n" and received == [7]
 
 
 def test_workers_get_what_their_libraries_read_at_load() -> None:
