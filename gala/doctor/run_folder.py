@@ -27,9 +27,14 @@ from gala.policy.trained_run import MEAN_FILE
 from gala.run import checkpoint
 from gala.run.config import load
 from gala.run.folder import RunFolder
+from gala.telemetry.history import NAME as HISTORY
+from gala.telemetry.history import history_damage
 from gala.telemetry.reader import Tail, number, rank_folders
 from gala.telemetry.sketches import sketch_damage
 from gala.telemetry.standing import FAR_BEHIND
+
+SKETCHES = ("sketches.bin", "steps.bin", "layers.bin")
+"""Files of that format in an agent's folder."""
 
 SILENT_S = 30.0
 """An agent that runs and has not recorded for so long may hang."""
@@ -80,6 +85,8 @@ def examine_run(path: Path) -> Iterator[Finding]:
     for rank in range(agents):
         yield examine(f"agent {rank}: records", partial(records, run, rank, told))
         yield examine(f"agent {rank}: sketches", partial(sketches, run, rank))
+        if (run.rank(rank) / HISTORY).exists():
+            yield examine(f"agent {rank}: history", partial(history, run, rank))
         yield examine(f"agent {rank}: checkpoints", partial(checkpoints, run, rank))
     now = time.time()
     for rank in sorted(told):
@@ -182,18 +189,28 @@ def records(run: RunFolder, rank: int, told: dict[int, Told]) -> Finding:
 
 
 def sketches(run: RunFolder, rank: int) -> Finding:
-    """Whether the file of sketches is whole."""
+    """Whether the files of sketches are whole."""
     name = f"agent {rank}: sketches"
-    problem = sketch_damage(run.rank(rank) / "sketches.bin")
+    damaged = {file: sketch_damage(run.rank(rank) / file) for file in SKETCHES}
+    problems = {file: problem for file, problem in damaged.items() if problem is not None}
+    if not problems:
+        return _ok(name, "whole")
+    told = "; ".join(f"{file}: {problem}" for file, problem in problems.items())
+    if all(problem.startswith("the last") for problem in problems.values()):
+        return _warning(name, told, "nothing: readers pass over it, the next start drops it")
+    return _wrong(name, told, "move it away: it is written anew at the next start")
+
+
+def history(run: RunFolder, rank: int) -> Finding:
+    """Whether the records of what happened to an agent's parameters can be read."""
+    name, problem = f"agent {rank}: history", history_damage(run.rank(rank) / HISTORY)
     if problem is None:
         return _ok(name, "whole")
-    if problem.startswith("the last"):
-        return _warning(name, problem, "nothing: readers pass over it, the next start drops it")
-    return _wrong(name, problem, "move it away: it is written anew at the next start")
+    return _wrong(name, problem, "move it away: without it the divergence is not certified")
 
 
 def checkpoints(run: RunFolder, rank: int) -> Finding:
-    """Whether every checkpoint reads as data, and holds finite parameters."""
+    """Whether every checkpoint reads as data, and is finite."""
     name, folder = f"agent {rank}: checkpoints", checkpoint.folder_of(run.path, rank)
     good, bad = [], []
     for update in checkpoint.updates(folder):
@@ -234,7 +251,10 @@ def damage_of(file: Path) -> str | None:
     if params.shape != (announced,):
         return f"holds {params.numel()} parameters, its network has {announced}"
     bad = int((~torch.isfinite(params)).sum())
-    return f"{bad} of {params.numel()} parameters are not finite" if bad else None
+    if bad:
+        return f"{bad} of {params.numel()} parameters are not finite"
+    sound = checkpoint.finite(state.get("learner"))
+    return None if sound else "the state of its optimizer is not finite"
 
 
 def mean(file: Path) -> Finding:

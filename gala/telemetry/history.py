@@ -246,6 +246,25 @@ def read_history(path: str | Path, last: int = CAPACITY) -> NDArray[np.void]:
     return _of_one_launch(records[records["index"] >= oldest])
 
 
+def history_damage(path: str | Path) -> str | None:
+    """What is wrong with a history; None when nothing is, and when there is none."""
+    try:
+        with open_regular(path) as file:
+            head = file.read(HEADER.size)
+            length = file.seek(0, 2)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error.strerror or str(error)
+    if len(head) < HEADER.size:
+        return "has no header"
+    magic, capacity, _ = HEADER.unpack(head)
+    if magic != MAGIC:
+        return "is no history"
+    whole = HEADER_BYTES + capacity * RECORD.size
+    return None if length == whole else f"holds {length:,} bytes instead of {whole:,}"
+
+
 def _of_one_launch(records: NDArray[np.void]) -> NDArray[np.void]:
     """The records of the newest launch."""
     begins = np.flatnonzero(records["kind"] == Kind.BEGIN)

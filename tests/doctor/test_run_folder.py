@@ -22,6 +22,7 @@ from gala.errors import UserError
 from gala.learning.a2c_config import A2CConfig
 from gala.run import checkpoint
 from gala.run.config import Config
+from gala.telemetry.history import History, history_damage
 
 Train = Callable[..., Any]
 
@@ -79,6 +80,13 @@ def put_nan(path: Path) -> None:
     torch.save(state, path)
 
 
+def put_nan_into_the_optimizer(path: Path) -> None:
+    state = checkpoint.load(path)
+    square = next(t for t in checkpoint._floats(state["learner"]) if t.numel() > 1)
+    square[0] = float("inf")
+    torch.save(state, path)
+
+
 def foreign(path: Path) -> None:
     torch.save({"something": 1}, path)
 
@@ -91,6 +99,16 @@ def other_network(path: Path) -> None:
 def pipe(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
+
+
+def write_cut_history(path: Path) -> None:
+    History(path, incarnation=0, capacity=8).close()
+    assert history_damage(path) is None
+    cut(path)
+
+
+def write_other(path: Path) -> None:
+    path.write_bytes(b"GALASKT1" + bytes(200))
 
 
 CHECKPOINT = "rank_00/checkpoints/update_000000008.pt"
@@ -117,10 +135,16 @@ DAMAGE: list[tuple[str, Callable[[Path], object], str, str]] = [
     (CHECKPOINT, flip, "agent 0: checkpoints", "update_000000008.pt: "),
     (CHECKPOINT, rubbish, "agent 0: checkpoints", "update_000000008.pt: cannot be read"),
     (CHECKPOINT, put_nan, "agent 0: checkpoints", "1 of"),
+    (CHECKPOINT, put_nan_into_the_optimizer, "agent 0: checkpoints", "of its optimizer is not"),
     (CHECKPOINT, foreign, "agent 0: checkpoints", "holds no parameters"),
     (CHECKPOINT, other_network, "agent 0: checkpoints", "holds 7 parameters, its network has"),
     (CHECKPOINT, pipe, "agent 0: checkpoints", "no regular file"),
     ("rank_00/sketches.bin", pipe, "agent 0: sketches", "no regular file"),
+    ("rank_00/steps.bin", rubbish, "agent 0: sketches", "steps.bin: has no header"),
+    ("rank_00/layers.bin", rubbish, "agent 0: sketches", "layers.bin: has no header"),
+    ("rank_00/history.bin", rubbish, "agent 0: history", "has no header"),
+    ("rank_00/history.bin", write_cut_history, "agent 0: history", "bytes instead of"),
+    ("rank_00/history.bin", write_other, "agent 0: history", "is no history"),
     ("rank_00/metrics.jsonl", pipe, "agent 0: records", "not a file"),
 ]
 
