@@ -6,11 +6,14 @@ import os
 from pathlib import Path
 
 from gala.errors import UserError
+from gala.files.bounded import read_bounded
 
 TOKEN_VARIABLE = "GALA_TOKEN"
 """The token, where no file holds it."""
 SHORTEST = 16
 """Characters of a token: it is all that keeps strangers out."""
+LONGEST = 4096
+"""Bytes of a file that holds one."""
 
 
 def read_token(path: str | Path | None, *, field: str) -> bytes:
@@ -30,10 +33,11 @@ def read_token(path: str | Path | None, *, field: str) -> bytes:
             raise UserError(f"is needed, or {TOKEN_VARIABLE}", field=field, hint=make)
     else:
         try:
-            text = Path(path).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            said = getattr(error, "strerror", None) or "no text"
-            raise UserError(f"cannot be read: {said}", file=path, field=field, hint=make) from None
+            text = read_bounded(path, LONGEST).decode()
+        except UserError as error:
+            raise UserError(error.rule, file=path, field=field, hint=make) from None
+        except UnicodeDecodeError:
+            raise UserError("cannot be read: no text", file=path, field=field, hint=make) from None
     token = text.strip().encode()
     if len(token) < SHORTEST:
         rule = f"a token has at least {SHORTEST} characters, got {len(token)}"

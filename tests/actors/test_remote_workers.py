@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -185,8 +186,10 @@ def test_tokens_and_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert read_token(None, field="--token-file") == b"fedcba9876543210"
     monkeypatch.delenv(TOKEN_VARIABLE)
     path.write_text("short")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # nobody writes into it
     for given, rule in ((None, "is needed, or GALA_TOKEN"), (path, "at least 16 characters, got 5"),
-                        (tmp_path / "none", "cannot be read: No such file")):  # fmt: skip
+                        (tmp_path / "none", "no such file"), (pipe, "no regular")):  # fmt: skip
         with pytest.raises(UserError, match=f"--token-file: .*{rule}.*urandom"):
             read_token(given, field="--token-file")
     assert read_address("[::1]:80", field="--connect") == ("::1", 80)
