@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ import torch
 
 from gala.launch.processes import bound_to
 from gala.run import checkpoint
+from gala.telemetry.reader import Tail
 
 DEADLINE_S = 100.0
 
@@ -84,13 +84,19 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
         time.sleep(0.01)
 
 
+_read: dict[Path, tuple[Tail, list[dict[str, Any]]]] = {}
+
+
 def records(run: Path, rank: int) -> list[dict[str, Any]]:
-    """Complete records of one agent so far."""
+    """Complete records of one agent so far; each is parsed once, however often one asks."""
     path = run / f"rank_{rank:02d}" / "metrics.jsonl"
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True)
-            if line.endswith("\n")]  # fmt: skip
+    tail, found = _read.setdefault(path, (Tail(path), []))
+    restarts, new = tail.restarts, tail.read()
+    if tail.restarts != restarts:
+        found.clear()
+    found += new
+    assert not tail.corrupt, f"{tail.corrupt} damaged lines in {path}"
+    return list(found)
 
 
 def updates_done(run: Path, rank: int) -> int:
