@@ -91,7 +91,8 @@ def make_node(
     supervisor.tell(f"remove {shared_memory.path_of(run, launch.rank)}")
     steered = gossip.epsilon_target is not None
     if mixer is None:
-        mixer = partial(_averages, topology, vector, launch.incarnation > 0, steered)
+        begins_with_all = gossip.max_staleness == 0 and launch.incarnation == 0
+        mixer = partial(_averages, topology, vector, not begins_with_all, steered)
     return GossipNode(
         rank=launch.rank,
         topology=topology,

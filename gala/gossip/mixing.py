@@ -210,7 +210,8 @@ class PushSumMixing:
 
     Args:
         vector: Float32[P].
-        newcomer: whether this agent joins a group whose earlier shares were not for it.
+        newcomer: whether shares from before a neighbour's first message was seen were not for this
+            agent, as they are for all that begin together in lock-step.
         device: of messages: that of the vector, or the CPU.
     """
 

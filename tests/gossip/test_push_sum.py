@@ -1,12 +1,19 @@
 """Push-sum: nothing is lost or doubled, whatever is overwritten on the way."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from fake_transport import FakeTransport, Network, identity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gala.gossip.mixing import PushSumMixing
+from gala.gossip.node import GossipNode
 from gala.gossip.push_sum import LEAST, PushSum
+from gala.gossip.transport import PeerState
+from gala.gossip.wire import wire_format
+from gala.topology import load_topology
 
 
 def test_one_exchange_by_hand() -> None:
@@ -203,3 +210,57 @@ def test_shares_of_a_neighbour_that_is_heard_later_begin_at_the_meeting_too() ->
     assert float(vector) == there
     mixing.mix(0.5, {0: 0.5, 1: 0.5}, {1: late.push(1).clone()}, {})
     assert float(vector) > there
+
+
+class Spoken(FakeTransport):
+    """Who has said nothing yet is joining, as with all transports between processes."""
+
+    def state(self, peer: int) -> PeerState:
+        spoken = peer in self.network.messages
+        return self.network.states[peer] if spoken else PeerState.JOINING
+
+
+def test_one_that_is_not_there_takes_nothing_and_throws_nobody_back_when_it_comes(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "graph.yaml"
+    path.write_text("version: 1\nname: all\nfamily: complete\nweights: push-sum\n")
+    graph, network, vectors = load_topology(path, 3), Network(3), torch.zeros(3, 1)
+    mixers = [PushSumMixing(vector, newcomer=True) for vector in vectors]
+    nodes = [
+        GossipNode(
+            rank=rank,
+            topology=graph,
+            vector=vectors[rank],
+            transport=Spoken(network, rank),
+            identity=identity(wire=3),
+            wire=wire_format("float64", 2),
+            mixer=mixers[rank],
+        )
+        for rank in range(3)
+    ]
+    late = nodes.pop()
+
+    def go_round(k: int) -> float:
+        for node in nodes:
+            node.publish(update=k, step=k)
+        for node in nodes:
+            node.mix()
+        return sum(mixer._sums.weight for mixer in mixers[: len(nodes)])
+
+    held = go_round(1)
+    for k in range(2, 2000):
+        vectors[0] += 0.02  # the other one hears of it alone
+        assert abs(go_round(k) - held) < 1e-12
+        assert abs(float(vectors[0] - vectors[1])) < 0.1
+    before = float(vectors[:2].min())
+    assert before > 15.0
+    while late.adopt() is None:  # of sums one more is needed
+        go_round(2000)
+    nodes.append(late)
+    go_round(2001)
+    held = go_round(2002)
+    for k in range(2003, 2100):
+        assert abs(go_round(k) - held) < 1e-12
+        assert float(vectors.min()) > before - 1e-3
+    assert float(vectors.max() - vectors.min()) < 1e-3
