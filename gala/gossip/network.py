@@ -12,7 +12,8 @@ else: edges that stand do without it.
 
 On the wire: a head (message header, then the environment steps known of every agent, Int64[N]) and,
 for data, the payload. A sender with nothing new sends a heartbeat every second. In lock-step the
-receiver answers each message with the version that its agent took.
+receiver answers each message with the version that its agent took, and until that is the
+message's own with the one before, every second.
 """
 
 from __future__ import annotations
@@ -305,7 +306,6 @@ class _InEdge(_Edge):
 
     def _use(self, group: Group) -> None:
         shared = self.shared
-        answer = torch.empty(1, dtype=torch.int64)
         # Both are awaited before they come: gloo then needs no round trip for either.
         head, head_work = self._await(group, shared.head_bytes, _HEAD)
         payload, payload_work = self._await(group, shared.payload_bytes, _PAYLOAD)
@@ -337,11 +337,16 @@ class _InEdge(_Edge):
             self.version = header.version
             self.state = PeerState.ACTIVE
             if shared.answers:
-                with self.condition:
-                    while self._taken < header.version and not self.closed:
-                        self.condition.wait()
-                    answer[0] = self._taken
-                group.send([answer], _SENDER, _HEAD).wait(timedelta(seconds=SEND_S))
+                self._answer(group, header.version)
+
+    def _answer(self, group: Group, version: int) -> None:
+        """Say what was taken until that is ``version``: every second, as a sign of life."""
+        answer = torch.zeros(1, dtype=torch.int64)
+        while int(answer) < version and not self.closed:
+            with self.condition:
+                self.condition.wait_for(lambda: self._taken >= version or self.closed, HEARTBEAT_S)
+                answer[0] = self._taken
+            group.send([answer], _SENDER, _HEAD).wait(timedelta(seconds=SEND_S))
 
     @staticmethod
     def _await(group: Group, size: int, tag: int) -> tuple[Tensor, Any]:
@@ -398,9 +403,10 @@ class _OutEdge(_Edge):
             payload_work.wait(timedelta(seconds=SEND_S))
             self._sent = header.version
             self.copies_sent += 1
-            if self.shared.answers:
-                group.recv([answer], _RECEIVER, _HEAD).wait(timedelta(days=1))
-                self.taken = int(answer[0])
+            answer[0] = 0
+            while self.shared.answers and int(answer) < header.version:
+                group.recv([answer], _RECEIVER, _HEAD).wait(timedelta(seconds=SILENCE_S))
+                self.taken = int(answer)
 
     def _has_unsent(self) -> bool:
         return self._snapshot is not None and self._snapshot[0].version > self._sent

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from fake_transport import identity
 
-from gala.gossip import message
+from gala.gossip import message, network
 from gala.gossip.membership import PeerState
 from gala.gossip.message import Header, Identity
 from gala.gossip.network import Endpoint, NetworkTransport
@@ -113,6 +113,24 @@ def test_answers_say_what_was_taken(open_transport: Callable[..., NetworkTranspo
         assert a.acknowledged(1) == version - 1
         b.acknowledge(0, version)
         eventually(lambda v=version: a.acknowledged(1) == v, a)
+
+
+def test_an_end_that_says_nothing_for_long_is_given_up_and_formed_anew(
+    open_transport: Callable[..., NetworkTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that lost its power says no goodbye, and comes back."""
+    monkeypatch.setattr(network, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(network, "SILENCE_S", 1.0)
+    a, b = open_transport(0, answers=True), open_transport(1, answers=True)
+    publish(a, 0, 1, 1.0)
+    eventually(lambda: b.version(0) == 1, b)
+    with b._in[0].condition:  # whoever answers needs it
+        eventually(lambda: a._out[1].state is PeerState.DOWN, a)
+    b.acknowledge(0, 1)
+    publish(a, 0, 2, 2.0)
+    eventually(lambda: b.version(0) == 2, b)
+    b.acknowledge(0, 2)
+    eventually(lambda: a.acknowledged(1) == 2, a)
 
 
 def test_bye_is_received(open_transport: Callable[..., NetworkTransport]) -> None:
