@@ -23,7 +23,6 @@ from torch import Tensor
 
 from gala.agent.actor_learner import ActorLearner
 from gala.config.faults import Fault, parse_fault
-from gala.config.sections import FaultsConfig
 from gala.files import atomic
 from gala.gossip.faulty import FaultyTransport
 
@@ -45,12 +44,6 @@ class Injector:
         self._rank, self._incarnation = setting.launch.rank, setting.launch.incarnation
         self._folder = setting.run.rank(self._rank)
         self._full_until = -math.inf
-        self._transport: FaultyTransport | None = None
-        node = agent.coupling.node
-        if node is not None and any(fault.kind == "drop-network" for fault in faults):
-            node.transport = self._transport = FaultyTransport(
-                node.transport, FaultsConfig(), seed=0
-            )
         self._attach()
 
     def _attach(self) -> None:
@@ -125,8 +118,10 @@ class Injector:
             case "disk-full":
                 self._full_until = time.monotonic() + fault.seconds
             case "drop-network":
-                assert self._transport is not None
-                self._transport.cut(fault.seconds)
+                node = self._agent.coupling.node
+                # made with the node: all of its parts hold it
+                assert node is not None and isinstance(node.transport, FaultyTransport)
+                node.transport.cut(fault.seconds)
 
     def _on_file(self, path: Path) -> None:
         """A file is about to be written, or to get its name."""

@@ -98,6 +98,12 @@ def as_faults(value: Any) -> Any:
     return found
 
 
+def cuts_network(texts: Iterable[str], rank: int) -> bool:
+    """Whether one of these faults drops the messages of agent ``rank``."""
+    faults = map(parse_fault, texts)
+    return any(fault.kind == "drop-network" and fault.rank == rank for fault in faults)
+
+
 def require_possible(texts: Iterable[str], *, agents: int, coupling: str, publishes: bool) -> None:
     """Refuse faults that cannot happen in a launch.
 

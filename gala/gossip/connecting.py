@@ -7,6 +7,7 @@ from typing import TypedDict
 
 import torch
 
+from gala.config.faults import cuts_network
 from gala.config.sections import FaultsConfig
 from gala.errors import UserError
 from gala.gossip.faulty import FaultyTransport
@@ -167,7 +168,8 @@ def _harmless(faults: FaultsConfig) -> bool:
 
 
 def with_faults(transport: Transport, faults: FaultsConfig, *, rank: int, seed: int) -> Transport:
-    """``transport`` of agent ``rank``, broken on purpose if ``faults`` says so."""
-    if _harmless(faults) or not faults.concern(rank):
+    """``transport`` of agent ``rank``, broken on purpose if ``faults`` says so, or to be cut."""
+    harmless = _harmless(faults) or not faults.concern(rank)
+    if harmless and not cuts_network(faults.at, rank):
         return transport
-    return FaultyTransport(transport, faults, seed=seed)
+    return FaultyTransport(transport, FaultsConfig() if harmless else faults, seed=seed)

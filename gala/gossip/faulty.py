@@ -44,6 +44,8 @@ class FaultyTransport:
         self._thawed = time.monotonic()
         self._cut_until = -math.inf
         self._versions: dict[int, int] = {}
+        self._taken: dict[int, int] = {}
+        self._owed: dict[int, int] = {}
         self._courier = threading.Thread(target=self._deliver, name="faults", daemon=True)
         self._courier.start()
 
@@ -53,7 +55,10 @@ class FaultyTransport:
         return self._inner.copies_sent
 
     def cut(self, seconds: float) -> None:
-        """From now on and for so long no message leaves and none arrives."""
+        """From now on and for so long no message leaves and none arrives.
+
+        Messages that do not leave are lost; what was acknowledged is told when the network is back.
+        """
         self._cut_until = time.monotonic() + seconds
 
     @property
@@ -88,6 +93,7 @@ class FaultyTransport:
     def version(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`."""
         if not self._is_cut:
+            self._tell_what_is_owed()
             self._versions[peer] = self._inner.version(peer)
         return self._versions.get(peer, 0)
 
@@ -101,11 +107,15 @@ class FaultyTransport:
 
     def acknowledge(self, peer: int, version: int) -> None:
         """See :class:`~gala.gossip.transport.Transport`."""
-        self._inner.acknowledge(peer, version)
+        self._owed[peer] = version
+        if not self._is_cut:
+            self._tell_what_is_owed()
 
     def acknowledged(self, peer: int) -> int:
         """See :class:`~gala.gossip.transport.Transport`."""
-        return self._inner.acknowledged(peer)
+        if not self._is_cut:
+            self._taken[peer] = self._inner.acknowledged(peer)
+        return self._taken.get(peer, 0)
 
     def state(self, peer: int) -> PeerState:
         """See :class:`~gala.gossip.transport.Transport`."""
@@ -118,6 +128,10 @@ class FaultyTransport:
             self._changed.notify()
         self._courier.join()
         self._inner.close()
+
+    def _tell_what_is_owed(self) -> None:
+        while self._owed:
+            self._inner.acknowledge(*self._owed.popitem())
 
     def _send(self, due: float, message: _Message) -> None:
         with self._changed:

@@ -157,6 +157,24 @@ def test_others_train_on_beside_a_deadlock_and_it_outlives_nobody(
     assert process.returncode == 0 and "Traceback" not in output
 
 
+def test_a_cut_network_is_noticed_at_both_ends_and_heals(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start(
+        "train", experiment(tmp_path, total_steps=10**9), "--agents", 2, "--run-dir", run,
+        "--faults.at", "rank=1,update=50,kind=drop-network,seconds=5",
+    )  # fmt: skip
+
+    def told(rank: int, kind: str, text: str) -> bool:
+        return any(r.get("event") == kind and text in r["message"] for r in records(run, rank))
+
+    for rank in range(2):
+        wait_until(lambda r=rank: told(r, "suspect", f"agent {1 - r} is silent"), process)
+    for rank in range(2):
+        wait_until(lambda r=rank: told(r, "alive", f"agent {1 - r} is back"), process)
+    output, _ = interrupt(process)
+    assert process.returncode == 0 and "Traceback" not in output
+
+
 def test_a_deadlock_ends_with_its_launch(tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = start(

@@ -58,6 +58,9 @@ def test_no_faults_no_wrapper() -> None:
         assert with_faults(recorder, harmless, rank=0, seed=1) is recorder
     broken = with_faults(recorder, Faults(drop=0.1, agents=(0,)), rank=0, seed=1)
     assert isinstance(broken, FaultyTransport)
+    cut = Faults(at=("rank=1,update=5,kind=drop-network", "rank=0,update=5,kind=kill"))
+    assert with_faults(recorder, cut, rank=0, seed=1) is recorder
+    assert isinstance(with_faults(recorder, cut, rank=1, seed=1), FaultyTransport)
     broken.close()
 
 
@@ -190,6 +193,24 @@ def test_a_cut_network_carries_nothing_either_way_until_it_heals(
     clock[0] += 0.2
     assert cut.version(1) == 2 and cut.latest(1) is not None
     assert other.version(0) == 0, "what was dropped is lost"
+    cut.close()
+
+
+def test_what_was_taken_during_a_cut_is_told_when_it_heals(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, clock = Network(2), [100.0]
+    monkeypatch.setattr("gala.gossip.faulty.time.monotonic", lambda: clock[0])
+    other = FakeTransport(network, 1)
+    cut = FaultyTransport(FakeTransport(network, 0), Faults(), seed=3)
+    cut.acknowledge(1, 1)
+    other.acknowledge(0, 1)
+    assert other.acknowledged(0) == cut.acknowledged(1) == 1
+    cut.cut(2.0)
+    cut.acknowledge(1, 2)
+    other.acknowledge(0, 2)
+    assert other.acknowledged(0) == cut.acknowledged(1) == 1
+    clock[0] += 2.1
+    cut.version(1)  # whoever waits looks again and again
+    assert other.acknowledged(0) == cut.acknowledged(1) == 2
     cut.close()
 
 
