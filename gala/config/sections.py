@@ -98,6 +98,9 @@ class EnvConfig:
     """vector: the id's own vectorised form, else sync (so with wrappers); async: processes."""
     channels: Literal["auto", "first", "last", "none"] = "auto"
     """Axis of a picture's channels where its shape does not tell; none: flatten it."""
+    pad_channels: Positive | None = None
+    """Channels of a picture as the network sees it, zeros behind its own: one network then fits
+    pictures of several numbers; null: as many as there are."""
     atari: AtariConfig = field(default_factory=AtariConfig)
     """Used for Atari games only."""
 

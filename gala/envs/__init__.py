@@ -75,4 +75,4 @@ def translation_of(config: EnvConfig) -> Translation:
         one = dataclasses.replace(one, workers="sync")
     with contextlib.closing(make_vector(one)) as vector:
         spaces = vector.single_observation_space, vector.single_action_space
-        return translate(*spaces, channels=config.channels)
+        return translate(*spaces, channels=config.channels, pad=config.pad_channels)

@@ -35,7 +35,7 @@ def make_gym_env(config: EnvConfig, *, seed: int) -> GymEnv:
                 field="env.autoreset",
                 hint="use env.workers sync or async",
             )
-        return GymEnv(env, mode, seed=seed, name=config.id, channels=config.channels)
+        return GymEnv(env, mode, config, seed=seed)
     except UserError:
         env.close()  # processes of async workers, else, would stay
         raise
@@ -68,10 +68,9 @@ class GymEnv:
     Args:
         env: the vector environment.
         mode: its autoreset mode.
+        config: names the environment, and says what its pictures are.
         seed: of the first reset, which takes place here: what is wrong is said before anything is
             begun.
-        name: of the environment, for messages.
-        channels: ``env.channels``.
 
     Raises:
         UserError: unsupported spaces, or a first reset that fails.
@@ -83,16 +82,18 @@ class GymEnv:
         self,
         env: gymnasium.vector.VectorEnv[Any, Any, Any],
         mode: AutoresetMode,
+        config: EnvConfig,
         *,
         seed: int,
-        name: str,
-        channels: str = "auto",
     ) -> None:
-        self._env, self._name = env, name
+        self._env, self._name = env, config.id
         self._autoreset = Autoreset(mode, env.num_envs)
         self.num_envs = env.num_envs
         translation = translate(
-            env.single_observation_space, env.single_action_space, channels=channels
+            env.single_observation_space,
+            env.single_action_space,
+            channels=config.channels,
+            pad=config.pad_channels,
         )
         self._actions, plan = translation.actions, translation.observations
         self._masks = translation.masks()
@@ -111,7 +112,7 @@ class GymEnv:
         self.restorable = type(env.unwrapped).__name__ == "CartPoleVectorEnv"
         # of one generator, or of one per environment
         first: Any = env_seeds(seed, env.num_envs) if self._one_by_one else seed
-        with nullcontext() if self._one_by_one else environment_code(name):
+        with nullcontext() if self._one_by_one else environment_code(config.id):
             self._first_obs: Array | None = self._begin(first)
 
     def reset(self) -> Array:

@@ -17,13 +17,13 @@ def _refuse_arguments(config: EnvConfig, hint: str) -> None:
     """For environments that have a vector of their own and no constructor of Gymnasium's.
 
     Args:
-        config: must hold neither arguments, nor options, nor wrappers.
+        config: must hold neither arguments, nor options, wrappers, or channels to add.
         hint: what to use instead.
 
     Raises:
         UserError: it holds some.
     """
-    for name in ("kwargs", "options", "wrappers"):
+    for name in ("kwargs", "options", "wrappers", "pad_channels"):
         if getattr(config, name):
             raise UserError(f"{config.id} takes none", field=f"env.{name}", hint=hint)
 

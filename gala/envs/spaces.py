@@ -48,6 +48,7 @@ class ObservationPlan:
         parts: where it comes from; more than one only in vectors.
         picture: how a picture lies in memory.
         bounds: of given pixels, which become 0 and 1 in float32; None: they stay as they are.
+        added: channels of zeros behind those of a picture.
         text: the decision, for the opening block.
     """
 
@@ -56,6 +57,7 @@ class ObservationPlan:
     parts: tuple[Part, ...]
     picture: Picture | None = None
     bounds: tuple[float, float] | None = None
+    added: int = 0
     text: str
 
     def converter(self) -> Convert:
@@ -66,7 +68,15 @@ class ObservationPlan:
         part = self.parts[0]
         if self.kind == "index":
             return lambda obs: numbers_of(part, obs)[:, 0]
-        return Flatten(self.parts) if self.picture is None else self._pixels
+        if self.picture is None:
+            return Flatten(self.parts)
+        return self._padded if self.added else self._pixels
+
+    def _padded(self, obs: Any) -> Array:
+        seen = self._pixels(obs)
+        whole = np.zeros((len(seen), *(self.space.shape or ())), seen.dtype)
+        whole[:, : -self.added] = seen
+        return whole
 
     def _pixels(self, obs: Any) -> Array:
         assert self.picture is not None
@@ -81,7 +91,11 @@ class ObservationPlan:
 
 
 def plan_observations(
-    space: gymnasium.Space[Any], *, channels: str = "auto", masked: bool = False
+    space: gymnasium.Space[Any],
+    *,
+    channels: str = "auto",
+    masked: bool = False,
+    pad: int | None = None,
 ) -> ObservationPlan:
     """Decide what becomes of observations.
 
@@ -89,6 +103,7 @@ def plan_observations(
         space: of one environment.
         channels: the user's word on them, see :func:`~gala.envs.pictures.picture_of`.
         masked: whether a field ``action_mask`` is a mask.
+        pad: channels that a picture is to have, ``env.pad_channels``; None: its own.
 
     Raises:
         UserError: a space that is not supported, or that can be read in more than one way.
@@ -99,7 +114,13 @@ def plan_observations(
     alone = parts[0].space if len(parts) == 1 else None
     if isinstance(alone, spaces.Box):
         picture = picture_of(alone, channels)
-        return _pixels(parts[0], alone, picture) if picture else _vector(parts)
+        if picture is not None:
+            return _pixels(parts[0], alone, picture, pad)
+    if pad is not None:
+        rule = f"observations of {space} are no picture, and have no channels"
+        raise UserError(rule, field="env.pad_channels", hint="null")
+    if isinstance(alone, spaces.Box):
+        return _vector(parts)
     if channels in ("first", "last"):
         rule = f"observation space {space} is not one picture"
         raise UserError(rule, field="env.channels", hint="auto")
@@ -110,29 +131,40 @@ def plan_observations(
     return _vector(parts)
 
 
-def _pixels(part: Part, space: spaces.Box, picture: Picture) -> ObservationPlan:
+def _pixels(part: Part, space: spaces.Box, picture: Picture, pad: int | None) -> ObservationPlan:
+    count, *sides = picture.shape
+    added = 0 if pad is None else pad - count
+    if added < 0:
+        rule = f"must be at least the {count} channels that there are, got {pad}"
+        raise UserError(rule, field="env.pad_channels", hint=str(count))
+    shape = (count + added, *sides)
     low, high = float(space.low.min()), float(space.high.max())
     whole = has_range(space) and space.dtype.kind in "bui" and low >= 0 and high <= 255
     bounds = None
     seen: spaces.Box
     if whole:
         high = max(high, 1.0)
-        seen = spaces.Box(0, int(high), picture.shape, np.uint8)
+        seen = spaces.Box(0, int(high), shape, np.uint8)
         scale = f"0..{high:g} -> 0..1"
     elif has_range(space):
-        seen = spaces.Box(0.0, 1.0, picture.shape, np.float32)
+        seen = spaces.Box(0.0, 1.0, shape, np.float32)
         bounds = (low, high) if (low, high) != (0.0, 1.0) else None
         scale = f"{low:g}..{high:g} -> 0..1"
     else:
-        seen = spaces.Box(-np.inf, np.inf, picture.shape, np.float32)
+        seen = spaces.Box(-np.inf, np.inf, shape, np.float32)
         scale = "no common bounds: as they are"
-    count, height, width = picture.shape
     text = (
         f"{_kind(space)}, {picture.place}: {count} channel{'s' * (count > 1)} of "
-        f"{height}x{width}, {scale}"
+        f"{times(tuple(sides))}, {scale}" + f", and {added} of zeros" * (added > 0)
     )
     return ObservationPlan(
-        kind="picture", space=seen, parts=(part,), picture=picture, bounds=bounds, text=text
+        kind="picture",
+        space=seen,
+        parts=(part,),
+        picture=picture,
+        bounds=bounds,
+        added=added,
+        text=text,
     )
 
 

@@ -71,6 +71,7 @@ def translate(
     action_space: gymnasium.Space[Any],
     *,
     channels: str = "auto",
+    pad: int | None = None,
 ) -> Translation:
     """Decide what becomes of observations and actions.
 
@@ -78,13 +79,14 @@ def translate(
         observation_space: of one environment.
         action_space: of one environment.
         channels: the user's word on pictures, ``env.channels``.
+        pad: likewise, ``env.pad_channels``.
 
     Raises:
         UserError: a space that is not supported, or that can be read in more than one way.
     """
     actions = plan_actions(action_space)
     masked = Masks(observation_space, actions.logits).in_observations
-    seen = plan_observations(observation_space, channels=channels, masked=masked)
+    seen = plan_observations(observation_space, channels=channels, masked=masked, pad=pad)
     return Translation(given=observation_space, observations=seen, actions=actions)
 
 

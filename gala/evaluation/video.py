@@ -146,13 +146,7 @@ class DrawnEnv:
             raise UserError(rule, field="--video", hint=error.hint) from None
         self.fps = float(self._vector.metadata.get("render_fps", 30))
         try:
-            self.env = GymEnv(
-                self._vector,
-                AutoresetMode.NEXT_STEP,
-                seed=seed,
-                name=config.id,
-                channels=config.channels,
-            )
+            self.env = GymEnv(self._vector, AutoresetMode.NEXT_STEP, config, seed=seed)
             self.first = self.env.reset()
             self.picture()
         except gym_error.DependencyNotInstalled as error:

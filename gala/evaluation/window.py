@@ -58,8 +58,7 @@ def _shows_itself(config: EnvConfig, act: Act, seed: int) -> float:
     one = dataclasses.replace(config, workers="sync")
     try:
         with contextlib.closing(make_vector(one, render_mode="human")) as vector:
-            mode, name = AutoresetMode.NEXT_STEP, config.id
-            env = GymEnv(vector, mode, seed=seed, name=name, channels=config.channels)
+            env = GymEnv(vector, AutoresetMode.NEXT_STEP, config, seed=seed)
             return float(play(env, act, 1).returns[0])
     except UserError as error:
         hint = f"{error.hint}; {INSTEAD}" if error.hint else INSTEAD

@@ -292,3 +292,36 @@ def test_the_cost_of_states_grows_with_their_number_alone() -> None:
         assert seen.nbytes <= 16 * ONE_HOT * 4
         if plan.kind == "vector":
             assert convert(np.arange(16)) is seen and seen.sum() == 16  # the same array again
+
+
+@pytest.mark.parametrize(
+    ("space", "place"),
+    [
+        (box(10, 10, 4, dtype=bool), "last"),
+        (box(6, 8, 8, dtype=np.float32, low=-1, high=1), "first"),
+    ],
+)
+def test_channels_of_zeros_stand_behind_the_others(space: Box, place: str) -> None:
+    plain, plan = (plan_observations(space, channels=place, pad=pad) for pad in (None, 10))
+    together, _ = batch(space)
+    count, *sides = plain.space.shape or ()
+    seen = plan.converter()(together)
+    assert plan.space.shape == (10, *sides) and plan.space.dtype == plain.space.dtype
+    assert seen.dtype == plan.space.dtype and not seen[:, count:].any()
+    np.testing.assert_array_equal(seen[:, :count], plain.converter()(together))
+    assert plan.text == f"{plain.text}, and {10 - count} of zeros"
+    same = plan_observations(space, channels=place, pad=count)
+    assert same.space == plain.space and same.text == plain.text
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (box(10, 10, 4, dtype=bool), "must be at least the 4 channels that there are, got 3"),
+        (box(4, dtype=np.float32), "no picture, and have no channels"),
+        (Discrete(3), "no picture, and have no channels"),
+    ],
+)
+def test_channels_that_cannot_be_added(space: gymnasium.Space, words: str) -> None:
+    with pytest.raises(UserError, match=f"env.pad_channels: .*{words}"):
+        plan_observations(space, pad=3)
