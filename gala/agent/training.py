@@ -22,6 +22,7 @@ from gala.agent.equipment import (
     require_replayable,
     require_streams,
 )
+from gala.agent.initial import begin_as
 from gala.agent.opening import opening_block
 from gala.agent.plan import find_plan, last_incarnation, make_plan, open_folder, vector_size
 from gala.agent.resuming import begin, say_schedules
@@ -149,6 +150,8 @@ def _equip(request: Request, launch: Launch, stack: ExitStack) -> Equipped:
         for env in envs:  # has its agent closed it, then once more does no harm
             stack.callback(env.close)
         learners.append((envs, network))
+    if config.init is not None and not request.resume:
+        begin_as(config.init, [network for _, network in learners])
     if ":" in config.algorithm and source_of(config.algorithm) == UNROLLS:
         (envs, network), count = learners[0], config.env.num_envs
         rehearse(config.algorithm, algorithm, network, envs[0].observation_space, envs=count)

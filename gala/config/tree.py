@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from gala.config.arguments import HEARING
 from gala.config.fields import Positive, Seed, Texts
@@ -68,6 +68,9 @@ class Config:
     """Learning algorithm, see gala algorithms; or an own one, as MODULE:CLASS."""
     topology: str = "directed-ring"
     """Topology file, the name of a shipped one or of a family, or an own MODULE:CALLABLE."""
+    init: Annotated[str, Field(min_length=1)] | None = None
+    """Run folder, or exported policy, with whose mean policy and values agents begin; null: with
+    fresh parameters."""
     agents: Positive | None = None
     """Actor-learners; gala train --agents N starts them, and writes how many into config.yaml."""
     coupling: Coupling = "gossip"

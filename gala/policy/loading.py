@@ -9,6 +9,7 @@ import torch
 from gala.config.tree import Config
 from gala.envs import Translation, translation_of
 from gala.errors import UserError
+from gala.files import commands
 from gala.learning.table import values_of
 from gala.networks import Network
 from gala.networks.build import network_of
@@ -61,6 +62,22 @@ def open_run(path: str | Path, step: int | None = None) -> TrainedRun:
     if is_exported(Path(path)):
         return read_exported(Path(path), step)
     return load_run(path, step)
+
+
+def mean_of(path: str | Path) -> tuple[TrainedRun, Snapshot]:
+    """A run and its mean policy, for whoever learns from it or begins with it; says who is not in.
+
+    Raises:
+        UserError: see :func:`open_run`; its agents have no mean.
+    """
+    trained = open_run(path)
+    if trained.independent:
+        rank = min(trained.snapshots)
+        coupling = trained.config.coupling
+        rule = f"agents of --coupling {coupling} never shared a parameter, their mean is no policy"
+        one = commands.gala("export", Path(path), "--policy", "--agent", rank, "-o", "DIR")
+        raise UserError(rule, file=path, hint=f"take one of them: {one}")
+    return trained, trained.one("mean")
 
 
 def device_of(name: str = "auto") -> torch.device:

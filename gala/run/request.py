@@ -93,6 +93,7 @@ def read_request(
         before = resume.read_agents()
         hint = "start its program again, with start=node.state_dict()"
         resume.require_trained("gala train cannot go on with it", hint)
+        _require_resumable(options)
         config, same, steps_before = _resumed(resume, experiment, options)
         if same and agents == before and resume.topology.exists():
             source = resume.topology
@@ -121,6 +122,17 @@ def read_request(
         steps_before=steps_before,
         security=_security(launch),
     )
+
+
+def _require_resumable(options: Sequence[tuple[str, Any]]) -> None:
+    """Refuse other parameters than a run's own.
+
+    Raises:
+        UserError: see above.
+    """
+    if any(name == "init" for name, _ in options):
+        rule = "is of a new run, and one that goes on has its own parameters"
+        raise UserError(rule, field="--init", hint="leave it out")
 
 
 def _agents_per_process(launch: dict[str, Any], agents: int | None) -> int:
