@@ -50,6 +50,10 @@ COMMANDS: dict[str, Command] = {
         "gala.tune.command:main",
         "Search for options by short runs: gala tune cartpole --trials 20 --agents 2",
     ),
+    "distil": Command(
+        "gala.distil.command:main",
+        "Teach one student what several runs do: gala distil runs/A runs/B --into runs/C",
+    ),
     "eval": Command(
         "gala.evaluation.arguments:main",
         "Play real episodes with a trained run: gala eval runs/NAME --episodes 30",
@@ -100,6 +104,9 @@ COMMANDS: dict[str, Command] = {
 
 TRAINS = ("train", "launch", "tune")
 """Commands that take an experiment and the options of a run."""
+
+WITH_OPTIONS = (*TRAINS, "distil")
+"""Commands that take options of a run."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -169,9 +176,12 @@ def _completion(shell: str) -> str:
         parsers[name] = argparse.ArgumentParser(
             parents=own, add_help=False, conflict_handler="resolve"
         )
+        also: dict[str, type] = {}
         if name in TRAINS:
             parsers[name].add_argument("experiment", choices=shipped.names("experiments"))
-            add_options(parsers[name], config_type(), {"agents": int, **LAUNCH_OPTIONS})
+            also = {"agents": int, **LAUNCH_OPTIONS}
+        if name in WITH_OPTIONS:
+            add_options(parsers[name], config_type(), also)
     return script(shell, parsers)
 
 

@@ -90,6 +90,27 @@ def translate(
     return Translation(given=observation_space, observations=seen, actions=actions)
 
 
+def difference(one: Translation, other: Translation) -> tuple[str, str] | None:
+    """What of two kinds of environments keeps one network from both, in words; None: nothing.
+
+    The number of a picture's channels does not count: ``env.pad_channels`` makes them equal.
+    """
+    if _form(one.observations.space) != _form(other.observations.space):
+        return f"observes {one.observations.text}", f"observes {other.observations.text}"
+    if one.actions.space != other.actions.space:
+        return f"acts by {one.actions.text}", f"acts by {other.actions.text}"
+    return None
+
+
+def _form(space: gymnasium.Space[Any]) -> tuple[Any, ...]:
+    """What observations need to have in common for one network."""
+    if not isinstance(space, gymnasium.spaces.Box):
+        return (space,)
+    picture = len(space.shape) == 3
+    scale = float(space.high.max()) if space.dtype == np.uint8 else None
+    return space.shape[picture:], str(space.dtype), scale
+
+
 def _leaf(part: Part, observation: Any) -> Array:
     try:
         return part.of(observation)

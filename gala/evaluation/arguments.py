@@ -25,6 +25,7 @@ def main(arguments: Sequence[str]) -> int:
         help="also write an mp4 of one game; without FILE into the run, for the dashboard",
     )  # fmt: skip
     parser.add_argument("--seed", type=integer, default=0, help="seed of the games")
+    parser.add_argument("--env-of", metavar="RUN", help="play in the environments of another run")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     from gala.evaluation.command import evaluate  # seconds of torch, which a mistake need not wait

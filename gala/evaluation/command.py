@@ -27,7 +27,7 @@ from gala.evaluation.kept import FILE, POLICIES, VIDEOS
 from gala.evaluation.player import Player
 from gala.evaluation.statistics import summarize
 from gala.files.screen import Screen
-from gala.policy.loading import open_run
+from gala.policy.loading import in_env_of, open_run
 from gala.policy.trained_run import AgentName, Snapshot, TrainedRun
 
 
@@ -40,11 +40,12 @@ def evaluate(
     json: bool = False,
     video: str | Path | None = None,
     seed: int = 0,
+    env_of: str | Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run and print a table or one JSON object.
 
-    The result is also appended to ``eval.jsonl`` of the run folder, and the averaged policy is
-    exported there as ``mean.safetensors``.
+    The result is also appended to ``eval.jsonl`` of the run folder, unless it is of another run's
+    environments, and the averaged policy is exported there as ``mean.safetensors``.
 
     Args:
         run: the run folder.
@@ -57,6 +58,7 @@ def evaluate(
         video: also write an mp4 of one more game of the first result's policy (and a moving picture
             of it for TensorBoard); "": into the folder ``videos`` of the run, for the dashboard.
         seed: of environments and actions; the same seed gives the same games.
+        env_of: a run in whose environments to play; None: those of ``run``.
 
     Returns:
         What ``--json`` prints.
@@ -66,6 +68,8 @@ def evaluate(
     """
     _require_sense(episodes, policy, seed)
     trained = open_run(run)
+    if env_of is not None:
+        trained = in_env_of(trained, env_of)
     if agent is None:
         agent = "all" if trained.independent else "mean"
     snapshots = trained.select(agent)
@@ -74,23 +78,28 @@ def evaluate(
     if video is not None:
         video = Path(video) if str(video) else _own_video(trained, snapshots[0], modes[0])
         video_file.check(trained.config.env, video)
-    report: dict[str, Any] = {
-        "env_id": trained.config.env.id,
-        "episodes": episodes,
-        "seed": seed,
-        "run": str(trained.folder.path),
-        "missing_agents": list(trained.missing),
-        "left_out": [{"agent": rank, "reason": why} for rank, why in trained.left_out().items()],
-        "results": _played(trained, snapshots, modes, episodes, seed, quiet=json),
-    }
+    report = _about(trained) | {"episodes": episodes, "seed": seed}
+    report["results"] = _played(trained, snapshots, modes, episodes, seed, quiet=json)
     if video is not None:
         report["video"] = _filmed(trained, snapshots[0], modes[0], video, seed)
-    _keep(trained, report)
+    if env_of is None:
+        _keep(trained, report)
     if json:
         print(json_format.dumps(report))
     else:
         _show_table(report)
     return report
+
+
+def _about(trained: TrainedRun) -> dict[str, Any]:
+    """What is evaluated: the first entries of a report."""
+    left_out = [{"agent": rank, "reason": why} for rank, why in trained.left_out().items()]
+    return {
+        "env_id": trained.config.env.id,
+        "run": str(trained.folder.path),
+        "missing_agents": list(trained.missing),
+        "left_out": left_out,
+    }
 
 
 def _show_table(report: dict[str, Any]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from gala.config.tree import Config
 from gala.envs import Translation, translation_of
+from gala.envs.translation import difference
 from gala.errors import UserError
 from gala.files import commands
 from gala.learning.table import values_of
@@ -78,6 +80,29 @@ def mean_of(path: str | Path) -> tuple[TrainedRun, Snapshot]:
         one = commands.gala("export", Path(path), "--policy", "--agent", rank, "-o", "DIR")
         raise UserError(rule, file=path, hint=f"take one of them: {one}")
     return trained, trained.one("mean")
+
+
+def in_env_of(trained: TrainedRun, other: str | Path) -> TrainedRun:
+    """A run as if it had been trained in the environments of another one.
+
+    Args:
+        trained: the run; the channels that its pictures have are kept.
+        other: a run folder, or an exported policy.
+
+    Raises:
+        UserError: there is no such run, or its environments are not for this network.
+    """
+    own, env = trained.config.env, open_run(other).config.env
+    if own.pad_channels is not None:
+        env = replace(env, pad_channels=own.pad_channels)
+    mine, there = translation_of(own), translation_of(env)
+    differs = difference(there, mine)
+    if differs is None and there.observations.space.shape != mine.observations.space.shape:
+        differs = f"observes {there.observations.text}", f"observes {mine.observations.text}"
+    if differs is not None:
+        rule = f"{differs[0]}, and {trained.folder.path} {differs[1]}"
+        raise UserError(rule, file=other, field="--env-of")
+    return replace(trained, config=replace(trained.config, env=env))
 
 
 def device_of(name: str = "auto") -> torch.device:

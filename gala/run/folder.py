@@ -107,6 +107,14 @@ class RunFolder:
         except UserError:
             return False
 
+    @property
+    def distilled(self) -> bool:
+        """Whether it is a student's (``gala distil``): its policy has learned from others'."""
+        try:
+            return "distilled" in self.read_meta()
+        except UserError:
+            return False
+
     def require_trained(self, what: str, hint: str) -> None:
         """Refuse the run of a loop of its own, whose parameters only that loop knows.
 

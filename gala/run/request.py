@@ -12,7 +12,7 @@ from gala.config.faults import require_possible
 from gala.config.options import parse_options
 from gala.config.tree import Config, section_of
 from gala.errors import UserError
-from gala.files import shipped
+from gala.files import commands, shipped
 from gala.files.yaml import Document, load_yaml, parse_yaml
 from gala.launch.credentials import OPEN, Security
 from gala.launch.token import read_address, read_token
@@ -93,7 +93,7 @@ def read_request(
         before = resume.read_agents()
         hint = "start its program again, with start=node.state_dict()"
         resume.require_trained("gala train cannot go on with it", hint)
-        _require_resumable(options)
+        _require_resumable(resume, options)
         config, same, steps_before = _resumed(resume, experiment, options)
         if same and agents == before and resume.topology.exists():
             source = resume.topology
@@ -124,12 +124,16 @@ def read_request(
     )
 
 
-def _require_resumable(options: Sequence[tuple[str, Any]]) -> None:
-    """Refuse other parameters than a run's own.
+def _require_resumable(run: RunFolder, options: Sequence[tuple[str, Any]]) -> None:
+    """Refuse a run that has learned from no rewards yet, and other parameters than its own.
 
     Raises:
         UserError: see above.
     """
+    if run.distilled:
+        rule = "is a student's, which has learned from no rewards to go on with"
+        begin = commands.gala("train", run.config, "--init", run.path)
+        raise UserError(rule, file=run.path, field="--resume", hint=f"begin with it: {begin}")
     if any(name == "init" for name, _ in options):
         rule = "is of a new run, and one that goes on has its own parameters"
         raise UserError(rule, field="--init", hint="leave it out")

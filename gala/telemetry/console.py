@@ -291,9 +291,9 @@ class Console:
             self._print(f"lost:      {line}")
         if unsaved:
             return
-        for line in next_commands(
-            self._run_dir, self._agents, None if stopped else self._total_steps
-        ):
+        steps = None if stopped else self._total_steps
+        student = "distilled" in self._reader.meta
+        for line in next_commands(self._run_dir, self._agents, steps, student=student):
             self._print(line)
 
     def _print(self, line: str) -> None:
@@ -375,7 +375,9 @@ class Console:
         return table
 
 
-def next_commands(run_dir: Path, agents: int, done_steps: int | None) -> list[str]:
+def next_commands(
+    run_dir: Path, agents: int, done_steps: int | None, *, student: bool = False
+) -> list[str]:
     """The exact commands that people need next, to be copied as they stand.
 
     Args:
@@ -383,10 +385,13 @@ def next_commands(run_dir: Path, agents: int, done_steps: int | None) -> list[st
         agents: of the run.
         done_steps: steps that the run was to have and has, of which going on doubles the number;
             None where it was stopped before.
+        student: it was distilled: learning from rewards begins with it, in another run.
     """
     count = ["--agents", agents] if agents > 1 else []
     more = [] if done_steps is None else ["--total-steps", 2 * done_steps]
     resume = commands.gala("train", "--resume", run_dir, *count, *more)
+    if student:
+        resume = commands.gala("train", run_dir / "config.yaml", "--init", run_dir)
     return [
         f"evaluate:  {commands.gala('eval', run_dir, '--episodes', 30)}",
         f"go on:     {resume}",

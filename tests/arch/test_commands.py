@@ -88,6 +88,8 @@ def require(words: list[str]) -> None:
     _, others = parser.parse_known_args(rest[verbs:])
     if name in cli.TRAINS and "--resume" not in rest:
         require_run(others)
+    elif name in cli.WITH_OPTIONS:
+        parse_options(config_type(), others)
     elif others:
         raise UserError(f"unrecognized arguments: {' '.join(others)}")
 

@@ -21,7 +21,7 @@ FLOORS = [
     {"gossip", "experience", "learning", "run", "policy", "evaluation"},
     {"couplings", "simulation", "actors"},
     {"agent", "dashboard", "report", "watch", "bench", "doctor", "export", "tune"},
-    {"train", "library"},
+    {"train", "library", "distil"},
     {"sb3"},
     {"cli"},
     {"__main__"},

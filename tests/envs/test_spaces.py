@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gala.envs.spaces import ONE_HOT, plan_observations
+from gala.envs.translation import difference, translate
 from gala.errors import UserError
 
 
@@ -325,3 +326,19 @@ def test_channels_of_zeros_stand_behind_the_others(space: Box, place: str) -> No
 def test_channels_that_cannot_be_added(space: gymnasium.Space, words: str) -> None:
     with pytest.raises(UserError, match=f"env.pad_channels: .*{words}"):
         plan_observations(space, pad=3)
+
+
+def test_what_keeps_one_network_from_two_environments() -> None:
+    few, many = box(10, 10, 4, dtype=bool), box(10, 10, 7, dtype=bool)
+    two, three = Discrete(2), Discrete(3)
+    one = translate(few, two, channels="last")
+    assert difference(one, translate(many, two, channels="last")) is None
+    words = ("acts by one of 2", "acts by one of 3")
+    assert difference(one, translate(many, three, channels="last")) == words
+    for other in (box(10, 12, 4, dtype=bool), box(10, 10, 4), box(400)):
+        differs = difference(one, translate(other, two, channels="auto"))
+        assert differs is not None and differs[1].startswith("observes ")
+    quantities = [Box(low, high, (2,), np.float32) for low, high in ((-2, 2), (-9, 9), (0, np.inf))]
+    near, far, open_ended = (translate(box(3, dtype=np.float32), each) for each in quantities)
+    assert difference(near, far) is None  # both are -1 to 1 for a policy
+    assert difference(near, open_ended) is not None

@@ -1,0 +1,1 @@
+"""Distillation of trained runs into one student (Actor-Mimic): teachers, lesson, scores."""
