@@ -18,7 +18,7 @@ ALGORITHM = "a2c"
 """What a student's configuration names: its network is that of every actor-critic, and the options
 of this one's optimizer are those of the lesson."""
 
-LEARNING = {"n_step": 8, "optimizer": "adam", "lr": 1e-3, "lr_schedule": "linear"}
+LEARNING = {"n_step": 4, "optimizer": "adam", "lr": 1e-3, "lr_schedule": "linear"}
 ENVS = 8
 """Environments of each teacher."""
 STEPS = 100_000

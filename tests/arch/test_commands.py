@@ -135,6 +135,7 @@ def test_what_is_printed_at_the_end_of_a_run_parses(steps: int | None) -> None:
         "gala topology suggest --agents 4 --dgree 2",
         "gala launch --rank 0 --size 8 --store x pong --ppo.clop 1",
         "gala tune cartpole --a2c.lr high",
+        "gala distil runs/A --into runs/B --network.hiden 4",
         "torchrun --nproc-per-node=4 -m gala.train pong --totalsteps 4",
     ],
 )

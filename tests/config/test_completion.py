@@ -64,6 +64,8 @@ COUPLINGS = ["gossip", "allreduce", "shared", "distil", "repel", "none"]
         (["tune", "--ppo.n-st"], ["--ppo.n-step"]),
         (["tune", "--tri"], ["--trials"]),
         (["launch", "--siz"], ["--size"]),
+        (["distil", "--fea"], ["--features"]),
+        (["distil", "--network.hid"], ["--network.hidden"]),
         (["keys", ""], ["new", "secret"]),
     ],
 )

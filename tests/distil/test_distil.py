@@ -106,6 +106,20 @@ def _require_a_run(into: Path, teachers: list[Path]) -> None:
     assert gala.load(into).predict(obs, deterministic=True)[0] == 3
 
 
+@pytest.mark.usefixtures("rooms")
+def test_forbidden_actions_are_no_difference(
+    train_here: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside a task that forbids nothing; a teacher without masks would be infinitely far away."""
+    config = lights(0, seed=1)
+    env = replace(config.env, kwargs={"masked": True})
+    for name, each in (("masked", env), ("plain", config.env)):
+        train_here(replace(config, env=each, total_steps=320), name)
+    into, runs = tmp_path / "c", [tmp_path / name for name in ("masked", "plain")]
+    told(capsys, *runs, "--into", into, "--total-steps", 512, "--episodes", 0)
+    assert 0 <= max(recorded(into, "losses/mimic_kl")) < 3
+
+
 def test_teachers_and_students_that_remember(
     train_here: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
