@@ -7,8 +7,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+import torch
+
 from gala.agent.outputs import Metrics, Outputs
 from gala.agent.setting import Setting
+from gala.device.choose import usage_on
 from gala.experience.source import Source
 from gala.telemetry.console import Console
 from gala.telemetry.phases import PhaseTimer
@@ -45,6 +48,7 @@ class Recorder:
         setting: see :class:`~gala.agent.setting.Setting`.
         reader: the records of all agents.
         console: makes the display of the run; None for agents that show nothing.
+        device: where the network computes; None: that of the setting.
 
     Attributes:
         counts: what the agent has done; set by the agent, whatever is written is stamped with it.
@@ -56,6 +60,7 @@ class Recorder:
         setting: Setting,
         reader: RunReader,
         console: Callable[[RunReader], Console] | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self._setting, self._reader = setting, reader
         self.counts: Counts
@@ -63,6 +68,7 @@ class Recorder:
         self._outputs = Outputs(setting, reader, console(reader) if console is not None else None)
         self._outputs.stamp = lambda: (self.counts.update, self.counts.step)
         self._timer, self._resources = PhaseTimer(), Resources()
+        self._usage = usage_on(device or setting.device)
         self.end_phase: Callable[[str], None] = self._timer.end_phase
         self._profile: Profile | None = None
         self._last_update = self._last_step = 0
@@ -161,7 +167,7 @@ class Recorder:
         metrics: Metrics = {"charts/SPS": (counts.step - self._last_step) / seconds}
         spent = self._timer.take()
         metrics |= {f"time/{phase}_ms": 1e3 * seconds / updates for phase, seconds in spent.items()}
-        metrics |= self._resources.take()
+        metrics |= self._resources.take() | self._usage()
         self._last_time, self._last_update, self._last_step = now, counts.update, counts.step
         return metrics
 

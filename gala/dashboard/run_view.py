@@ -52,6 +52,8 @@ METRICS = (
     "actors/learner_idle",
     "system/cores",
     "system/memory_mb",
+    "system/gpu_busy",
+    "system/gpu_memory_mb",
 )
 """Metrics that displays need, in the order in which rows of them are sent; ``divergence/kl`` is the
 largest ``divergence/kl/<j>`` of an agent. Losses, which each algorithm names, come beside them."""

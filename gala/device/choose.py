@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 
@@ -38,3 +40,12 @@ def stream_on(device: torch.device) -> Stream:
     from gala.device.cuda import CudaQueue
 
     return Queued(CudaQueue(device))
+
+
+def usage_on(device: torch.device) -> Callable[[], dict[str, float | None]]:
+    """What is recorded of ``device``: :func:`gala.device.cuda.usage`; of the CPU nothing."""
+    if device.type != "cuda":
+        return dict
+    from gala.device.cuda import usage
+
+    return partial(usage, device)

@@ -1,4 +1,5 @@
-"""CUDA: the stream of an agent with its recorded graphs, and tensors handed from stream to stream.
+"""CUDA: the stream of an agent with its recorded graphs, and tensors handed from stream to stream;
+and what the driver tells of a device.
 
 Unproven: not yet run on a GPU.
 """
@@ -112,3 +113,22 @@ class CudaHandover:
         event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self._device))
         event.synchronize()
+
+
+def usage(device: torch.device) -> dict[str, float | None]:
+    """How busy ``device`` is, and what this process holds of it.
+
+    Neither waits for the device or lets a library reserve memory there, so that nobody's recording
+    ends (:func:`gala.device.choose.apart_on`).
+
+    Returns:
+        ``system/gpu_busy``, the share of the driver's last period in which any kernel ran, of
+        whomever, in [0, 1], null where the driver does not tell; and ``system/gpu_memory_mb``,
+        megabytes that torch's allocator holds, for all agents of the process together.
+    """
+    try:
+        busy = torch.cuda.utilization(device) / 100
+    except Exception:  # no library of the driver, or one of a dozen errors of its own
+        busy = None
+    held = torch.cuda.memory_reserved(device)
+    return {"system/gpu_busy": busy, "system/gpu_memory_mb": held / 1e6}

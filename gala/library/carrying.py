@@ -64,6 +64,11 @@ class Carried(FlatVector):
         """Float[P], the parameters as they are; the vector is as it was."""
         return torch.cat([each.to("cpu", torch.float32).reshape(-1) for each in self._learned])
 
+    @property
+    def computes_on(self) -> torch.device:
+        """Where the first parameter lies."""
+        return self._learned[0].device
+
     def holds(self, tensor: Tensor) -> bool:
         """Whether ``tensor`` is among the parameters."""
         return any(each is tensor for each in self._learned)

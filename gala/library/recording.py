@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gala.agent.measuring import DivergenceMeter
@@ -35,6 +36,7 @@ class Recording:
         behaviour: compares policies.
         history: where what gossip does is recorded.
         counts: what the agent has done so far.
+        device: where the network of the loop computes.
     """
 
     def __init__(
@@ -46,9 +48,11 @@ class Recording:
         behaviour: PolicyDivergence,
         history: History | None,
         counts: Counts,
+        device: torch.device,
     ) -> None:
         self._coupling = coupling
-        self._recorder = Recorder(setting, RunReader(setting.run.path, last_bytes=NEWEST_BYTES))
+        reader = RunReader(setting.run.path, last_bytes=NEWEST_BYTES)
+        self._recorder = Recorder(setting, reader, device=device)
         self._recorder.counts = counts
         self.end_phase = self._recorder.end_phase
         tell = partial(self._recorder.warn, "error")

@@ -74,7 +74,10 @@ def wire(loop: Loop, carried: Carried) -> tuple[Gossiping, Recording | None]:
     )
     if loop.run_dir is None:
         return node, None
-    return node, Recording(setting, carried, norms, coupling, behaviour, history, node)
+    recording = Recording(
+        setting, carried, norms, coupling, behaviour, history, node, carried.computes_on
+    )
+    return node, recording
 
 
 def _tie(

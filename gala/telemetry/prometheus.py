@@ -306,6 +306,19 @@ RECORDED = (
         "system/memory_mb",
         1e6,
     ),
+    Metric(
+        "gala_gpu_busy_ratio",
+        "gauge",
+        "Share of time in which any kernel ran on the agent's GPU; absent without one.",
+        "system/gpu_busy",
+    ),
+    Metric(
+        "gala_gpu_memory_bytes",
+        "gauge",
+        "Memory of the GPU that the agent's process holds; absent without one.",
+        "system/gpu_memory_mb",
+        1e6,
+    ),
     Metric("gala_phase_seconds", "gauge", "Time per update, by phase.", "time/<phase>_ms", 1e-3),
 )
 

@@ -117,6 +117,24 @@ def test_nothing_is_drawn_that_does_not_exist(
     assert ("independent" in hint) == (coupling == "none")
 
 
+@pytest.mark.parametrize(("busy", "held"), [(None, None), (None, 512.0), (0.75, 512.0)])
+def test_a_gpu_has_cards_where_there_is_one(
+    tmp_path: Path, serve: Serve, visit: Visit, busy: float | None, held: float | None
+) -> None:
+    """The driver may not say how busy it is; agents on the CPU record neither."""
+    made = MadeRun(tmp_path / "run", agents=2, records=20, ended=True)
+    known = {} if held is None else {"system/gpu_busy": busy, "system/gpu_memory_mb": held}
+    made.append(1, made.line(1, 20, t=made.now - 0.1, **known))
+    page = visit.open(serve(tmp_path))
+    wait(page, "document.querySelector('.node[data-status=done]') !== null")
+    visit.settle()
+    assert page.locator("#gpu").is_visible() == (busy is not None)
+    assert page.locator("#gpu-memory").is_visible() == (held is not None)
+    if busy is not None:
+        told = (page.locator(f"#{card} .readout").inner_text() for card in ("gpu", "gpu-memory"))
+        assert [text.split()[-1] for text in told] == ["0.75", "512"]
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_run_without_records_says_what_is_waited_for(
     tmp_path: Path, serve: Serve, visit: Visit, frozen: bool

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gala.config.sections import NetworkConfig
-from gala.device.choose import handover_on, stream_on
+from gala.device.choose import handover_on, stream_on, usage_on
 from gala.device.cuda import CudaHandover, CudaQueue
 from gala.device.streams import Direct, Queued, Stream
 from gala.experience import Batch
@@ -52,6 +52,18 @@ def test_what_the_cpu_wrote_needs_no_handover() -> None:
     handover = CudaHandover(torch.device("cuda", 0))
     assert handover.written(x) is None
     handover.read(x, None)
+
+
+def test_usage_is_that_of_the_agents_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for two GPUs, one of which the driver does not know."""
+    busy = {torch.device("cuda", 0): 40}
+    held = {torch.device("cuda", 0): 3_000_000, torch.device("cuda", 1): 5_000_000}
+    monkeypatch.setattr(torch.cuda, "utilization", lambda device: busy[device])
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: held[device])
+    first, second = (usage_on(torch.device("cuda", k)) for k in (0, 1))
+    assert first() == {"system/gpu_busy": 0.4, "system/gpu_memory_mb": 3.0}
+    assert second() == {"system/gpu_busy": None, "system/gpu_memory_mb": 5.0}
+    assert usage_on(torch.device("cpu"))() == {}
 
 
 # -- on a GPU
@@ -284,3 +296,13 @@ def test_a_convolutional_policy_learns_from_what_it_recorded_while_acting() -> N
         torch.testing.assert_close(gradient(on_gpu(), torch.float32), exact, rtol=1e-3, atol=1e-5)
         rough = gradient(on_gpu(), torch.bfloat16)
         assert float((rough - exact).norm() / exact.norm()) < 0.05
+
+
+@gpu
+def test_usage_sees_what_is_held() -> None:
+    ask = usage_on(torch.device("cuda", 0))
+    before = ask()["system/gpu_memory_mb"] or 0.0
+    kept = torch.empty(64_000_000, dtype=torch.uint8, device="cuda")
+    found = ask()
+    assert (found["system/gpu_memory_mb"] or 0.0) - before > 50 and kept.numel() > 0
+    assert found["system/gpu_busy"] is None or 0 <= found["system/gpu_busy"] <= 1

@@ -16,8 +16,10 @@ from torch import nn
 
 import gala
 from gala.config.loop import load_loop, loop_config
+from gala.device import cuda
 from gala.doctor.run_folder import examine_run
 from gala.errors import UserError
+from gala.library.carrying import Carried
 from gala.library.recording import Logged, metrics_of
 from gala.policy.trained_run import load_run
 from gala.report.curves import learning_curve
@@ -56,6 +58,26 @@ def test_what_is_logged_is_recorded_with_its_steps(tmp_path: Path) -> None:
     assert {"charts/SPS", "time/other_ms", "divergence/update_norm"} <= found[-1].keys()
     events = [each["event"] for each in records(tmp_path / "run") if "event" in each]
     assert (events[0], events[-1]) == ("start", "done")
+
+
+def test_a_loop_on_a_gpu_records_what_it_takes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device is that of the model; here one that computes nothing stands in."""
+    seen: list[torch.device] = []
+
+    def usage(device: torch.device) -> dict[str, float | None]:
+        seen.append(device)
+        return {"system/gpu_busy": 0.5, "system/gpu_memory_mb": 7.0}
+
+    loop(tmp_path / "none")
+    assert not any("system/gpu_busy" in each for each in records(tmp_path / "none"))
+    monkeypatch.setattr(Carried, "computes_on", torch.device("cuda", 1))
+    monkeypatch.setattr(cuda, "usage", usage)
+    loop(tmp_path / "run")
+    found = [each for each in records(tmp_path / "run") if "event" not in each]
+    assert {(each["system/gpu_busy"], each["system/gpu_memory_mb"]) for each in found} == {(0.5, 7)}
+    assert set(seen) == {torch.device("cuda", 1)}
 
 
 def test_every_tool_reads_it(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ class RunMaker:
             "policy/rho": 0.97,
             "system/cores": 0.9,
             "system/memory_mb": 350.0,
+            "system/gpu_busy": 0.7,
+            "system/gpu_memory_mb": 900.0,
             "actors/alive": 4,
             "actors/replaced": 1,
             "actors/dropped": 2,

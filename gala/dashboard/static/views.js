@@ -94,6 +94,14 @@ Gala.views = (page) => {
       build: () => chart([...lines("system/memory_mb"), { label: "total", ...all("system/memory_mb").sum, colour: Gala.ink("ink"), width: 2 }]),
     },
     {
+      id: "gpu", needs: ["system/gpu_busy"], smooth: true, title: "4 GPU in use", log: false, floor: 0, unit: "share of time", hint: "Share of time in which any kernel ran on the agent's GPU, whoever started it: agents that share one have one number.",
+      build: () => chart(lines("system/gpu_busy")),
+    },
+    {
+      id: "gpu-memory", needs: ["system/gpu_memory_mb"], title: "4 GPU memory", log: false, floor: 0, unit: "MB, held by the process",
+      build: () => chart(lines("system/gpu_memory_mb")),
+    },
+    {
       id: "staleness", needs: ["gossip/staleness_max"], title: "5 Staleness", log: false, floor: 0, unit: "updates without a mix",
       build: () => chart(lines("gossip/staleness_max")),
     },
