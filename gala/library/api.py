@@ -25,10 +25,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from gala.config.loop import LoopConfig, loop_config
-from gala.errors import UserError, did_you_mean
+from gala.errors import UserError
 from gala.gossip.mixing import require_mixable
 from gala.launch.credentials import Security
 from gala.launch.launch import Launch, from_environment
+from gala.library.arguments import require_kinds, require_valid
 from gala.library.carrying import Carried, carry
 from gala.library.comparing import require_alike, tell_failure
 from gala.library.gossiping import Gossiping
@@ -36,9 +37,6 @@ from gala.library.optimizers import Steps, find_optimizers
 from gala.library.wiring import Loop, wire
 from gala.run.request import require_steerable
 from gala.topology import Topology, load_topology
-
-TRANSPORTS = ("auto", "shared-memory", "gloo", "tcp")
-STARTS = ("rank0", "own")
 
 _opened = itertools.count()
 
@@ -101,11 +99,15 @@ def gossip(
         gala.errors.UserError: agents differ, the topology or an option does not fit, the run folder
             is taken, or shared memory is full.
     """
+    require_kinds(secret_file=secret_file)
     secret = None if secret_file is None else Path(secret_file)
     launch = _launch(Security(secret_file=secret, insecure=insecure))
     name = f"gossip/{next(_opened)}"
     try:
-        _check(every, transport, start)
+        require_kinds(
+            topology=topology, run_dir=run_dir, env_id=env_id, options=options, config=config
+        )
+        require_valid(every=every, transport=transport, start=start, total_steps=total_steps)
         optimizers = find_optimizers(optimizer)
         followed = _followed(after, optimizers)
         carried = carry(model, buffers=buffers, extra=extra, lagging=lagging, statistics=statistics)
@@ -136,7 +138,7 @@ def gossip(
         topology=graph,
         run_dir=None if run_dir is None else Path(run_dir),
         resume=isinstance(start, Mapping),
-        total_steps=total_steps,
+        total_steps=None if total_steps is None else int(total_steps),
     )
     node, recording = wire(loop, carried)
     if isinstance(start, Mapping):
@@ -153,23 +155,13 @@ def _launch(security: Security) -> Launch:
     return from_environment(security=security).register()
 
 
-def _check(every: Any, transport: Any, start: Any) -> None:
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise ValueError(f"every: must be a whole number of at least 1, got {every!r}")
-    if transport not in TRANSPORTS:
-        hint = did_you_mean(str(transport), TRANSPORTS)
-        raise ValueError(f"transport: is none of {', '.join(TRANSPORTS)}: {transport!r} ({hint})")
-    if not isinstance(start, Mapping) and start not in STARTS:
-        raise ValueError(f"start: must be 'rank0', 'own', or a node.state_dict(), got {start!r}")
-
-
 def _followed(after: Any, optimizers: list[Optimizer]) -> Optimizer | None:
     if after is None:
         return None
-    (found,) = find_optimizers(after)
-    if all(each is not found for each in optimizers):
-        raise ValueError("after: is none of the optimizers")
-    return found
+    found = find_optimizers(after, "after")
+    if len(found) != 1 or all(each is not found[0] for each in optimizers):
+        raise ValueError("after: must be one of the optimizers")
+    return found[0]
 
 
 def _require_possible(config: LoopConfig, topology: Topology, carried: Carried) -> None:

@@ -171,6 +171,9 @@ def _fresh(named: Named, taken: set[int]) -> Named:
 
 
 def _pairs(lagging: Any) -> list[tuple[nn.Module, nn.Module]]:
+    if not isinstance(lagging, Iterable):
+        kind = type(lagging).__name__
+        raise TypeError(f"lagging: must be pairs (target, online), got {kind}")
     given = list(lagging)
     if len(given) == 2 and all(isinstance(each, nn.Module) for each in given):
         given = [tuple(given)]

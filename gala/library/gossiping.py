@@ -170,12 +170,12 @@ class Gossiping:
         try:
             update, step = int(state["update"]), int(state["step"])
             coupling, logged = state["coupling"], bool(state["logged"])
+            if coupling and self._coupling.node is not None:
+                self._coupling.load_state_dict(coupling)
         except (KeyError, TypeError, ValueError):
             raise ValueError("start: must be 'rank0', 'own', or a node.state_dict()") from None
         self.update = update
         self._logged_step, self._counted = (step, 0) if logged else (None, step)
-        if coupling and self._coupling.node is not None:
-            self._coupling.load_state_dict(coupling)
 
     def join(self) -> bool:
         """Take over a living neighbour's parameters; whether there was one."""

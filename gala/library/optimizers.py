@@ -11,8 +11,12 @@ WRAPPERS = ("optimizer", "_optimizer")
 """Where Accelerate, Lightning and others keep the optimizer that they wrap."""
 
 
-def find_optimizers(given: Any) -> list[Optimizer]:
+def find_optimizers(given: Any, name: str = "optimizer") -> list[Optimizer]:
     """One optimizer or several, each without what wraps it.
+
+    Args:
+        given: by the user.
+        name: of the argument.
 
     Raises:
         TypeError: something else was given.
@@ -20,13 +24,13 @@ def find_optimizers(given: Any) -> list[Optimizer]:
     """
     several = isinstance(given, Sequence)
     found = [
-        _unwrapped(each, f"optimizer[{i}]" if several else "optimizer")
+        _unwrapped(each, f"{name}[{i}]" if several else name)
         for i, each in enumerate(given if several else [given])
     ]
     if not found:
-        raise ValueError("optimizer: the list is empty")
+        raise ValueError(f"{name}: the list is empty")
     if len({id(each) for each in found}) < len(found):
-        raise ValueError("optimizer: one of them stands in the list twice")
+        raise ValueError(f"{name}: one of them stands in the list twice")
     return found
 
 

@@ -1,16 +1,19 @@
 """The library API: alone it is a plain loop, under torchrun the agents average."""
 
+import argparse
 import inspect
 import json
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim import SGD
 
 import gala
 from gala.errors import UserError
@@ -55,6 +58,48 @@ def test_an_unknown_topology_is_the_users_mistake() -> None:
     model = nn.Linear(1, 1)
     with pytest.raises(UserError, match="rign"):
         gala.gossip(model, torch.optim.SGD(model.parameters(), lr=1), topology="rign")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"topology": None}, TypeError, "topology: must be the name of a topology, or a file, got"),
+        ({"config": argparse.Namespace(lr=1)}, TypeError, "config: .* vars.args., got Namespace"),
+        ({"options": ["log.every_s"]}, TypeError, "options: must be a mapping .*, got list"),
+        ({"run_dir": 5}, TypeError, "run_dir: must be a folder, got int"),
+        ({"secret_file": 5}, TypeError, "secret_file: must be a file, got int"),
+        ({"env_id": None}, TypeError, "env_id: must be a name, got NoneType"),
+        ({"total_steps": "1e6"}, ValueError, "total_steps: must be a whole .*, got '1e6'"),
+        ({"total_steps": 0.5}, ValueError, "total_steps: must be a whole .*, got 0.5"),
+        ({"every": 0}, ValueError, "every: must be a whole number of at least 1, got 0"),
+        ({"transport": "gloop"}, ValueError, "transport: is none of .*did you mean 'gloo'"),
+        ({"start": "rank1"}, ValueError, "start: must be 'rank0', 'own', or a node.state_dict"),
+        ({"start": {"update": 1}}, ValueError, "start: must be 'rank0', 'own', or a node.state"),
+        ({"after": SGD}, TypeError, "after: must be a torch.optim.Optimizer, got type"),
+        ({"after": [SGD([torch.zeros(1)], lr=1)] * 2}, ValueError, "after: one of them .* twice"),
+        ({"after": SGD([torch.zeros(1)], lr=1)}, ValueError, "after: must be one of the optimiz"),
+        ({"lagging": None}, TypeError, "lagging: must be pairs .target, online., got NoneType"),
+        ({"max_staleness": -1}, UserError, "max_staleness: "),
+        ({"max_staleness": "never"}, UserError, "max_staleness: "),
+        ({"options": {"gossip.wire_formt": "int8"}}, UserError, "wire_format"),
+    ],
+)
+def test_mistakes_are_one_line(options: dict[str, Any], error: type[Exception], says: str) -> None:
+    model = nn.Linear(2, 1)
+    with pytest.raises(error, match=says) as caught:
+        gala.gossip(model, SGD(model.parameters(), lr=1), **({"topology": "ring"} | options))
+    assert "\n" not in str(caught.value)
+
+
+def test_whole_numbers_of_any_kind_are_counts(tmp_path: Path) -> None:
+    model = nn.Linear(2, 1)
+    for name, count in {"float": 1e6, "numpy": np.int64(1_000_000)}.items():
+        run = tmp_path / name
+        with gala.gossip(
+            model, SGD(model.parameters(), lr=1), topology="ring", run_dir=run, total_steps=count
+        ):
+            pass
+        assert json.loads((run / "meta.json").read_text())["total_steps"] == 1_000_000
 
 
 PROGRAM = """
