@@ -1,4 +1,4 @@
-"""A module of Lightning whose agents gossip by a callback: five lines more than without.
+"""A module of Lightning whose agents gossip by a callback: seven lines more than without.
 
     torchrun --standalone --nproc-per-node=4 experiments/examples/lightning_module.py [--steps 300]
 
@@ -54,10 +54,10 @@ class Classifier(lightning.LightningModule):
 class Gossip(lightning.Callback):  # gossip
     """From the first step to the last."""
 
-    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer, module):  # gossip
         self.node = gala.gossip(module, trainer.optimizers[0], topology="ring")  # gossip
 
-    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def on_train_end(self, trainer, module):  # gossip
         found = f"{self.node.mix_count} mixes, ||x - mean|| = {self.node.divergence:.3g}"
         print(f"agent {rank}: {found}", flush=True)
         self.node.close()  # gossip

@@ -49,6 +49,12 @@ def test_digits_that_differ_are_learned_together() -> None:
     assert len(right) == 2 and min(right) > 60, "chance is 10"
 
 
+def test_kinds_that_only_another_agent_has_are_learned() -> None:
+    """Of four kinds, two of each agent: alone it would name half of them."""
+    right = [float(r) for r in re.findall(r"return ([\d.]+)", run("finetuning.py", 2, steps=300))]
+    assert len(right) == 2 and min(right) > 80, "alone at most 50"
+
+
 @pytest.mark.parametrize("name", ["accelerated.py", "lightning_module.py"])
 def test_loops_of_other_frameworks_learn_together(name: str) -> None:
     output = run(name, 2, steps=160)
@@ -77,6 +83,7 @@ def test_the_callback_exchanges_whatever_the_algorithm(algorithm: str, steps: in
         ("ppo.py", 2_000),
         ("sb3_a2c.py", 2_000),
         ("digits.py", 20),
+        ("finetuning.py", 20),
         ("dqn.py", 1_200),
         ("sac.py", 600),
         ("accelerated.py", 10),
@@ -87,13 +94,13 @@ def test_alone_it_is_the_loop_that_it_was(name: str, steps: int) -> None:
     assert "agent 0: 0 mixes, ||x - mean|| = 0" in run(name, agents=1, steps=steps)
 
 
-LINES = {"two": 2, "three": 3, "five": 5}
+LINES = {"two": 2, "three": 3, "five": 5, "seven": 7}
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_gossip_takes_few_lines_and_the_page_names_them(path: Path) -> None:
     text = path.read_text()
     marked = re.findall(r"# gossip$", text, flags=re.MULTILINE)
-    promised = re.search(r"(two|three|five) lines more", text)
+    promised = re.search(r"(two|three|five|seven) lines more", text)
     assert promised is not None and len(marked) == LINES[promised[1]] < 10
     assert f"experiments/examples/{path.name}" in PAGE.read_text()
