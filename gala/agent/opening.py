@@ -11,21 +11,30 @@ from gala.config.tree import Config
 from gala.couplings.policy import UNBOUND
 from gala.divergence.bound import contraction
 from gala.envs import VectorEnv
+from gala.evaluation.human import ATARI_57, game_of
 from gala.gossip.wire import wire_format
 from gala.learning.table import SEQUENCES, UNROLLS, source_of
 from gala.networks import Network
 from gala.networks.build import describe
 from gala.topology import Topology
 
+LETTERS = {
+    "beta": "of the agents' disagreement, the share that mixing leaves",
+    "tau": "how many updates old a message is when it is mixed",
+    "epsilon": "how far all agents together can be from their mean",
+}
+"""What stands in a bound, and what it means."""
+
 
 def opening_block(setting: Setting, envs: Sequence[VectorEnv], network: Network) -> list[str]:
     """Lines for the terminal: environment, agents, network, who gossips with whom, folder."""
     config, launch, topology = setting.config, setting.launch, setting.topology
-    total = config.env.num_envs * launch.agents
+    total, frames = config.env.num_envs * launch.agents, envs[0].frames_per_step
     lines = [
         f"gala: {config.env.id}, {config.total_steps:,} steps of all agents "
-        f"({envs[0].frames_per_step} frames each), seed {config.seed}",
+        f"({frames} frame{'s' * (frames > 1)} each), seed {config.seed}",
         *_environment(setting, envs),
+        *_returns(config.env.id),
         f"  agents     {launch.agents} x {config.env.num_envs} environments = {total}, "
         f"{setting.threads} thread{'s' * (setting.threads > 1)} each, on {setting.device}",
         *_actors(config),
@@ -44,7 +53,7 @@ def opening_block(setting: Setting, envs: Sequence[VectorEnv], network: Network)
         bound = f"no bound applies: {UNBOUND}"
         if config.coupling == "gossip":
             bound = describe_bound(topology, lock_step=patience == 0, every=config.gossip.every)
-        lines.append(f"  bound      {bound}")
+        lines += [f"  bound      {bound}", *_explained(bound)]
     else:
         lines.append(f"  coupling   {config.coupling}: no bound applies")
     if config.profile:
@@ -54,6 +63,20 @@ def opening_block(setting: Setting, envs: Sequence[VectorEnv], network: Network)
         )
     lines.append(f"  run        {setting.run.path}")
     return lines
+
+
+def _returns(env_id: str) -> list[str]:
+    """What random play and a human reach; what Gymnasium calls solved, the environment tells."""
+    game = game_of(env_id)
+    if game is None:
+        return []
+    random, human = ATARI_57[game]
+    return [f"  returns    random play {random:,g}, a human {human:,g}"]
+
+
+def _explained(bound: str) -> list[str]:
+    """The letters of a bound in words."""
+    return [f"             {letter}: {text}" for letter, text in LETTERS.items() if letter in bound]
 
 
 def _replay(config: Config, env: VectorEnv, network: Network) -> list[str]:

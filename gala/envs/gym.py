@@ -62,6 +62,13 @@ def _kill(env: AsyncVectorEnv) -> None:
     env.closed = True
 
 
+def _returns(name: str) -> tuple[tuple[str, str], ...]:
+    """What mean return counts as solved, where an environment's declaration tells."""
+    spec = gymnasium.registry.get(name.rpartition(":")[2])
+    threshold = None if spec is None else spec.reward_threshold
+    return () if threshold is None else (("returns", f"{threshold:,g} counts as solved"),)
+
+
 class GymEnv:
     """A Gymnasium vector environment; see :class:`~gala.envs.step.VectorEnv`.
 
@@ -101,6 +108,7 @@ class GymEnv:
         self.opening: tuple[tuple[str, str], ...] = (
             ("observes", plan.text),
             ("acts", self._actions.text),
+            *_returns(name),
         )
         self.action_mask: NDArray[np.bool_] | None = None
         self._convert, self._convert_row = plan.converter(), plan.converter()
