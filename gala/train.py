@@ -64,10 +64,10 @@ def _train(arguments: Sequence[str]) -> int:
     from gala.config.options import print_help
     from gala.launch.environment import rank_from_environment
     from gala.run.config import config_type
-    from gala.run.request import read_request
+    from gala.run.request import LAUNCH_HELP, read_request
 
     if "--help" in arguments or "-h" in arguments:
-        print_help(config_type(), "gala train")
+        print_help(config_type(), "gala train", LAUNCH_HELP)
         return EXIT_OK
     rank, agents = rank_from_environment()
     try:

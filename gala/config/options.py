@@ -76,8 +76,14 @@ def parse_options(
     return positional, options
 
 
-def print_help(kind: type[Config], program: str) -> None:
-    """Print every option with its default and meaning."""
+def print_help(kind: type[Config], program: str, launch: Mapping[str, str]) -> None:
+    """Print every option with its default and meaning.
+
+    Args:
+        kind: the tree of the configuration.
+        program: its name.
+        launch: further options as they are typed, without their hyphens, and what each does.
+    """
     import tyro
 
     registry = tyro.constructors.ConstructorRegistry()
@@ -94,18 +100,18 @@ def print_help(kind: type[Config], program: str) -> None:
             str_from_instance=lambda value: [str(value)],
         )
 
+    width = max(map(len, launch))
+    rows = [f"  --{form:{width}}  {text}" for form, text in launch.items()]
+    usage = "\n".join([_USAGE, "", "Of the launch:", *rows])
     try:
-        tyro.cli(kind, prog=program, args=["--help"], description=_USAGE, registry=registry)
+        tyro.cli(kind, prog=program, args=["--help"], description=usage, registry=registry)
     except SystemExit:
         return
 
 
 _USAGE = (
     "Train gossiping actor-learners. The first argument is an experiment file "
-    "(experiments/pong.yaml) or the name of a shipped one (pong). Also: --run-dir FOLDER (a new "
-    "one), --resume FOLDER (go on from its checkpoints), --agents N (start N through "
-    "torchrun); between hosts --secret-file FILE, --keys FOLDER, --insecure, --listen HOST:PORT "
-    "(docs/security.md)."
+    "(experiments/pong.yaml) or the name of a shipped one (pong)."
 )
 
 

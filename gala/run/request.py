@@ -35,6 +35,20 @@ LAUNCH_OPTIONS = {
 }
 """Options that are of the launch and not of the run; ``--no-supervisor`` is read in gala.train."""
 
+LAUNCH_HELP = {
+    "agents N": "so many agents, started through torchrun; else what the experiment names, or one",
+    "agents-per-process N": "of them in each process, as threads",
+    "run-dir FOLDER": "a new run folder; else one below runs",
+    "resume FOLDER": "go on from its checkpoints",
+    "standby": "the next life of each agent waits in memory: it is back in seconds",
+    "no-supervisor": "agents are no children of a supervisor: one crash ends all",
+    "secret-file FILE": "between hosts: who belongs to the run (docs/security.md)",
+    "keys FOLDER": "between hosts: a key of each agent instead",
+    "insecure": "between hosts: tcp without either",
+    "listen HOST:PORT": "between hosts: where this agent is reached",
+}
+"""What they do, for people."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:

@@ -16,6 +16,7 @@ from gala.files import shipped
 from gala.files.yaml import parse_yaml
 from gala.learning.a2c_config import A2CConfig
 from gala.run.config import Config, from_document, load
+from gala.run.request import LAUNCH_HELP, LAUNCH_OPTIONS
 
 FROZEN = Path(__file__).with_name("options.json")
 
@@ -223,8 +224,10 @@ def test_the_paper_experiment_is_the_papers() -> None:
 
 
 def test_help_names_every_section(capsys: pytest.CaptureFixture[str]) -> None:
-    print_help(Config, "gala train")
+    print_help(Config, "gala train", LAUNCH_HELP)
     shown = capsys.readouterr().out
+    for name in {*LAUNCH_OPTIONS, "agents", "no_supervisor"} - {"supervisor"}:
+        assert f"\n  --{name.replace('_', '-')} " in shown
     for word in (
         "--a2c.lr",
         "--env.kwargs",
