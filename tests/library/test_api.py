@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,17 @@ def test_mistakes_are_one_line(options: dict[str, Any], error: type[Exception], 
     with pytest.raises(error, match=says) as caught:
         gala.gossip(model, SGD(model.parameters(), lr=1), **({"topology": "ring"} | options))
     assert "\n" not in str(caught.value)
+
+
+def test_a_state_of_another_version_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Linear(2, 1)
+    coupling = SimpleNamespace(node=object(), load_state_dict=lambda state: state["round"])
+    with gala.gossip(model, SGD(model.parameters(), lr=1), topology="ring") as node:
+        state = node.state_dict() | {"coupling": {"version": 1}, "update": 7}
+        with monkeypatch.context() as patch, pytest.raises(ValueError, match="start: must be"):
+            patch.setattr(node, "_coupling", coupling)
+            node.load_state_dict(state)
+        assert node.update == 0
 
 
 def test_whole_numbers_of_any_kind_are_counts(tmp_path: Path) -> None:
