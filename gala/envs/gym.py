@@ -108,7 +108,7 @@ class GymEnv:
         self.opening: tuple[tuple[str, str], ...] = (
             ("observes", plan.text),
             ("acts", self._actions.text),
-            *_returns(name),
+            *_returns(config.id),
         )
         self.action_mask: NDArray[np.bool_] | None = None
         self._convert, self._convert_row = plan.converter(), plan.converter()
