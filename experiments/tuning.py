@@ -134,6 +134,8 @@ TRIALS: dict[str, dict[str, object]] = {
     "shipped": SHIPPED,
     "shipped, without background": SHIPPED | {"network.background": 0},
     "shipped, rate 5e-4": SHIPPED | {"ppo.lr": 5e-4},
+    "shipped, 2 epochs": SHIPPED | {"ppo.epochs": 2},
+    "shipped, 4 epochs": SHIPPED | {"ppo.epochs": 4},
     "shipped, 2 epochs, rate 1e-3": SHIPPED | {"ppo.epochs": 2, "ppo.lr": 1e-3},
     "shipped, 32 steps, rate 1e-3": SHIPPED
     | {"ppo.n-step": 32, "ppo.minibatches": 2, "ppo.lr": 1e-3},
