@@ -129,15 +129,15 @@ def _played(
     *,
     quiet: bool,
 ) -> list[dict[str, Any]]:
-    """Play with each snapshot and policy: ``results``."""
-    results = []
-    with _progress(episodes * len(snapshots) * len(modes), quiet=quiet) as advance:
+    """Play with each snapshot and policy: ``results``. What environments print is none of them."""
+    results, games = [], episodes * len(snapshots) * len(modes)
+    with contextlib.redirect_stdout(sys.stderr), _progress(games, quiet=quiet) as advance:
         for snapshot in snapshots:
             player = Player(trained, snapshot, seed)
             for mode in modes:
                 start = time.monotonic()
-                games = player.play(mode, episodes, advance)
-                results.append(_result(trained, snapshot, mode, games, time.monotonic() - start))
+                played = player.play(mode, episodes, advance)
+                results.append(_result(trained, snapshot, mode, played, time.monotonic() - start))
     return results
 
 
@@ -146,7 +146,8 @@ def _filmed(
 ) -> dict[str, Any]:
     """Play one more game for the video, and for TensorBoard: ``video``."""
     clip = Clip()
-    total = Player(trained, snapshot, seed).record(mode, path, clip)
+    with contextlib.redirect_stdout(sys.stderr):
+        total = Player(trained, snapshot, seed).record(mode, path, clip)
     _show(trained, snapshot, mode, clip)
     return {"file": str(path), "agent": snapshot.agent, "policy": mode, "return": total}
 

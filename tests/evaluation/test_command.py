@@ -13,6 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from gala import cli
 from gala.config.sections import AtariConfig, EnvConfig, LogConfig, NetworkConfig
 from gala.dashboard.videos import videos_of
+from gala.envs.identity import IdentityEnv
+from gala.envs.step import Step
 from gala.errors import UserError
 from gala.evaluation import player
 from gala.evaluation.command import evaluate
@@ -67,6 +69,21 @@ def test_the_json_is_one_object_with_the_promised_names(
         ("mean", "greedy"),
         ("mean", "stochastic"),
     ]
+
+
+def test_what_environments_print_is_no_result(
+    identity_run: MakeRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recv = IdentityEnv.recv
+
+    def loud(env: IdentityEnv) -> Step:
+        print("stepping")
+        return recv(env)
+
+    monkeypatch.setattr(IdentityEnv, "recv", loud)
+    assert cli.main(["eval", str(identity_run(PERFECT)), "--episodes", "1", "--json"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["episodes"] == 1 and output.err.count("stepping") == 2 * LENGTH
 
 
 def test_the_table_tells_the_same(
