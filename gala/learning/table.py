@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,7 @@ def entry_of(algorithm: str) -> Entry:
             hint = did_you_mean(algorithm, ALGORITHMS)
             raise UserError(f"no algorithm is named {algorithm!r}", field="algorithm", hint=hint)
         return ALGORITHMS[algorithm]
-    kind = import_object(algorithm, field="algorithm")
+    kind = _class_of(import_object(algorithm, field="algorithm"))
     config = getattr(kind, "Config", LearnerConfig)
     source = getattr(kind, "source", UNROLLS)
     base = SETTINGS.get(source)
@@ -148,6 +149,13 @@ def entry_of(algorithm: str) -> Entry:
     with users_code(algorithm, field="algorithm"):
         config()  # each field needs a default
     return Entry(config=config, code=algorithm, source=source, memory=source != REPLAY)
+
+
+def _class_of(named: Any) -> Any:
+    """A class with some arguments of its own (``functools.partial``) has the settings of it."""
+    while isinstance(named, functools.partial):
+        named = named.func
+    return named
 
 
 def source_of(algorithm: str) -> str:

@@ -23,6 +23,7 @@ from gala.run.config import config_type, load
 from gala.run.request import read_request
 
 OWN = """
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -82,6 +83,15 @@ class Deeper(R2D2):
 
 class Odd(Reinforce):
     source = "dreams"
+
+
+class Tempered(Reinforce):
+    def __init__(self, config, temperature=1.0):
+        super().__init__(config)
+        self.temperature = temperature
+
+
+warm = functools.partial(Tempered, temperature=2.0)
 """
 
 
@@ -201,6 +211,12 @@ def test_an_own_class_brings_its_section() -> None:
     assert (config.learning.lr, config.learning.share) == (0.25, 1.0)
     assert "reinforce" in sections("mine:Reinforce") and "reinforce" not in sections("a2c")
     assert type(make_algorithm("mine:Reinforce", config.learning)).__module__ == "mine"
+
+
+def test_a_class_with_arguments_of_its_own_has_the_settings_of_the_class() -> None:
+    config = options("--algorithm", "mine:warm", "--warm.share", "0.5").learning
+    made = make_algorithm("mine:warm", config)
+    assert (made.temperature, made.config.share, made.config.lr) == (2.0, 0.5, 0.125)
 
 
 def test_a_subclass_has_the_section_of_what_it_extends() -> None:
