@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from batches import N, Raw, filled
-from late_queue import LateLane
+from late_queue import LateStream
 from torch import Tensor
 
 from gala.device.streams import Direct, Stream
@@ -146,7 +146,7 @@ def test_a_student_becomes_its_teacher(features: float) -> None:
 @pytest.mark.parametrize("features", [0.0, 0.1])
 def test_a_recorded_lesson_is_the_same(features: float) -> None:
     learned = []
-    for stream in (Direct(), LateLane()):
+    for stream in (Direct(), LateStream()):
         learner, network, batch, _ = student(stream, features)
         for _ in range(5):
             learner.update(batch)
