@@ -34,7 +34,6 @@ from gala.gossip.mixing import Averaging, Mixer
 from gala.gossip.notes import Notes
 from gala.gossip.outbox import Outbox
 from gala.gossip.patience import Patience
-from gala.gossip.push_sum import takes
 from gala.gossip.sights import Sights
 from gala.gossip.transport import Transport
 from gala.gossip.trust import QUARANTINE, Quarantine
@@ -412,8 +411,18 @@ class GossipNode:
         return self.members[peer] is PeerState.ACTIVE
 
     def _living_out_neighbours(self) -> int:
-        out_neighbours = self.topology.out_neighbours(self.rank, self._round)
-        return sum(takes(self.transport, i, self.lock_step) for i in out_neighbours)
+        return sum(map(self._takes, self.topology.out_neighbours(self.rank, self._round)))
+
+    def _takes(self, peer: int) -> bool:
+        """Whether ``peer`` takes what is published now.
+
+        Who has yet to say a word begins with what it sees then: what it was given before would be
+        lost, with one that never comes all of it. In lock-step those of a launch begin together.
+        """
+        state = self.transport.state(peer)
+        if state is PeerState.JOINING:
+            return self.lock_step and not self.transport.version(peer)
+        return state.expected
 
     def _take(self, peer: int) -> Tensor | None:
         try:

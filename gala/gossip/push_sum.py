@@ -21,9 +21,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gala.gossip.membership import PeerState
-from gala.gossip.transport import Transport
-
 LEAST = 2.0**-13
 """Weight below which nothing is given away: beside sums that grew it would be rounding."""
 
@@ -137,15 +134,3 @@ class PushSum:
         sums = sums.to(self._sent.device)
         seen = self._seen.get(peer)
         return sums if seen is None else sums - seen
-
-
-def takes(transport: Transport, peer: int, lock_step: bool) -> bool:
-    """Whether ``peer`` takes what is published now.
-
-    Who has yet to say a word begins with what it sees then: what it was given before would be lost,
-    with one that never comes all of it. In lock-step those of a launch begin together.
-    """
-    state = transport.state(peer)
-    if state is PeerState.JOINING:
-        return lock_step and not transport.version(peer)
-    return state.expected
