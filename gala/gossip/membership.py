@@ -39,10 +39,17 @@ class PeerState(IntEnum):
     LEFT = 4
     """Finished or left on purpose."""
 
-    @property
-    def expected(self) -> bool:
-        """Whether a message of it may still come."""
-        return self <= PeerState.SUSPECT
+    def takes(self, *, together: bool) -> bool:
+        """Whether it takes what is published now.
+
+        Who has yet to say a word begins with what it sees then: what it was given before would be
+        lost, with one that never comes all of it.
+
+        Args:
+            together: whether it has been there from the start when it comes, as all that begin
+                together in lock-step.
+        """
+        return self <= PeerState.SUSPECT and (together or self is not PeerState.JOINING)
 
 
 class Rhythm:

@@ -411,18 +411,9 @@ class GossipNode:
         return self.members[peer] is PeerState.ACTIVE
 
     def _living_out_neighbours(self) -> int:
-        return sum(map(self._takes, self.topology.out_neighbours(self.rank, self._round)))
-
-    def _takes(self, peer: int) -> bool:
-        """Whether ``peer`` takes what is published now.
-
-        Who has yet to say a word begins with what it sees then: what it was given before would be
-        lost, with one that never comes all of it. In lock-step those of a launch begin together.
-        """
-        state = self.transport.state(peer)
-        if state is PeerState.JOINING:
-            return self.lock_step and not self.transport.version(peer)
-        return state.expected
+        state, version = self.transport.state, self.transport.version
+        peers = self.topology.out_neighbours(self.rank, self._round)
+        return sum(state(i).takes(together=self.lock_step and not version(i)) for i in peers)
 
     def _take(self, peer: int) -> Tensor | None:
         try:

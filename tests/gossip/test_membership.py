@@ -115,7 +115,8 @@ def test_the_life_of_a_neighbour() -> None:
 
 @pytest.mark.parametrize("state", list(PeerState))
 def test_messages_of_the_dead_and_gone_are_not_expected(state: PeerState) -> None:
-    assert state.expected is (state.name in ("JOINING", "ACTIVE", "SUSPECT"))
+    assert state.takes(together=True) is (state.name in ("JOINING", "ACTIVE", "SUSPECT"))
+    assert state.takes(together=False) is (state.name in ("ACTIVE", "SUSPECT"))
 
 
 def test_a_neighbour_that_published_before_we_looked_is_active() -> None:
