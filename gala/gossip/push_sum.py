@@ -58,10 +58,12 @@ class PushSum:
         """
         self._take_up()
         self.given = 0, 0.0
-        if out_neighbours and self.weight >= LEAST:
+        held = torch.cat([self.mass, self.mass.new_tensor([self.weight])])
+        if not out_neighbours:  # one that joins reads parameters from what is added: no one's share
+            self._sent.add_(held, alpha=LEAST)
+        elif self.weight >= LEAST:
             share = min(self.weight, 1.0) / (1 + out_neighbours)
             self.given = out_neighbours, share
-            held = torch.cat([self.mass, self.mass.new_tensor([self.weight])])
             before = self._sent.clone()
             self._sent.add_(held, alpha=share)
             # what receivers will see added, sums being rounded, is what is given: nothing is lost

@@ -182,6 +182,16 @@ def test_a_joiner_becomes_what_its_neighbour_is() -> None:
     torch.testing.assert_close(joiner.staged, torch.tensor([4.0, 8.0]))
 
 
+def test_a_joiner_reads_one_whom_nobody_else_hears() -> None:
+    vector = torch.tensor([4.0, 8.0])
+    a, joiner = PushSum(vector), PushSumMixing(torch.zeros(2), newcomer=True)
+    assert joiner.adopt(0, a.push(0).clone()) is False
+    vector += 1.0
+    assert joiner.adopt(0, a.push(0).clone()) is True
+    torch.testing.assert_close(joiner.staged, vector)
+    assert a.weight == 1.0, "nothing was given away"
+
+
 def test_shares_from_before_a_meeting_are_not_taken() -> None:
     a, vector = PushSum(torch.tensor([4.0])), torch.tensor([1.0])
     mixing = PushSumMixing(vector, newcomer=True)
