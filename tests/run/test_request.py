@@ -127,7 +127,8 @@ def test_actors_that_share(tmp_path: Path) -> None:
         {},
         {"seed": 2**64 - 1, "topology": "exponential", "env.wrappers": ["a:B"], "log.wandb": "1e3"},
         {"coupling": "none", "gossip.timeout_s": 1e-9, "faults.drop": 1.0, "network.hidden": None,
-         "log.wandb": "null", "env.kwargs": {"on": "1e3", "y": " null"}, "a2c.lr": 1e-12},
+         "log.wandb": "null", "env.kwargs": {"on": "1e3", "y": " null"}, "algorithm": "a2c",
+         "a2c.lr": 1e-12},
     ],
 )  # fmt: skip
 def test_the_configuration_of_a_run_reruns_it(
