@@ -8,6 +8,7 @@ Writes the tables of the page and its picture anew; whoever measures again runs 
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import sys
@@ -309,6 +310,7 @@ def _few(shares: dict[str, float]) -> dict[str, float]:
 
 def main() -> None:
     """Write the page and the picture."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     found = load()
     draw(found, PICTURE)
     blocks = blocks_of(found, evidence=EVIDENCE.exists())

@@ -131,7 +131,7 @@ def test_what_a_worker_can_mend_is_one_line_there(
         (("--connect", address, "--token-file", other), "--token-file: the token here is another"),
         (
             ("--connect", address, "--token-file", tmp_path / "none"),
-            "none: --token-file: cannot be",
+            "none: --token-file: no such file",
         ),
         (("--connect", "nowhere"), "--connect: must be HOST:PORT"),
         (("--connect", "127.0.0.1:1", "--wait-s", 0), "--connect: no agent answers at 127.0.0.1:1"),
@@ -198,7 +198,7 @@ def test_a_listening_run_needs_a_token_and_workers(
         (("--actors.count", 0), "--actors.listen: needs --actors.count"),
         (("--actors.sync-kl", 0.1), "--actors.sync-kl: is for actors elsewhere that act with"),
         (("--actors.listen", "here"), "--actors.listen: must be HOST:PORT, got 'here'"),
-        (("--actors.token-file", tmp_path / "none"), "--actors.token-file: cannot be read"),
+        (("--actors.token-file", tmp_path / "none"), "--actors.token-file: no such file"),
     ):
         output = gala("train", path, *options, code=2)
         assert rule in output and output.count("\n") == 1

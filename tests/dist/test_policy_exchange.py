@@ -42,7 +42,7 @@ def last(run: Path, rank: int, name: str) -> float:
     [
         pytest.param("distil", (), marks=pytest.mark.long),
         ("repel", ("--network.decorrelate", 0.1)),
-        ("distil", PPO),
+        pytest.param("distil", PPO, marks=pytest.mark.long),
     ],
 )
 def test_an_interrupted_run_resumes_to_the_same_bits(
