@@ -80,8 +80,10 @@ SHIPPED: dict[str, object] = BEGINNINGS | {
     "ppo.clip": 0.1,
     "ppo.lr": 7e-4,
     "ppo.lr-schedule": "linear",
+    "ppo.entropy-schedule": "linear",
     "total-steps": 1_000_000,
 }
+STEADY: dict[str, object] = SHIPPED | {"ppo.entropy-schedule": "constant"}
 LESS: dict[str, object] = {"network.filters": "[16, 32, 32]", "network.hidden": "[256]"}
 TRIALS: dict[str, dict[str, object]] = {
     "paper": {},
@@ -133,14 +135,15 @@ TRIALS: dict[str, dict[str, object]] = {
     | {"a2c.optimizer": "rmsprop", "a2c.lr": 7e-4},
     "shipped": SHIPPED,
     "shipped, without background": SHIPPED | {"network.background": 0},
-    "shipped, rate 5e-4": SHIPPED | {"ppo.lr": 5e-4},
-    "shipped, 2 epochs": SHIPPED | {"ppo.epochs": 2},
-    "shipped, 4 epochs": SHIPPED | {"ppo.epochs": 4},
-    "shipped, 2 epochs, rate 1e-3": SHIPPED | {"ppo.epochs": 2, "ppo.lr": 1e-3},
-    "shipped, 32 steps, rate 1e-3": SHIPPED
+    "steady entropy": STEADY,
+    "steady entropy, rate 5e-4": STEADY | {"ppo.lr": 5e-4},
+    "steady entropy, 2 epochs": STEADY | {"ppo.epochs": 2},
+    "steady entropy, 4 epochs": STEADY | {"ppo.epochs": 4},
+    "steady entropy, 2 epochs, rate 1e-3": STEADY | {"ppo.epochs": 2, "ppo.lr": 1e-3},
+    "steady entropy, 32 steps, rate 1e-3": STEADY
     | {"ppo.n-step": 32, "ppo.minibatches": 2, "ppo.lr": 1e-3},
-    "shipped, half the network, rate 6e-4": SHIPPED | LESS | {"ppo.lr": 6e-4},
-    "shipped, half the network, rate 1e-3": SHIPPED | LESS | {"ppo.lr": 1e-3},
+    "steady entropy, half the network, rate 6e-4": STEADY | LESS | {"ppo.lr": 6e-4},
+    "steady entropy, half the network, rate 1e-3": STEADY | LESS | {"ppo.lr": 1e-3},
     "rate x2": {"a2c.lr": 1.4e-3},
     "20 steps, gae .95, rate x3": TWENTY | {"a2c.lr": 2.1e-3},
     "adam": {"a2c.optimizer": "adam", "a2c.lr": 3.5e-4},
