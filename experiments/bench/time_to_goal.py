@@ -236,6 +236,7 @@ def main() -> None:
     if changes and options.program != "gala":
         parser.error(f"{changes[0]} is an option of gala train, not of {SB3}")
     limit_s = 60 * options.limit_minutes
+    facts = provenance()  # before the results of a seed make the tree another one
     for seed in options.seeds:
         if options.program == "gala":
             how = shlex.join(["gala", "train", "pong", "--agents", str(options.agents), *changes])
@@ -244,7 +245,7 @@ def main() -> None:
         else:
             python = environment(SB3, PEERS[SB3], options.pip_args)
             row = row_of(SB3, seed, "rl-zoo", sb3_curve(python, seed, limit_s))
-        keep(row | provenance())
+        keep(row | facts)
         print(f"{row['program']}, seed {seed}: {row['goal'] or 'not reached'}", file=sys.stderr)
 
 
