@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import struct
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -20,12 +19,11 @@ import torch.distributed as dist
 
 from gala.launch.credentials import Credentials
 from gala.launch.environment import agents_at
+from gala.launch.framing import PREFIX, exactly
 from gala.launch.pages import parse_signed
 
-PREFIX = struct.Struct("<IB")
-"""Bytes of the body and kind of a frame; see :mod:`gala.gossip.tcp.frames`."""
 ASKS, KNOWN = 8, 9
-"""Kinds: asks what the store would say (no body); the answer."""
+"""Kinds of frames: asks what the store would say (no body); the answer."""
 
 MAX_KNOWN_BYTES = 2**24
 MAX_VALUE_BYTES = 2**20
@@ -75,24 +73,13 @@ def _ask(host: str, port: int, credentials: Credentials | None) -> dict[str, byt
     with socket.create_connection((host, port), ANSWER_S) as plain:
         with credentials.as_client(plain) if credentials is not None else plain as sock:
             sock.sendall(PREFIX.pack(0, ASKS))
-            size, kind = PREFIX.unpack(_exactly(sock, PREFIX.size, deadline))
+            size, kind = PREFIX.unpack(exactly(sock, PREFIX.size, deadline))
             if kind != KNOWN or size > MAX_KNOWN_BYTES:
                 raise ValueError("is no agent of this version of gala")
-            letters = json.loads(_exactly(sock, size, deadline))
+            letters = json.loads(exactly(sock, size, deadline))
     if not isinstance(letters, dict) or not all(isinstance(v, str) for v in letters.values()):
         raise ValueError("answers something else")
     return {key: base64.b64decode(value, validate=True) for key, value in letters.items()}
-
-
-def _exactly(sock: socket.socket, count: int, deadline: float) -> bytes:
-    found = bytearray()
-    while len(found) < count:
-        sock.settimeout(max(deadline - time.monotonic(), 0.001))
-        piece = sock.recv(min(count - len(found), 2**16))
-        if not piece:
-            raise ConnectionResetError("lets nobody in who does not belong to its run")
-        found += piece
-    return bytes(found)
 
 
 def _store(known: Mapping[str, bytes], credentials: Credentials | None, rank: int) -> dist.Store:

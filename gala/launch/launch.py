@@ -324,10 +324,11 @@ def open_rendezvous(
         # it was there for an earlier incarnation: wait until it is back
         if int(os.environ.get(INCARNATION_VARIABLE, "0")) > 0:
             raise SystemExit(EXIT_START_AGAIN) from None
-        what = "join through" if _joins() else "reach the store"
+        reason = str(error).splitlines()[0]
+        if _joins():
+            raise UserError(f"nobody there tells of a run: {reason}", field="--join") from None
         raise UserError(
-            f"cannot {what} {address or 'of torchrun'}: {str(error).splitlines()[0]}",
-            field="--join" if _joins() else "--store",
+            f"cannot reach the store {address or 'of torchrun'}: {reason}", field="--store"
         ) from None
 
 

@@ -14,7 +14,8 @@ from gala.launch import joining
 from gala.launch.authority import derive
 from gala.launch.credentials import Credentials
 from gala.launch.environment import JOIN, STORE_VARIABLE, agents_at, check_agents
-from gala.launch.joining import PREFIX, answer, join, pages_key
+from gala.launch.framing import PREFIX
+from gala.launch.joining import answer, join, pages_key
 from gala.launch.launch import open_rendezvous
 from gala.launch.pages import MAX_PAGE_BYTES, Page, parse_signed, signed_page
 
@@ -149,7 +150,7 @@ def test_nobody_there_is_one_line_for_the_user(monkeypatch: pytest.MonkeyPatch) 
         at = f"127.0.0.1:{probe.getsockname()[1]}"
     monkeypatch.setenv(STORE_VARIABLE, JOIN + at)
     monkeypatch.delenv("GALA_INCARNATION", raising=False)
-    with pytest.raises(UserError, match=rf"cannot join through .*{at}: .*refused") as caught:
+    with pytest.raises(UserError, match=rf"nobody there tells of a run: {at}: .*refused") as caught:
         open_rendezvous(1, None, 1)
     assert caught.value.field == "--join"
     monkeypatch.setenv("GALA_INCARNATION", "1")  # it was there before: wait until it is back

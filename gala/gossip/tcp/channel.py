@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from gala.gossip.tcp.frames import Frame, Limits
-from gala.launch.joining import PREFIX
+from gala.launch.framing import PREFIX
 
 AT_ONCE = 2**20
 _LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from gala.gossip.message import HEADER_BYTES, Refusal, Refused
-from gala.launch.joining import ASKS, PREFIX
+from gala.launch.framing import PREFIX
+from gala.launch.joining import ASKS
 
 MAX_BOOK_BYTES = 2**18
 MAX_REASON_BYTES = 32

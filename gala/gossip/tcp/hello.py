@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from dataclasses import dataclass
 
 from gala.gossip.message import Identity, Refusal, Refused, require_same
 from gala.gossip.tcp.frames import MAX_REASON_BYTES, Frame, framed
-from gala.launch.joining import PREFIX
+from gala.launch.framing import PREFIX, exactly, in_time
 from gala.launch.pages import MAX_INCARNATION
 
 MAGIC = b"GALATCP1"
@@ -119,7 +118,7 @@ def say_hello(sock: socket.socket, hello: Hello, deadline: float) -> None:
     Raises:
         OSError: it could not be sent before ``deadline`` (of ``time.monotonic``).
     """
-    _in_time(sock, deadline)
+    in_time(sock, deadline)
     sock.sendall(framed(Frame.HELLO, hello.pack()))
 
 
@@ -129,7 +128,7 @@ def say_no(sock: socket.socket, reason: str, deadline: float) -> None:
     Raises:
         OSError: it could not be sent before ``deadline``.
     """
-    _in_time(sock, deadline)
+    in_time(sock, deadline)
     sock.sendall(framed(Frame.NO, reason.encode()[:MAX_REASON_BYTES]))
 
 
@@ -142,30 +141,11 @@ def hear_hello(sock: socket.socket, deadline: float) -> Hello:
         Rejected: the other end says NO.
         Asks: the other end is about to join.
     """
-    size, kind = PREFIX.unpack(_exactly(sock, PREFIX.size, deadline))
+    size, kind = PREFIX.unpack(exactly(sock, PREFIX.size, deadline))
     if kind == Frame.HELLO and size == _HELLO.size:
-        return Hello.unpack(_exactly(sock, size, deadline))
+        return Hello.unpack(exactly(sock, size, deadline))
     if kind == Frame.NO and size <= MAX_REASON_BYTES:
-        raise Rejected(_exactly(sock, size, deadline).decode("ascii", "replace"))
+        raise Rejected(exactly(sock, size, deadline).decode("ascii", "replace"))
     if kind == Frame.ASKS and size == 0:
         raise Asks
     raise Refused(Refusal.MAGIC)
-
-
-def _exactly(sock: socket.socket, count: int, deadline: float) -> bytes:
-    found = bytearray()
-    while len(found) < count:
-        _in_time(sock, deadline)
-        piece = sock.recv(count - len(found))
-        if not piece:
-            raise ConnectionResetError("closed by the other end")
-        found += piece
-    return bytes(found)
-
-
-def _in_time(sock: socket.socket, deadline: float) -> None:
-    """Let the next operation end at ``deadline``, however little came of those before."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("took too long")
-    sock.settimeout(left)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gala.gossip.message import HEADER_BYTES, Refusal, Refused
 from gala.gossip.tcp.channel import Channel
 from gala.gossip.tcp.frames import MAX_BOOK_BYTES, Frame, Limits, framed
-from gala.launch.joining import PREFIX
+from gala.launch.framing import PREFIX
 
 PAYLOAD = 3000
 LIMITS = Limits(agents=2, payload_bytes=PAYLOAD, data=True)

@@ -30,7 +30,7 @@ from gala.gossip.tcp import exchange, listener
 from gala.gossip.tcp.frames import Frame, framed
 from gala.gossip.tcp.hello import Hello, Rejected, hear_hello, say_hello
 from gala.gossip.tcp.transport import TcpTransport
-from gala.launch.joining import PREFIX
+from gala.launch.framing import PREFIX
 
 lives = itertools.count(1)
 HELLO = Hello(
