@@ -389,7 +389,13 @@ class GossipNode:
             self._sights.through_with(self._version)
 
     def close(self) -> None:
-        """Leave; the neighbours see it and go on without."""
+        """Leave; the neighbours see it and go on without.
+
+        In lock-step a version is there until every living out-neighbour is through with it, the
+        last one, too: who has yet to open the mailbox of this agent would miss it.
+        """
+        if self.lock_step and self._outbox.last is not None:
+            self._await_taken()
         self.transport.close()
 
     def _arrived(self, peer: int) -> int:

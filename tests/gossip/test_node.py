@@ -1,6 +1,7 @@
 """The gossip node: fixed updates give the closed form; freshness, staleness, death and refusal."""
 
 import random
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,29 @@ def test_in_lock_step_nobody_overtakes_a_listener() -> None:
     nodes[0].publish(update=1, step=0)
     nodes[0].publish(update=2, step=0)  # node 1 has not taken version 1: waits, bounded
     assert nodes[0].patience.waited_s >= 0.05
+
+
+def test_in_lock_step_the_last_version_is_there_until_it_is_taken() -> None:
+    """Who leaves takes its mailbox along: a neighbour that is slower would mix without it."""
+    network, nodes, _ = local_group("ring", 2, max_staleness=0)
+    for node in nodes:
+        node.publish(update=1, step=0)
+    assert nodes[0].mix()
+    leaving = threading.Thread(target=nodes[0].close)
+    leaving.start()
+    leaving.join(0.05)
+    assert network.states[0] is not PeerState.LEFT
+    assert nodes[1].mix()
+    leaving.join()
+    assert network.states[0] is PeerState.LEFT
+    nodes[1].close()  # and for who has left nobody waits
+
+
+def test_an_asynchronous_agent_leaves_at_once() -> None:
+    network, nodes, _ = local_group("ring", 2)
+    nodes[0].publish(update=1, step=0)
+    nodes[0].close()
+    assert network.states[0] is PeerState.LEFT
 
 
 @given(st.lists(st.integers(0, 3), min_size=30, max_size=120), st.integers(0, 2**20))
