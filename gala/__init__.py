@@ -2,7 +2,8 @@
 
 Importing this package is cheap: nothing heavy is loaded until it is used, so that the dashboard
 and the command line start at once. ``gala.gossip(model, optimizer, topology=...)`` is
-for any PyTorch training loop; ``gala.load(run)`` is the policy of a run.
+for any PyTorch training loop, ``gala.alone()`` for frameworks that would synchronise the agents;
+``gala.load(run)`` is the policy of a run.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gala.library.apart import alone as alone
     from gala.library.api import gossip as gossip
     from gala.policy.loading import load as load
 
@@ -22,6 +24,8 @@ def __getattr__(name: str) -> Any:
 
     if name in ("gossip", "sb3"):
         return importlib.import_module(f"gala.{name}")
+    if name == "alone":
+        return importlib.import_module("gala.library.apart").alone
     if name == "load":
         return importlib.import_module("gala.policy.loading").load
     if name == "open_gossip":

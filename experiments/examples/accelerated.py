@@ -3,7 +3,7 @@
     torchrun --standalone --nproc-per-node=4 experiments/examples/accelerated.py [--steps 300]
 
 Needs ``pip install accelerate``. The lines that gossip needs are marked. Accelerate would see
-torchrun's processes and make one synchronous group of them: it is told of one process only.
+torchrun's processes and make one synchronous group of them: it is shown one process only.
 Gradients are accumulated over two batches; an exchange follows each step that was really made.
 """
 
@@ -21,7 +21,6 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=300, help="batches of each agent")
 options = parser.parse_args()
 rank = int(os.environ.get("RANK", "0"))
-os.environ.pop("LOCAL_RANK", None)  # gossip
 torch.set_num_threads(1)
 
 
@@ -36,7 +35,8 @@ def spirals(count: int, seed: int) -> torch.utils.data.TensorDataset:
 
 
 torch.manual_seed(rank)
-accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
+with gala.alone():  # gossip
+    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
 model: nn.Module = nn.Sequential(nn.Linear(2, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(),
                                  nn.Linear(64, 2))  # fmt: skip
 loader = torch.utils.data.DataLoader(spirals(2_000, seed=10 + rank), batch_size=64, shuffle=True)

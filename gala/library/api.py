@@ -29,6 +29,7 @@ from gala.errors import UserError
 from gala.gossip.mixing import require_mixable
 from gala.launch.credentials import Security
 from gala.launch.launch import Launch, from_environment
+from gala.library.apart import synchronous_group
 from gala.library.arguments import require_kinds, require_valid
 from gala.library.carrying import Carried, carry
 from gala.library.comparing import require_alike, tell_failure
@@ -199,6 +200,10 @@ def _say(launch: Launch, optimizers: list[Optimizer], carried: Carried) -> None:
     """What a user may not have meant, once."""
     if launch.agents == 1:
         _say_alone()
+    if launch.leads and (processes := synchronous_group()) > 1:
+        text = f"a group of torch.distributed joins {processes} processes: where it averages their"
+        text += " gradients, nothing is left to gossip (gala.alone() hides them from a framework)"
+        print(f"gala: note: {text}", file=sys.stderr)
     apart = [
         tensor
         for each in optimizers

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
+from gala.library.apart import require_apart
 from gala.library.moments import MeanAndVariance, batch_norms, moments_of
 from gala.parameters.flat import FlatVector
 from gala.parameters.statistics import Moments
@@ -86,12 +87,15 @@ def carry(
 
     Raises:
         TypeError: something cannot be averaged.
-        ValueError: there is nothing, or a lagging network is not like the one that it follows.
+        ValueError: there is nothing, a lagging network is not like the one that it follows, or
+            agents are kept alike by DistributedDataParallel.
     """
     taken: set[int] = set()
     pairs = _pairs(lagging)
     targets = {id(p) for target, _ in pairs for p in target.parameters()}
     learned = _fresh(_parameters(model), taken | targets)
+    for name, module in _modules(model):
+        require_apart(name.removesuffix(".") or "model", module)
     taken |= {id(tensor) for _, tensor in learned}
     learned += (more := _fresh(_tensors(extra, "extra"), taken | targets))
     taken |= {id(tensor) for _, tensor in more}

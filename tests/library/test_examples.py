@@ -13,7 +13,12 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "experiments" / "examples"
 PAGE = Path(__file__).parents[2] / "docs" / "library.md"
 
-NEEDS = {"sb3": "stable_baselines3", "accelerated": "accelerate", "lightning": "lightning"}
+NEEDS = {
+    "sb3": "stable_baselines3",
+    "accelerated": "accelerate",
+    "lightning": "lightning",
+    "trainer": "transformers",
+}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -55,7 +60,7 @@ def test_kinds_that_only_another_agent_has_are_learned() -> None:
     assert len(right) == 2 and min(right) > 80, "alone at most 50"
 
 
-@pytest.mark.parametrize("name", ["accelerated.py", "lightning_module.py"])
+@pytest.mark.parametrize("name", ["accelerated.py", "lightning_module.py", "trainer.py"])
 def test_loops_of_other_frameworks_learn_together(name: str) -> None:
     output = run(name, 2, steps=160)
     mixes = [int(n) for n in re.findall(r"agent \d: (\d+) mixes", output)]
@@ -88,6 +93,7 @@ def test_the_callback_exchanges_whatever_the_algorithm(algorithm: str, steps: in
         ("sac.py", 600),
         ("accelerated.py", 10),
         ("lightning_module.py", 10),
+        ("trainer.py", 10),
     ],
 )
 def test_alone_it_is_the_loop_that_it_was(name: str, steps: int) -> None:
