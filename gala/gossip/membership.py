@@ -65,6 +65,7 @@ class Rhythm:
     def __init__(self) -> None:
         self._gaps: deque[float] = deque(maxlen=WINDOW)
         self._deadline: float | None = None
+        self._expected: float | None = None
         self.arrival: float | None = None
 
     def arrived(self, now: float) -> None:
@@ -74,9 +75,14 @@ class Rhythm:
             self._deadline = None
         self.arrival = now
 
+    def expect(self, now: float) -> None:
+        """The neighbour is there at ``now``: before its first message, silence counts from here."""
+        if self._expected is None:
+            self._expected = now
+
     def rest(self) -> None:
         """The neighbour died or left: the gap until it is back says nothing of its habits."""
-        self.arrival = None
+        self.arrival = self._expected = None
 
     @property
     def deadline(self) -> float:
@@ -96,9 +102,8 @@ class Rhythm:
 
     def overdue(self, now: float, slack: float) -> bool:
         """Whether the silence at ``now`` is longer than the deadline and ``slack`` seconds."""
-        if self.arrival is None:
-            return False
-        return now - self.arrival > self.deadline + slack
+        since = self._expected if self.arrival is None else self.arrival
+        return since is not None and now - since > self.deadline + slack
 
 
 class Membership:
@@ -140,7 +145,8 @@ class Membership:
         state = sign
         if sign is not PeerState.ACTIVE:  # dead, gone, or a new incarnation before its first word
             rhythm.rest()
-        elif rhythm.arrival is not None:
+        else:
+            rhythm.expect(now)
             overdue = rhythm.overdue(now, self._slack_s)
             state = PeerState.SUSPECT if overdue else PeerState.ACTIVE
         self._set(peer, state)

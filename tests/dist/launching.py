@@ -100,8 +100,8 @@ def records(run: Path, rank: int) -> list[dict[str, Any]]:
 
 
 def updates_done(run: Path, rank: int) -> int:
-    """Updates of the newest record of one agent."""
-    return max((record["update"] for record in records(run, rank)), default=0)
+    """Updates of the newest record of one agent; what it adopted as it joined is none yet."""
+    return max((r["update"] for r in records(run, rank) if "event" not in r), default=0)
 
 
 def newest_state(run: Path, rank: int) -> dict[str, Any]:

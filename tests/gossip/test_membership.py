@@ -122,3 +122,20 @@ def test_messages_of_the_dead_and_gone_are_not_expected(state: PeerState) -> Non
 def test_a_neighbour_that_published_before_we_looked_is_active() -> None:
     members, _, _ = local_group()
     assert members.look(2, 0.0) is PeerState.ACTIVE
+
+
+def test_who_is_there_and_never_says_a_word_is_suspect() -> None:
+    """As one that was stopped just after it came back: it must hold up nobody for ever."""
+    states = {1: PeerState.DOWN}
+    members = Membership((1,), states.__getitem__, slack_s=0.5)
+    assert members.look(1, 0.0) is PeerState.DOWN
+    states[1] = PeerState.ACTIVE
+    assert members.look(1, 100.0) is PeerState.ACTIVE
+    assert members.look(1, 100.0 + UNKNOWN_S) is PeerState.ACTIVE
+    assert members.look(1, 101.0 + UNKNOWN_S) is PeerState.SUSPECT
+    states[1] = PeerState.LEFT
+    members.look(1, 200.0)
+    states[1] = PeerState.ACTIVE
+    assert members.look(1, 300.0) is PeerState.ACTIVE, "its next life begins anew"
+    members.arrived(1, 301.0)
+    assert members.rhythms[1].typical is None, "the wait for a first message is no gap"
