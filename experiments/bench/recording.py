@@ -26,6 +26,7 @@ def provenance() -> dict[str, Any]:
     from ale_py import __version__ as ale_version
 
     import gala
+    from gala.networks.model import native_bfloat16
 
     commit = _git("describe", "--always", "--abbrev=12")
     if _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!experiments/results"):
@@ -36,6 +37,8 @@ def provenance() -> dict[str, Any]:
         cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
+    if not native_bfloat16(torch.device("cpu")):
+        cpu += " without bfloat16"  # learns images at about half the speed
     return {
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{len(os.sched_getaffinity(0))} cores, {cpu}, {platform.machine()}",
