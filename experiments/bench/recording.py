@@ -38,7 +38,7 @@ def provenance() -> dict[str, Any]:
     except (OSError, StopIteration):
         pass
     if not native_bfloat16(torch.device("cpu")):
-        cpu += " without bfloat16"  # learns images at about half the speed
+        cpu += " without bfloat16"  # images are learned more slowly
     return {
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{len(os.sched_getaffinity(0))} cores, {cpu}, {platform.machine()}",

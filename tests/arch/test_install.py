@@ -129,6 +129,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_own_parts_work_as_the_page_says(run: Run) -> None:
     """Every file and every command of docs/bring-your-own.md, as printed, in an empty folder."""

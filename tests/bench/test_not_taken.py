@@ -15,7 +15,9 @@ from not_taken import Run
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["as it is", "channels last, converted in one go"])
+@pytest.mark.parametrize(
+    "name", ["as it is", pytest.param("channels last, converted in one go", marks=pytest.mark.long)]
+)
 def test_the_bare_loop_learns_that_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "WARM_UP_S", 0.2)
     found = not_taken.run(not_taken.WAYS[name], 0.5)

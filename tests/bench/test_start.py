@@ -49,6 +49,7 @@ def test_parts_are_told_one_after_the_other() -> None:
     assert at_first < 0.3 <= at_last + 0.02
 
 
+@pytest.mark.long
 def test_the_parts_of_an_agent_can_be_made() -> None:
     looks = {name: (seconds, held) for name, seconds, held in start.parts()}
     assert list(looks) == [name for name, _ in start.PARTS]

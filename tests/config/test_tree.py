@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gala.config.options import option_names, parse_options, print_help
@@ -81,17 +81,20 @@ def test_mappings_take_any_name() -> None:
     assert read("{}", "--env.wrappers", "a:b").env.wrappers == ("a:b",)
 
 
-@pytest.mark.slow
 @given(
     st.dictionaries(
         st.text(min_size=1),
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+            lambda inner: (
+                st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+            ),
+            max_leaves=6,
         ),
         max_size=3,
     )
 )
+@settings(max_examples=50, deadline=None)
 def test_arguments_read_back_equal(kwargs: dict[str, Any]) -> None:
     config = Config(env=EnvConfig(kwargs=kwargs))
     assert from_document(parse_yaml(config.to_yaml(), "back.yaml")) == config
@@ -153,7 +156,6 @@ def test_mistakes_in_options(arguments: list[str], message: str) -> None:
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.slow
 @given(
     st.builds(
         Config,
@@ -168,6 +170,7 @@ def test_mistakes_in_options(arguments: list[str], message: str) -> None:
         seed=st.integers(0, 2**63),
     )
 )
+@settings(max_examples=30, deadline=None)
 def test_a_written_file_reads_back_equal(config: Config) -> None:
     assert from_document(parse_yaml(config.to_yaml(), "back.yaml")) == config
 

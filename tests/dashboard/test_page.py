@@ -17,7 +17,7 @@ from gala.dashboard.frozen import freeze
 pytestmark = needs_browser
 
 
-@pytest.mark.parametrize("agents", [1, 4, 64])
+@pytest.mark.parametrize("agents", [pytest.param(1, marks=pytest.mark.long), 4, 64])
 def test_every_view_is_drawn_with_data(
     tmp_path: Path, serve: Serve, visit: Visit, agents: int
 ) -> None:

@@ -55,7 +55,7 @@ def events(run: Path, rank: int, kind: str) -> list[str]:
     return [r["message"] for r in records(run, rank) if r.get("event") == kind]
 
 
-@pytest.mark.parametrize("inference", ["own", "central"])
+@pytest.mark.parametrize("inference", ["own", pytest.param("central", marks=pytest.mark.long)])
 def test_gossip_goes_on_while_actors_and_agents_are_killed(tmp_path: Path, inference: str) -> None:
     run = tmp_path / "run"
     path = experiment(tmp_path, total_steps=10**9, text=TEXT)

@@ -85,7 +85,8 @@ def test_a_disk_that_is_too_small_is_told_at_once_and_at_the_end(
     'gala train "$1" --run-dir "$2" | head -2',
     'gala train "$1" --run-dir "$2" > /dev/full 2> /dev/full',
     'gala train "$1" --run-dir "$2" >&- 2>&- <&-',
-    'gala train "$1" --run-dir "$2" --agents 2 > /dev/full 2>&1',
+    pytest.param('gala train "$1" --run-dir "$2" --agents 2 > /dev/full 2>&1',
+                 marks=pytest.mark.long),
     'LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 gala train "$1" --run-dir "$2"',
 ])  # fmt: skip
 def test_no_terminal_is_needed(tmp_path: Path, line: str) -> None:
@@ -112,7 +113,7 @@ def test_many_signals_end_nobody_who_saves(tmp_path: Path, agents: int) -> None:
 @pytest.mark.parametrize(("launch", "code"), [
     (["train"], 1),
     (["train", "--agents", 2], 0),
-    (["train", "--agents", 2, "--no-supervisor"], 1),
+    pytest.param(["train", "--agents", 2, "--no-supervisor"], 1, marks=pytest.mark.long),
     (["launch", "--rank", 0, "--size", 1, "--store", "file://{here}/store"], 0),
 ])  # fmt: skip
 def test_who_leaves_with_0_in_the_middle_is_not_done(
@@ -168,7 +169,14 @@ def workers_of(launcher: int) -> list[int]:
     return [worker for torchrun in children(launcher) for worker in children(torchrun)]
 
 
-@pytest.mark.parametrize("moment", ["torchrun begins", "workers begin", "they train"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "torchrun begins",
+        pytest.param("workers begin", marks=pytest.mark.long),
+        "they train",
+    ],
+)
 def test_nothing_outlives_a_launcher_that_is_killed(tmp_path: Path, moment: str) -> None:
     run, mark = tmp_path / "run", f"GALA_TEST_LAUNCH={tmp_path}"
     arguments = "--agents", 2, "--run-dir", run

@@ -41,7 +41,7 @@ def last(run: Path, rank: int, name: str) -> float:
     ("coupling", "more"),
     [
         pytest.param("distil", (), marks=pytest.mark.long),
-        ("repel", ("--network.decorrelate", 0.1)),
+        pytest.param("repel", ("--network.decorrelate", 0.1), marks=pytest.mark.long),
         pytest.param("distil", PPO, marks=pytest.mark.long),
     ],
 )

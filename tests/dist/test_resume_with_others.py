@@ -63,6 +63,7 @@ def test_more_agents_begin_as_their_neighbours(tmp_path: Path, staleness: str) -
     assert "goes on with" not in again and sum(steps(run)) >= goal + 600
 
 
+@pytest.mark.long
 def test_fewer_agents_leave_the_others_as_they_are(tmp_path: Path) -> None:
     run = tmp_path / "r"
     train("--agents", 3, *SMALL, "--total-steps", 2400, "--run-dir", run)

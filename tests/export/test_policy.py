@@ -79,7 +79,9 @@ def test_the_card_tells_what_is_recorded(identity_run: MakeRun, tmp_path: Path) 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("to", ["torchscript", "onnx"])
-@pytest.mark.parametrize("config", [CARTPOLE, PENDULUM, remembering("gru")])
+@pytest.mark.parametrize(
+    "config", [CARTPOLE, pytest.param(PENDULUM, marks=pytest.mark.long), remembering("gru")]
+)
 def test_programs_of_trained_runs(
     train_here: Train, tmp_path: Path, config: Config, to: str
 ) -> None:

@@ -118,11 +118,11 @@ def doubling(k: int) -> float:
 @pytest.mark.parametrize(
     ("name", "agents", "share"),
     [
-        ("ring", 4, 0.9),
+        pytest.param("ring", 4, 0.9, marks=pytest.mark.long),
         ("ring", 8, 1.1),  # a long ring saves nothing, and loses nothing
-        ("exponential", 4, 0.9),
+        pytest.param("exponential", 4, 0.9, marks=pytest.mark.long),
         ("exponential", 8, 0.95),
-        ("complete", 4, 0.9),
+        pytest.param("complete", 4, 0.9, marks=pytest.mark.long),
         ("complete", 8, 0.95),
     ],
 )

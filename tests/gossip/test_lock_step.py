@@ -75,7 +75,10 @@ def check_versions(model: Model, group: Group, rank: int, after: Group) -> bool:
     return False
 
 
-@pytest.mark.parametrize("name", EXHAUSTIVE)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long if "three" in name else ()) for name in EXHAUSTIVE],
+)
 def test_what_holds_at_every_moment(name: str) -> None:
     """Nobody is ever stuck, and what :func:`check_mixes` and :func:`check_versions` say."""
     graph, last, deaths, timeouts = EXHAUSTIVE[name]

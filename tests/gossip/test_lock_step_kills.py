@@ -17,7 +17,8 @@ STANDSTILL_S = 5.0
 
 
 @pytest.mark.parametrize(
-    ("topology", "agents"), [("ring", 3), ("directed-ring", 4), ("complete", 4)]
+    ("topology", "agents"),
+    [("ring", 3), ("directed-ring", 4), pytest.param("complete", 4, marks=pytest.mark.long)],
 )
 def test_deaths_at_any_moment_stop_nobody(tmp_path: Path, topology: str, agents: int) -> None:
     command = [sys.executable, PROGRAM, topology, agents, 25, 1, tmp_path]

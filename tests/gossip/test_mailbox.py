@@ -108,7 +108,7 @@ def test_a_mailbox_that_vanished_is_made_again_with_what_it_held(tmp_path: Path,
         assert a.state(0) is PeerState.JOINING and path_of(IDENTITY.run, 0, tmp_path).exists()
 
 
-@pytest.mark.parametrize("left", [0, 8, 4096, 3 * 4096 + 5])
+@pytest.mark.parametrize("left", [0, pytest.param(8, marks=pytest.mark.long), 3 * 4096 + 5])
 def test_a_mailbox_that_is_cut_ends_nobody(tmp_path: Path, left: int) -> None:
     a = transport(tmp_path, 0)
     body = """

@@ -100,7 +100,7 @@ def test_a_message_of_another_kind_is_refused(kind: int) -> None:
 
 
 @given(st.dictionaries(st.integers(0, HEADER_BYTES - 1), st.integers(0, 255), max_size=40))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_random_bytes_never_raise_anything_else(bytes_by_position: dict[int, int]) -> None:
     packed = bytearray(header().pack())
     for position, byte in bytes_by_position.items():

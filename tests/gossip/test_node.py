@@ -617,8 +617,8 @@ class Raw(FakeTransport):
 
 @pytest.mark.slow
 @given(st.data())
-@settings(max_examples=2000, deadline=None)
-def test_thousands_of_damaged_messages_never_reach_the_parameters(data: st.DataObject) -> None:
+@settings(max_examples=300, deadline=None)
+def test_damaged_messages_never_reach_the_parameters(data: st.DataObject) -> None:
     network, files = Network(2), {}
     vectors = torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
     nodes = [

@@ -96,7 +96,9 @@ def test_who_has_said_done_is_believed(tmp_path: Path, said: int, code: int) -> 
     assert len(incarnations(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("leave", ["sys.exit(0)", "os._exit(0)"])
+@pytest.mark.parametrize(
+    "leave", ["os._exit(0)", pytest.param("sys.exit(0)", marks=pytest.mark.long)]
+)
 def test_who_leaves_with_0_and_without_a_word_has_failed(tmp_path: Path, leave: str) -> None:
     code, errors = end(start(tmp_path, f"if incarnation == 0: {leave}\ntell('done 0')"))
     assert code == 0 and len(incarnations(tmp_path)) == 2
@@ -411,7 +413,7 @@ sys.exit(Supervisor([sys.executable, "-c", "raise SystemExit(1)"], 3).run())
 """
 
 
-@pytest.mark.parametrize("run_id", [None, "4711"])
+@pytest.mark.parametrize("run_id", ["4711", pytest.param(None, marks=pytest.mark.long)])
 def test_giving_up_waits_for_the_own_launch_only(tmp_path: Path, run_id: str | None) -> None:
     """A shell, or torchrun, has another child, which has one, too."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TORCHELASTIC")}

@@ -48,7 +48,7 @@ def registered() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("n_step", "autoreset"),
-    [(3, "next-step"), pytest.param(1, "same-step", marks=pytest.mark.slow)],
+    [(3, "next-step"), pytest.param(1, "same-step", marks=pytest.mark.long)],
 )
 def test_a_cart_is_stopped_in_the_middle(
     train_here: Callable[..., Any], n_step: int, autoreset: Any

@@ -75,7 +75,11 @@ def test_agents_with_replay_exchange(name: str, steps: int) -> None:
     assert len(mixes) == 2 and min(mixes) > 20
 
 
-@pytest.mark.parametrize(("algorithm", "steps"), [("ppo", 2_000), ("dqn", 600), ("sac", 250)])
+@pytest.mark.parametrize(("algorithm", "steps"), [
+    ("ppo", 2_000),
+    pytest.param("dqn", 600, marks=pytest.mark.long),
+    ("sac", 250),
+])  # fmt: skip
 def test_the_callback_exchanges_whatever_the_algorithm(algorithm: str, steps: int) -> None:
     output = run("sb3.py", 2, steps, "--algorithm", algorithm)
     mixes = [int(n) for n in re.findall(r"agent \d: (\d+) mixes", output)]
@@ -86,14 +90,19 @@ def test_the_callback_exchanges_whatever_the_algorithm(algorithm: str, steps: in
     ("name", "steps"),
     [
         ("ppo.py", 2_000),
-        ("sb3_a2c.py", 2_000),
         ("digits.py", 20),
-        ("finetuning.py", 20),
-        ("dqn.py", 1_200),
-        ("sac.py", 600),
-        ("accelerated.py", 10),
-        ("lightning_module.py", 10),
-        ("trainer.py", 10),
+        *(
+            pytest.param(name, steps, marks=pytest.mark.long)
+            for name, steps in (
+                ("sb3_a2c.py", 2_000),
+                ("finetuning.py", 20),
+                ("dqn.py", 1_200),
+                ("sac.py", 600),
+                ("accelerated.py", 10),
+                ("lightning_module.py", 10),
+                ("trainer.py", 10),
+            )
+        ),
     ],
 )
 def test_alone_it_is_the_loop_that_it_was(name: str, steps: int) -> None:

@@ -174,9 +174,9 @@ except Exception as error:
           "weight has the shape [2, 2] on rank 1 and [3, 2] on rank 0")),
         (False, True, ("UserError", "UserError"),
          ("every is 1 on rank 0 and 2 on rank 1", "every is 2 on rank 1 and 1 on rank 0")),
-        (True, False, ("UserError", "TypeError"),
+        pytest.param(True, False, ("UserError", "TypeError"),
          ("rank 1 failed: optimizer: must be a torch.optim.Optimizer, got NoneType",
-          "optimizer: must be a torch.optim.Optimizer, got NoneType")),
+          "optimizer: must be a torch.optim.Optimizer, got NoneType"), marks=pytest.mark.long),
     ],
 )  # fmt: skip
 def test_each_rank_says_what_differs_before_anything_is_shared(

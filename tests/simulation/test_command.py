@@ -72,7 +72,7 @@ def test_one_is_no_many(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("ring, 1 agent x 1 update")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_size_of_the_internet(capsys: pytest.CaptureFixture[str]) -> None:
     options = (
         "simulate --topology exponential --agents 10000 --updates 2000 --speed lognormal:0.3 "
