@@ -14,8 +14,9 @@ from typing import Any
 
 from gala.config.fields import FreeForm
 from gala.config.tree import Config
-from gala.config.values import TRUTHS, of_option
+from gala.config.values import of_option
 from gala.errors import UserError, did_you_mean
+from gala.files.switches import TRUTHS
 
 
 def parse_options(

@@ -15,12 +15,10 @@ from typing import Annotated, Any, Literal
 
 from gala.errors import UserError
 from gala.files.numbers import number_of
+from gala.files.switches import TRUTHS
 from gala.files.yaml import Document, Key, parse_yaml
 
 NOTHING = ("null", "~")
-TRUTHS = dict.fromkeys(("true", "yes", "on", "1", "y", "t"), True)
-TRUTHS |= dict.fromkeys(("false", "no", "off", "0", "n", "f"), False)
-"""What is true and false, in letters of either size."""
 LISTS = (tuple, list, set, frozenset)
 """What a list may become: the settings of an own algorithm are typed as its author likes."""
 

@@ -40,6 +40,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from gala.errors import EXIT_CRASH
+from gala.files.switches import switched
 from gala.launch.environment import EXIT_NOTES_VARIABLE, STORE_VARIABLE
 from gala.launch.heartbeat import HEARTBEAT_VARIABLE, new_page, words_of
 from gala.launch.processes import bound_to, children, die_with_parent, was_started_with
@@ -83,7 +84,8 @@ def supervises(arguments: Sequence[str], environment: Mapping[str, str]) -> bool
     return (
         int(environment.get("WORLD_SIZE", "1")) > 1
         and INCARNATION_VARIABLE not in environment
-        and not {"--no-supervisor", "--help", "-h"} & set(arguments)
+        and not {"--help", "-h"} & set(arguments)
+        and switched(arguments, "supervisor", True)
     )
 
 
@@ -450,4 +452,4 @@ def supervise(arguments: Sequence[str]) -> int:
     """Run ``python -m gala.train ARGUMENTS`` as a child until it is done; returns an exit code."""
     rank = int(os.environ.get("RANK", "0"))
     command = [sys.executable, "-m", "gala.train", *arguments]
-    return Supervisor(command, rank, standby="--standby" in arguments).run()
+    return Supervisor(command, rank, standby=switched(arguments, "standby", False)).run()

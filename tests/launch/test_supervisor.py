@@ -290,6 +290,7 @@ def test_who_supervises() -> None:
     assert supervises(["pong"], under)
     assert not supervises(["pong"], {}) and not supervises(["pong"], {"WORLD_SIZE": "1"})
     assert not supervises(["pong", "--no-supervisor"], under)
+    assert not supervises(["pong", "--supervisor", "false"], under)
     assert not supervises(["pong"], under | {"GALA_INCARNATION": "0"})
     assert not supervises(["--help"], under)
 
