@@ -575,7 +575,7 @@ def test_who_was_given_up_is_not_waited_for_and_joins_anew() -> None:
     lock_step_rounds(nodes, range(1, 5))
     others = [nodes[0], nodes[2]]
     lock_step_rounds(others, range(5, 20))
-    assert all(0.05 <= node.patience.waited_s < 0.2 for node in others), "once, not every time"
+    assert all(0.05 <= node.patience.waited_s < 0.7 for node in others), "once, not 15 times"
     assert ("suspect", "agent 1 was waited for in vain, until its next word") in nodes[0].events
     nodes[1].publish(update=5, step=5)
     assert nodes[1].mix() and nodes[1].jumped == 14

@@ -108,7 +108,7 @@ def test_promises_never_wait(server: Server) -> None:
     began = time.monotonic()
     for k in range(100):
         rendezvous.promise(f"key{k}", "value")
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5.0, "a wait for each would be longer"
     server.start()
     eventually(lambda: Rendezvous(server.connect(), server.connect).check(["key99"]))
     rendezvous.close()
