@@ -21,15 +21,7 @@ from gala.gossip.arrivals import Ages, Arrivals
 from gala.gossip.counters import GossipCounters
 from gala.gossip.judging import Parts, Screen
 from gala.gossip.membership import Changes, Membership, PeerState
-from gala.gossip.message import (
-    MAX_VERSION,
-    NEVER,
-    VERSIONS_PER_INCARNATION,
-    Header,
-    Identity,
-    Refusal,
-    Refused,
-)
+from gala.gossip.message import NEVER, Header, Identity, Refusal, Refused
 from gala.gossip.mixing import Averaging, Mixer
 from gala.gossip.notes import Notes
 from gala.gossip.outbox import Outbox
@@ -146,7 +138,7 @@ class GossipNode:
         self.messages: dict[int, Header] = {}
         self.staleness, self.stop_at = 0, NEVER
         # in lock-step a version is a position among the others, which a newcomer takes over
-        self._version = 0 if self.lock_step else incarnation * VERSIONS_PER_INCARNATION
+        self._version = 0 if self.lock_step else incarnation * message.VERSIONS_PER_INCARNATION
         self._outbox = Outbox(transport, topology, rank, identity, incarnation, self._wire)
         self._outbox.history, self._outbox.learned = history, parts.learned if parts else None
         self._outbox.record = self._mixer.record_sent
@@ -466,7 +458,7 @@ class GossipNode:
         # Do not look at the same message again, and do not hold the sender up for it.
         version = self.transport.version(peer)
         self._used[peer] = version
-        if 0 <= version < MAX_VERSION:
+        if 0 <= version < message.MAX_VERSION:
             self.transport.acknowledge(peer, version)
         if self._quarantine.refuse(peer):
             text = f"{QUARANTINE} messages in a row were refused, the last one: {reason}"
