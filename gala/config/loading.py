@@ -48,21 +48,26 @@ def from_document(
     try:
         return adapter_of(kind).validate_python(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = tuple(part for part in first["loc"] if isinstance(part, int) or part.isidentifier())
+        key, shown = broken(error)
         while key and not _names_field(kind, key):
             key = key[:-1]
-        message = (
-            first["msg"]
-            .removeprefix("Input ")
-            .removeprefix("Value error, ")
-            .replace("should be", "must be")
-        )
-        shown = f"{message}, got {first['input']!r}"
         dotted = ".".join(map(str, key))
         if any(dotted == name for name, _ in overrides):
             raise UserError(shown, field="--" + dotted.replace("_", "-")) from None
         raise document.error(shown, *key) from None
+
+
+def broken(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
+    """Where the first value is that breaks its field's rule, and the rule and value in words."""
+    first = error.errors(include_url=False)[0]
+    key = tuple(part for part in first["loc"] if isinstance(part, int) or part.isidentifier())
+    message = (
+        first["msg"]
+        .removeprefix("Input ")
+        .removeprefix("Value error, ")
+        .replace("should be", "must be")
+    )
+    return key, f"{message}, got {first['input']!r}"
 
 
 def _section(root: type[Any], key: Sequence[str | int]) -> type[Any] | None:

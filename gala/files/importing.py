@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
@@ -179,6 +180,14 @@ def _origin(module: str) -> str | None:
     except Exception:  # a package on the way to it raised
         found = importlib.util.find_spec(module.partition(".")[0])
     return None if found is None else found.origin
+
+
+def place_of(thing: Any) -> tuple[str | None, int | None]:
+    """File and line where a class or function is defined; None each where nobody knows."""
+    try:
+        return shown(inspect.getsourcefile(thing)), inspect.getsourcelines(thing)[1]
+    except (OSError, TypeError):  # of C, or typed in
+        return None, None
 
 
 def shown(file: str | None) -> str | None:

@@ -6,7 +6,6 @@ started again to make them again. What depends on the numbers of a batch is not 
 
 from __future__ import annotations
 
-import inspect
 from numbers import Real
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from gala.errors import UserError
 from gala.experience.batch import Batch
-from gala.files.importing import shown, users_code
+from gala.files.importing import place_of, users_code
 from gala.learning.algorithm import Loss, Plan, Terms, View
 from gala.learning.learner import MAX_LOGGED
 from gala.learning.settings import LearnerConfig
@@ -186,11 +185,8 @@ def _require_loss(found: Any, plan: Plan, loss: Any) -> None:
 
 def _error(rule: str, culprit: Any, *, hint: str | None = None) -> UserError:
     """What is wrong, at the place where a class or function of the user's is defined."""
-    try:
-        file, line = inspect.getsourcefile(culprit), inspect.getsourcelines(culprit)[1]
-    except (OSError, TypeError):  # of C, or typed in
-        return UserError(rule, field=FIELD, hint=hint)
-    return UserError(rule, file=shown(file), line=line, field=FIELD, hint=hint)
+    file, line = place_of(culprit)
+    return UserError(rule, file=file, line=line, field=FIELD, hint=hint)
 
 
 def _named(thing: Any) -> str:

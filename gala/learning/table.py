@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from gala.config.tree import Config, section_of
+from gala.config.tree import Config, adapter_of, section_of
 from gala.errors import UserError, did_you_mean
 from gala.files.importing import import_object, users_code
 from gala.learning.a2c_config import A2CConfig
@@ -148,6 +148,8 @@ def entry_of(algorithm: str) -> Entry:
         )
     with users_code(algorithm, field="algorithm"):
         config()  # each field needs a default
+        adapter_of(config)  # ... and a type that text can become
+        get_type_hints(config)
     return Entry(config=config, code=algorithm, source=source, memory=source != REPLAY)
 
 

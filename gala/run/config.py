@@ -8,10 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from gala.config import loading, tree
 from gala.config.arguments import OF_POLICIES
-from gala.config.tree import with_sections
+from gala.config.tree import adapter_of, with_sections
 from gala.errors import UserError
+from gala.files.importing import place_of
 from gala.files.yaml import Document, load_yaml
 from gala.learning.table import SEQUENCES, UNROLLS, entry_of, sections, source_of
 
@@ -55,10 +58,13 @@ def from_document(
     try:
         kind = config_type(algorithm)
     except UserError as error:
+        if error.line is not None:  # in the module of an own one
+            raise
         if any(name == "algorithm" for name, _ in overrides):
             raise UserError(error.rule, field="--algorithm", hint=error.hint) from None
         raise document.error(error.rule, "algorithm", hint=error.hint) from None
     config = loading.from_document(kind, document, overrides, unknown)
+    _require_rules(config, document, overrides)
     unused = kind.algorithm_sections() - {tree.section_of(algorithm)}
     for name, _ in overrides:
         section, _, field = name.partition(".")
@@ -80,6 +86,31 @@ def from_document(
         if section == "replay":
             _require_replayed(algorithm, field)
     return config
+
+
+def _require_rules(config: Any, document: Document, overrides: Sequence[tuple[str, Any]]) -> None:
+    """Hold the settings of an own algorithm to the rules of those of ours that they extend.
+
+    They may be typed more loosely (``n_step: int``), and defaults are checked by nobody else.
+
+    Raises:
+        UserError: a value breaks its field's rule.
+    """
+    mine, section = config.learning, tree.section_of(config.algorithm)
+    ours = next(each for each in type(mine).__mro__ if each.__module__.startswith("gala."))
+    values = {each.name: getattr(mine, each.name) for each in dataclasses.fields(ours)}
+    try:
+        adapter_of(ours).validate_python(values)
+    except ValidationError as error:
+        (name, *_), rule = loading.broken(error)
+        if any(option == f"{section}.{name}" for option, _ in overrides):
+            raise UserError(rule, field=f"--{section}.{name}".replace("_", "-")) from None
+        written = document.data.get(section) if isinstance(document.data, dict) else None
+        if isinstance(written, dict) and name in written:
+            raise document.error(rule, section, str(name)) from None
+        file, row = place_of(type(mine))
+        rule = f"its default {rule}"
+        raise UserError(rule, file=file, line=row, field=f"{section}.{name}") from None
 
 
 def _require_replayed(algorithm: str, field: str) -> None:

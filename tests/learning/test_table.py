@@ -85,6 +85,43 @@ class Odd(Reinforce):
     source = "dreams"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loose(LearnerConfig):
+    n_step: int = 5
+    share: float = 1.0
+
+
+class Loosely(Reinforce):
+    Config = Loose
+
+
+@dataclass(frozen=True, kw_only=True)
+class Negative(LearnerConfig):
+    n_step: int = -4
+
+
+class Backwards(Reinforce):
+    Config = Negative
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untyped(LearnerConfig):
+    share: "Nonsense" = 1.0
+
+
+class Vague(Reinforce):
+    Config = Untyped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensors(LearnerConfig):
+    start: Tensor | None = None
+
+
+class Unwritable(Reinforce):
+    Config = Tensors
+
+
 class Tempered(Reinforce):
     def __init__(self, config, temperature=1.0):
         super().__init__(config)
@@ -93,6 +130,8 @@ class Tempered(Reinforce):
 
 warm = functools.partial(Tempered, temperature=2.0)
 """
+NEGATIVE = OWN[: OWN.index("class Negative")].count("\n")
+"""Line of its decorator."""
 
 
 @pytest.fixture(autouse=True)
@@ -184,6 +223,14 @@ def test_the_chosen_section_is_the_one_that_is_learned_with() -> None:
         (["--algorithm", "mine:Reinforce", "--reinforce.shar", 1],
          "--reinforce.shar: unknown option (did you mean '--reinforce.share'?)"),
         (["--algorithm", "mine:Reinforce", "--a2c.lr", 1], "--a2c.lr: is of a2c, and this run"),
+        (["--algorithm", "mine:Loosely", "--loosely.n-step", 0],
+         "--loosely.n-step: must be greater than 0, got 0"),
+        (["--algorithm", "mine:Backwards"],
+         f"mine.py:{NEGATIVE}: backwards.n_step: its default must be greater than 0, got -4"),
+        (["--algorithm", "mine:Vague"],
+         "--algorithm: mine:Vague raised NameError: name 'Nonsense' is not defined"),
+        (["--algorithm", "mine:Unwritable"],
+         "--algorithm: mine:Unwritable raised PydanticSchemaGenerationError: Unable to generate"),
     ],
 )  # fmt: skip
 def test_mistakes_on_the_command_line(words: list[object], message: str) -> None:
@@ -196,6 +243,24 @@ def test_mistakes_in_a_file_are_told_with_their_line(tmp_path: Path) -> None:
     assert "run.yaml:2: algorithm: no algorithm is named 'vtrac'" in complaint(path)
     path.write_text("algorithm: mine:Reinforce\nreinforce:\n  share: x\n")
     assert "run.yaml:3: reinforce.share: must be a valid number" in complaint(path)
+
+
+def test_a_module_that_raises_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "raising.py").write_text("half = 1\nhalf /= 0\n\n\nclass Mine: ...\n")
+    found = complaint("--algorithm", "raising:Mine")
+    assert (
+        found == "raising.py:2: algorithm: raising:Mine raised ZeroDivisionError: division by zero"
+    )
+    path = tmp_path / "run.yaml"
+    path.write_text("algorithm: raising:Mine\n")
+    assert complaint(path) == found
+
+
+def test_looser_types_keep_the_rules_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("algorithm: mine:Loosely\nloosely:\n  share: 2\n  n_step: -1\n")
+    assert "run.yaml:4: loosely.n_step: must be greater than 0, got -1" in complaint(path)
+    assert options("--algorithm", "mine:Loosely").learning.n_step == 5
 
 
 def test_a_file_may_hold_sections_of_several_algorithms(tmp_path: Path) -> None:
