@@ -29,7 +29,7 @@ from gala.errors import UserError
 from gala.gossip.mixing import require_mixable
 from gala.launch.credentials import Security
 from gala.launch.launch import Launch, from_environment
-from gala.library.apart import synchronous_group
+from gala.library.apart import require_apart, require_seen, synchronous_group
 from gala.library.arguments import require_kinds, require_valid
 from gala.library.carrying import Carried, carry
 from gala.library.comparing import require_alike, tell_failure
@@ -98,8 +98,9 @@ def gossip(
         TypeError: an argument is of a kind that cannot be used.
         ValueError: a value breaks its rule.
         gala.errors.UserError: agents differ, the topology or an option does not fit, the run folder
-            is taken, or shared memory is full.
+            is taken, shared memory is full, or this is within :func:`gala.alone`.
     """
+    require_seen()
     require_kinds(secret_file=secret_file)
     secret = None if secret_file is None else Path(secret_file)
     launch = _launch(Security(secret_file=secret, insecure=insecure))
@@ -112,6 +113,8 @@ def gossip(
         optimizers = find_optimizers(optimizer)
         followed = _followed(after, optimizers)
         carried = carry(model, buffers=buffers, extra=extra, lagging=lagging, statistics=statistics)
+        for each in optimizers:
+            require_apart("optimizer", each)
         graph = load_topology(topology, launch.agents)
         settings = loop_config(
             options or {},

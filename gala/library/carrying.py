@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from gala.library.apart import require_apart
+from gala.library.apart import require_apart, require_whole
 from gala.library.moments import MeanAndVariance, batch_norms, moments_of
 from gala.parameters.flat import FlatVector
 from gala.parameters.statistics import Moments
@@ -88,7 +88,7 @@ def carry(
     Raises:
         TypeError: something cannot be averaged.
         ValueError: there is nothing, a lagging network is not like the one that it follows, or
-            agents are kept alike by DistributedDataParallel.
+            something keeps agents alike at every step, or shards a tensor.
     """
     taken: set[int] = set()
     pairs = _pairs(lagging)
@@ -223,6 +223,7 @@ def _checked(named: Iterable[tuple[str, Tensor]]) -> Named:
     for name, tensor in found:
         if isinstance(tensor, UninitializedParameter):
             raise ValueError(f"{name}: has no shape yet; call the model once before")
+        require_whole(name, tensor)
         if not tensor.is_floating_point():
             raise TypeError(f"{name}: {tensor.dtype} cannot be averaged, floating point can")
     return found

@@ -8,11 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from loops import HEAD, launch
 from torch import nn
 
 import gala
-from gala.library.apart import LAUNCHED, require_apart
+from gala.errors import UserError
+from gala.library.apart import LAUNCHED, require_apart, require_seen
+
+pytestmark = pytest.mark.timeout(300)
 
 TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4"}
 
@@ -67,24 +71,87 @@ torch.distributed.init_process_group("gloo")
 inner = nn.Linear(2, 1)
 model = nn.parallel.DistributedDataParallel(inner)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-try:
-    gala.gossip({MODEL}, optimizer, topology="ring")
-except ValueError as error:
-    tell(said=str(error))
+said = []
+for each in (model, [inner, model], nn.Sequential(model)):
+    try:
+        gala.gossip(each, optimizer, topology="ring")
+    except ValueError as error:
+        said.append(str(error))
+tell(said=said)
 torch.distributed.destroy_process_group()
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("model", "where"),
-    [("model", "model"), ("[inner, model]", "model[1]"), ("nn.Sequential(model)", "model")],
-)
-def test_what_is_synchronised_is_refused(tmp_path: Path, model: str, where: str) -> None:
-    told = launch(tmp_path, SYNCHRONOUS.replace("{MODEL}", model))
+def test_what_is_synchronised_is_refused_however_it_is_given(tmp_path: Path) -> None:
+    told = launch(tmp_path, SYNCHRONOUS)
     for each in told:
-        assert each["said"].startswith(f"{where}: DistributedDataParallel keeps its 2 processes")
-        assert each["said"].endswith("within gala.alone()")
+        where = [said.partition(": ")[0] for said in each["said"]]
+        assert where == ["model", "model[1]", "model"]
+        for said in each["said"]:
+            assert "DistributedDataParallel keeps its 2 processes alike" in said
+            assert said.endswith("within gala.alone()")
+
+
+OTHERS = """
+from torch.distributed.optim import ZeroRedundancyOptimizer
+torch.distributed.init_process_group("gloo")
+plain, norms = nn.Linear(2, 1), nn.Sequential(nn.Linear(2, 2), nn.SyncBatchNorm(2))
+shared = ZeroRedundancyOptimizer(plain.parameters(), torch.optim.SGD, lr=0.1)
+said = []
+for model, optimizer in ((norms, torch.optim.SGD(norms.parameters(), lr=0.1)), (plain, shared)):
+    try:
+        gala.gossip(model, optimizer, topology="ring")
+    except ValueError as error:
+        said.append(str(error))
+tell(said=said)
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_norms_and_optimizers_of_all_processes_are_refused(tmp_path: Path) -> None:
+    for each in launch(tmp_path, OTHERS):
+        norms, optimizer = each["said"]
+        assert norms.startswith("model: SyncBatchNorm keeps its 2 processes alike")
+        assert optimizer.startswith("optimizer: ZeroRedundancyOptimizer keeps its 2 processes")
+
+
+SHARDED = """
+import sys
+import torch
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+import gala
+
+where = f"file://{sys.argv[1]}/group"
+torch.distributed.init_process_group("gloo", init_method=where, rank=0, world_size=1)
+model = fully_shard(nn.Linear(2, 1), mesh=init_device_mesh("cpu", (1,)))
+try:
+    gala.gossip(model, torch.optim.SGD(model.parameters(), lr=0.1), topology="ring")
+except ValueError as error:
+    print(error)
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_a_sharded_model_is_refused(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", SHARDED, str(tmp_path)],
+                          capture_output=True, text=True, timeout=250)  # fmt: skip
+    assert done.stdout.startswith("weight: is sharded (DTensor)"), done.stderr
+
+
+def test_gossip_does_not_begin_where_the_others_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be one agent alone, and take the rest of the process for alone, too."""
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    model = nn.Linear(2, 1)
+    with gala.alone(), gala.alone(), pytest.raises(UserError, match="hides the other agents"):
+        gala.gossip(model, torch.optim.SGD(model.parameters(), lr=0.1), topology="ring")
+    require_seen()
+    assert {name: os.environ[name] for name in TORCHRUN} == TORCHRUN
 
 
 NOTED = """
@@ -102,7 +169,7 @@ def test_a_group_that_might_synchronise_is_told_once(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
          str(tmp_path / "loop.py"), str(tmp_path)],
-        capture_output=True, text=True, timeout=100,
+        capture_output=True, text=True, timeout=250,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("a group of torch.distributed joins 2 processes") == 1
