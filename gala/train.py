@@ -57,18 +57,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _noted(_train(arguments))
 
 
+def _help(arguments: Sequence[str]) -> int:
+    """Print every option, those of an own algorithm that is named beside ``--help`` too."""
+    from gala.config.options import parse_options, print_help
+    from gala.run.config import config_type
+    from gala.run.request import LAUNCH_HELP, LAUNCH_OPTIONS
+
+    try:
+        words = [word for word in arguments if word not in ("--help", "-h")]
+        _, options = parse_options(config_type(), words, LAUNCH_OPTIONS, strict=False)
+        chosen = dict(options).get("algorithm")
+        kind = config_type() if chosen is None else config_type(chosen)
+    except UserError as error:
+        return _complain(error)
+    print_help(kind, "gala train", LAUNCH_HELP)
+    return EXIT_OK
+
+
 def _train(arguments: Sequence[str]) -> int:
     """Run the agents of this process; returns the exit code."""
     share_cores(os.environ)
     keep_freed_memory(os.environ)
-    from gala.config.options import print_help
     from gala.launch.environment import rank_from_environment
-    from gala.run.config import config_type
-    from gala.run.request import LAUNCH_HELP, read_request
+    from gala.run.request import read_request
 
-    if "--help" in arguments or "-h" in arguments:
-        print_help(config_type(), "gala train", LAUNCH_HELP)
-        return EXIT_OK
+    if {"--help", "-h"} & set(arguments):
+        return _help(arguments)
     rank, agents = rank_from_environment()
     try:
         request = read_request(arguments, agents)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,31 @@ def test_every_command_tells_its_options(name: str, capsys: pytest.CaptureFixtur
         assert left.code == 0
     shown = capsys.readouterr().out
     assert "usage" in shown.lower() and f"gala {name}" in shown
+
+
+OWN = """
+from dataclasses import dataclass
+from gala.learning.a2c import A2C
+from gala.learning.a2c_config import A2CConfig
+
+@dataclass(frozen=True, kw_only=True)
+class Boosted(A2CConfig):
+    boost: float = 2.0
+
+class Mine(A2C):
+    Config = Boosted
+"""
+
+
+def test_help_tells_the_options_of_an_own_algorithm_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "helped.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "cartpole", "--help", "--algorithm", "helped:Mine"]) == 0
+    assert "--mine.boost FLOAT" in capsys.readouterr().out
+    assert cli.main(["train", "--algorithm=nope", "-h"]) == 2
+    assert "no algorithm is named 'nope'" in capsys.readouterr().err
 
 
 def test_help_needs_no_torch() -> None:
