@@ -19,6 +19,8 @@ from gala.actors.remote_workers import RemoteWorkerPool
 from gala.actors.weights import Publisher, identity_of
 from gala.actors.worker_pool import LocalWorkerPool, WorkerPool
 from gala.actors.worker_state import WorkerState
+from gala.config.sections import EnvConfig
+from gala.config.tasks import tasks_of
 from gala.config.tree import Config
 from gala.device.choose import stream_on
 from gala.device.streams import Stream
@@ -47,6 +49,7 @@ class ActorSetting:
         duals: of its algorithm, in its flat vector.
         values: what its network knows, see :func:`~gala.networks.build.build_network`.
         epsilon: of its environments, see :class:`~gala.experience.exploration.Exploration`.
+        tasks: numbers of its tasks, which its actors have by turns; none: there are none.
     """
 
     config: Config
@@ -58,6 +61,12 @@ class ActorSetting:
     duals: int = 0
     values: Values = "state"
     epsilon: tuple[float, ...] | None = None
+    tasks: tuple[int, ...] = ()
+
+    def env_of(self, actor: int) -> EnvConfig:
+        """The environments of an actor: those of one task."""
+        number = self.tasks[actor % len(self.tasks)] if self.tasks else 0
+        return tasks_of(self.config.env)[number]
 
     def epsilon_of(self, actor: int, envs: int) -> tuple[float, ...] | None:
         """Epsilons of the n environments of an actor."""
@@ -103,6 +112,7 @@ def build_source(
         each=envs,
         max_lag=config.actors.max_lag,
         stream=stream,
+        tasks=setting.tasks,
     )
 
 
@@ -118,11 +128,11 @@ def _actor_pool(setting: ActorSetting, layout: Layout, model: Model, stream: Str
         incarnation=setting.incarnation,
         payload_bytes=flat.data.numel() * flat.data.element_size(),
     )
-    text, parent = config.to_yaml(), os.getpid()
+    parent = os.getpid()
 
     def assignment(actor: int, incarnation: int, channel: int) -> Assignment:
         return Assignment(
-            config=text,
+            config=replace(config, env=setting.env_of(actor)).to_yaml(),
             envs=envs,
             actor=actor,
             rank=setting.rank,
@@ -157,11 +167,10 @@ def _remote_actors(
     config = setting.config
     actors, envs = config.actors.count, config.env.num_envs // config.actors.count
     here = replace(config, actors=replace(config.actors, listen=None, token_file=None, sync_kl=0.0))
-    text = here.to_yaml()
 
     def part(actor: int, incarnation: int) -> str:
         return Part(
-            config=text,
+            config=replace(here, env=setting.env_of(actor)).to_yaml(),
             envs=envs,
             actor=actor,
             env_seed=actor_seed(setting.env_seed, actor, incarnation) % 2**31,
@@ -204,7 +213,7 @@ def _workers(
         stream: of the learner.
     """
     config, device = setting.config, stream.device
-    actors, each = config.actors.count, replace(config.env, num_envs=form.envs)
+    actors = config.actors.count
     own = stream_on(device)
     inference = Inference(
         model.twin(),
@@ -217,6 +226,7 @@ def _workers(
 
     def environments(link: Link, actor: int, incarnation: int) -> RemoteEnv:
         seed = actor_seed(setting.env_seed, actor, incarnation) % 2**31
+        each = replace(setting.env_of(actor), num_envs=form.envs)
         return RemoteEnv(link, each, seed=seed, shown=env, form=form)
 
     size = Unroll.size(layout, form.envs)

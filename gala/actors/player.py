@@ -29,7 +29,7 @@ class Part:
     """What one player plays.
 
     Attributes:
-        config: the configuration of the run, as YAML.
+        config: the configuration of the run, as YAML; where it has tasks, with that of the actor.
         envs: environments of this actor.
         actor: its index among those of its agent.
         env_seed: of its environments.
@@ -65,8 +65,8 @@ class _Collector(Collector):
         super().__init__(*args, **options)
         self.games: list[tuple[float, int]] = []
 
-    def finished(self, ret: float, length: int) -> None:
-        """A game has ended."""
+    def finished(self, ret: float, length: int, task: int | None = None) -> None:
+        """A game has ended; of which task it is, the learner knows by the actor."""
         self.games.append((ret, length))
 
 

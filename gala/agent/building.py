@@ -142,6 +142,7 @@ def _collector(
         stream=stream,
         memory=None if memory is None else memory.shape,
         epsilon=exploration(setting),
+        tasks=own if len(own := setting.tasks) != 1 else own * len(envs),
     )
 
 
@@ -158,6 +159,7 @@ def _unroll_queue(
         duals=len(acting.newest.duals),
         values=values_of(setting.config.algorithm),
         epsilon=exploration(setting),
+        tasks=setting.tasks,
     )
     return build_source(actors, envs[0], acting.model, stream)
 

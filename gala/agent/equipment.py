@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from gala.agent.setting import agent_seed
+from gala.config.tasks import own_tasks
 from gala.config.tree import Config
 from gala.device.streams import STREAMS
-from gala.envs import VectorEnv, make_vector_envs
+from gala.envs import VectorEnv
 from gala.envs.room import require_room_of_envs
+from gala.envs.tasks import make_task_envs
 from gala.errors import UserError
 from gala.experience.ring import bytes_of, require_room
 from gala.experience.sequences import bytes_of_sequence
@@ -34,9 +36,11 @@ def make_learner(config: Config, launch: Launch, threads: int) -> tuple[list[Vec
     seed = agent_seed(config.seed, launch.rank, stream=1, incarnation=launch.incarnation) % 2**31
     env = config.env
     require_room_of_envs(env, launch.local_agents)
+    own = own_tasks(len(env.tasks), launch.rank, launch.agents)
     if config.actors.count:
         env = replace(env, num_envs=1, workers="sync" if env.workers == "async" else env.workers)
-    envs = make_vector_envs(env, seed=seed, threads=threads)
+        own = own[:1]
+    envs = make_task_envs(env, own, seed=seed, threads=threads)
     with ExitStack() as stack:
         for each in envs:
             stack.callback(each.close)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gala.agent.equipment import room_of_replay
 from gala.agent.plan import vector_size
 from gala.agent.setting import Setting
+from gala.config.tasks import name_of, text_of, whose
 from gala.config.tree import Config
 from gala.couplings.policy import UNBOUND
 from gala.divergence.bound import contraction
@@ -25,16 +26,20 @@ LETTERS = {
 }
 """What stands in a bound, and what it means."""
 
+MANY = 4
+"""Agents of a task that are named."""
+
 
 def opening_block(setting: Setting, envs: Sequence[VectorEnv], network: Network) -> list[str]:
     """Lines for the terminal: environment, agents, network, who gossips with whom, folder."""
     config, launch, topology = setting.config, setting.launch, setting.topology
     total, frames = config.env.num_envs * launch.agents, envs[0].frames_per_step
     lines = [
-        f"gala: {config.env.id}, {config.total_steps:,} steps of all agents "
+        f"gala: {name_of(config.env)}, {config.total_steps:,} steps of all agents "
         f"({frames} frame{'s' * (frames > 1)} each), seed {config.seed}",
         *_environment(setting, envs),
-        *_returns(config.env.id),
+        *_returns(name_of(config.env)),
+        *_tasks(config, launch.agents),
         f"  agents     {launch.agents} x {config.env.num_envs} environments = {total}, "
         f"{setting.threads} thread{'s' * (setting.threads > 1)} each, on {setting.device}",
         *_actors(config),
@@ -62,6 +67,17 @@ def opening_block(setting: Setting, envs: Sequence[VectorEnv], network: Network)
             f"{config.log.profile_after_s:g} s after the launch; then: gala profile RUN"
         )
     lines.append(f"  run        {setting.run.path}")
+    return lines
+
+
+def _tasks(config: Config, agents: int) -> list[str]:
+    """Which tasks there are, and whose each of them is."""
+    lines = []
+    for number, task in enumerate(config.env.tasks):
+        ranks = whose(number, len(config.env.tasks), agents)
+        many = f", ... ({len(ranks)})" if len(ranks) > MANY else ""
+        who = f"agent{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks[:MANY]))}{many}"
+        lines.append(f"  {'' if number else 'tasks':10} {number}: {text_of(task)} ({who})")
     return lines
 
 

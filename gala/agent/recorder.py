@@ -179,6 +179,9 @@ def games_of(source: Source) -> Metrics:
         "charts/episodic_length": _mean(source.lengths),
         "charts/episodes": source.episodes,
         "charts/return_sum": source.return_sum,
+    } | {
+        f"charts/task/{task}/episodic_return": _mean(returns)
+        for task, returns in source.task_returns.items()
     }
 
 

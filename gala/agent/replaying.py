@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from gala.agent.setting import Setting
+from gala.config.tasks import dealt
 from gala.device.streams import Stream
 from gala.experience.collector import Collector
 from gala.experience.exploration import epsilons
@@ -30,13 +31,18 @@ def exploration(setting: Setting) -> tuple[float, ...] | None:
     config, launch = setting.config, setting.launch
     if source_of(config.algorithm) != SEQUENCES:
         return None
-    return epsilons(
+    every = epsilons(
         launch.agents,
         launch.rank,
         config.env.num_envs,
         base=config.learning.epsilon,
         spread=config.learning.epsilon_spread,
     )
+    if len(setting.tasks) < 2:
+        return every
+    # A task has neighbouring environments: dealt out, so that some explore and some do not in each.
+    parts = dealt(config.actors.count or len(setting.tasks), len(every))
+    return tuple(every[k] for part in parts for k in part)
 
 
 def _generator(setting: Setting) -> torch.Generator:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from gala.config.tasks import own_tasks
 from gala.config.tree import Config
 from gala.gossip.in_process import LocalGroup
 from gala.launch.launch import Launch
@@ -49,6 +50,11 @@ class Setting:
         """Environment steps of one agent between two updates."""
         steps: int = self.config.learning.n_step * self.config.env.num_envs
         return steps
+
+    @property
+    def tasks(self) -> tuple[int, ...]:
+        """Numbers of this agent's tasks; empty where the run has none."""
+        return own_tasks(len(self.config.env.tasks), self.launch.rank, self.launch.agents)
 
     def seed(self, stream: int) -> int:
         """A seed for one purpose of this agent.

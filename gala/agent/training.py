@@ -30,6 +30,7 @@ from gala.agent.setting import Setting
 from gala.couplings.shared import require_shareable
 from gala.device.choose import handover_on
 from gala.envs import VectorEnv
+from gala.envs.tasks import require_alike
 from gala.errors import (
     EXIT_ALARM,
     EXIT_NOT_WRITTEN,
@@ -144,6 +145,8 @@ def _equip(request: Request, launch: Launch, stack: ExitStack) -> Equipped:
     require_streams(len(launch.local_group), device, messages, apart=central)
     threads = config.threads or launch.threads
     torch.set_num_threads(threads)
+    if config.env.tasks and launch.leads:
+        require_alike(config.env)
     learners = []
     for rank in launch.local_group:
         envs, network = make_learner(config, launch.sibling(rank), threads)

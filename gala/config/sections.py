@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
@@ -29,6 +29,16 @@ def _network_kind(kind: str) -> str:
         return kind
     hint = did_you_mean(kind, [*NETWORKS, "MODULE:CALLABLE"])
     raise ValueError(f"no such network ({hint})")
+
+
+def _tasks(tasks: Any) -> Any:
+    """A list of mappings, each of which may name an id."""
+    if not isinstance(tasks, list | tuple) or not all(isinstance(each, dict) for each in tasks):
+        raise ValueError("must be a list of mappings (such as [{size: 5}, {size: 7}])")
+    for number, task in enumerate(tasks):
+        if not isinstance(task.get("id", ""), str):
+            raise ValueError(f"the id of task {number} must be text")
+    return tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +88,8 @@ class EnvConfig:
     """ALE/Pong-v5, CartPole-v1, any Gymnasium id, gala/RepeatPrevious-v0; own: MODULE:Id-v0."""
     kwargs: FreeForm = field(default_factory=dict)
     """Arguments of the constructor: {size: 5}, or --env.kwargs.size 5."""
+    tasks: Annotated[tuple[FreeForm, ...], BeforeValidator(_tasks)] = ()
+    """One or several per agent: [{size: 5}, {size: 7}], each laid over kwargs; may name an id."""
     options: FreeForm = field(default_factory=dict)
     """Options of every reset: {level: 1}, or --env.options.level 1."""
     wrappers: Texts = ()

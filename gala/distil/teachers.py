@@ -46,6 +46,9 @@ class Teacher:
         self.path = path
         self.trained, self.snapshot = mean_of(path)
         self.policy = policy_of(self.trained, self.snapshot, seed=0, device=device)
+        if self.config.env.tasks:
+            rule = "was trained in several tasks (env.tasks), and a teacher has one"
+            raise UserError(rule, file=path, hint="the runs of one task each")
         box = isinstance(self.policy.action_space, gymnasium.spaces.Box)
         if box and values_of(self.config.algorithm) == "soft":
             rule = f"{self.config.algorithm} squashes its actions, which no student does"

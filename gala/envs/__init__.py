@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 
 from gala.config.sections import EnvConfig
+from gala.config.tasks import tasks_of
 from gala.envs.own import own_maker
 from gala.envs.step import Episode, Step, VectorEnv, env_seeds
 from gala.envs.translation import Translation, translate
@@ -58,13 +59,15 @@ def make_vector_envs(config: EnvConfig, *, seed: int, threads: int = 1) -> list[
 def translation_of(config: EnvConfig) -> Translation:
     """What lies between the environments of a run and its policy; makes one of them to see.
 
-    Of Atari the environment's observations are those after the whole protocol: stacked frames.
+    All tasks of a run have the same: the first one's is told. Of Atari the environment's
+    observations are those after the whole protocol: stacked frames.
 
     Raises:
         UserError: see :func:`make_vector_env`.
     """
     from gala.envs.making import make_vector
 
+    config = tasks_of(config)[0]
     one = dataclasses.replace(config, num_envs=1)
     if own_maker(config.id) is not None:
         with contextlib.closing(make_vector_env(one, seed=0)) as env:

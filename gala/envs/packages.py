@@ -30,7 +30,11 @@ def register(name: str) -> None:
         UserError: the package raises, or belongs to an extra that is not installed.
     """
     namespace, slash, _ = name.partition("/")
-    if slash:
+    if namespace == "gala":
+        from gala.envs import cartpole  # of Gymnasium's whole classic control
+
+        cartpole.register()
+    elif slash:
         _call(namespace)
     elif package := IMPORTED.get(name.partition("-")[0]):
         _import(package)

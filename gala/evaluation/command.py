@@ -9,15 +9,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import contextlib
 import json as json_format
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from gala.config.tasks import name_of, tasks_of, text_of
 from gala.errors import UserError, did_you_mean, printable
 from gala.evaluation import video as video_file
 from gala.evaluation.clip import Clip
@@ -44,19 +47,23 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate a run and print a table or one JSON object.
 
+    Of a run with tasks (``env.tasks``) each result is the mean over its tasks, and has an entry for
+    each of them under ``tasks``.
+
     The result is also appended to ``eval.jsonl`` of the run folder, unless it is of another run's
     environments, and the averaged policy is exported there as ``mean.safetensors``.
 
     Args:
         run: the run folder.
-        episodes: full games per agent and policy.
+        episodes: full games per agent and policy, of each task.
         agent: mean (the averaged parameters), best (by training returns), all, or a rank; None:
             the mean, or all where agents never shared a parameter (``--coupling none``, ``distil``,
             ``repel``).
         policy: greedy (most likely actions), stochastic (drawn actions), or both.
         json: print JSON instead of a table.
         video: also write an mp4 of one more game of the first result's policy (and a moving picture
-            of it for TensorBoard); "": into the folder ``videos`` of the run, for the dashboard.
+            of it for TensorBoard), of the first task; "": into the folder ``videos`` of the run,
+            for the dashboard.
         seed: of environments and actions; the same seed gives the same games.
         env_of: a run in whose environments to play; None: those of ``run``.
 
@@ -77,7 +84,7 @@ def evaluate(
     modes = POLICIES if policy == "both" else (policy,)
     if video is not None:
         video = Path(video) if str(video) else _own_video(trained, snapshots[0], modes[0])
-        video_file.check(trained.config.env, video)
+        video_file.check(tasks_of(trained.config.env)[0], video)
     report = _about(trained) | {"episodes": episodes, "seed": seed}
     report["results"] = _played(trained, snapshots, modes, episodes, seed, quiet=json)
     if video is not None:
@@ -95,7 +102,7 @@ def _about(trained: TrainedRun) -> dict[str, Any]:
     """What is evaluated: the first entries of a report."""
     left_out = [{"agent": rank, "reason": why} for rank, why in trained.left_out().items()]
     return {
-        "env_id": trained.config.env.id,
+        "env_id": name_of(trained.config.env),
         "run": str(trained.folder.path),
         "missing_agents": list(trained.missing),
         "left_out": left_out,
@@ -130,14 +137,20 @@ def _played(
     quiet: bool,
 ) -> list[dict[str, Any]]:
     """Play with each snapshot and policy: ``results``. What environments print is none of them."""
-    results, games = [], episodes * len(snapshots) * len(modes)
+    tasks = tasks_of(trained.config.env)
+    results, games = [], episodes * len(snapshots) * len(modes) * len(tasks)
     with contextlib.redirect_stdout(sys.stderr), _progress(games, quiet=quiet) as advance:
         for snapshot in snapshots:
             player = Player(trained, snapshot, seed)
             for mode in modes:
-                start = time.monotonic()
-                played = player.play(mode, episodes, advance)
-                results.append(_result(trained, snapshot, mode, played, time.monotonic() - start))
+                found = []
+                for number, task in enumerate(tasks):
+                    start = time.monotonic()
+                    played = player.play(mode, episodes, advance, number)
+                    seconds = time.monotonic() - start
+                    found.append(_result(task.id, snapshot, mode, played, seconds))
+                over = _over_tasks(trained, found) if trained.config.env.tasks else found[0]
+                results.append(over)
     return results
 
 
@@ -167,8 +180,34 @@ def _own_video(trained: TrainedRun, snapshot: Snapshot, mode: str) -> Path:
     return folder / f"step {snapshot.step}, {_name(snapshot.agent)}, {mode}.mp4"
 
 
+def _over_tasks(trained: TrainedRun, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One entry of ``results``: the mean over tasks, of which each counts as much."""
+
+    def mean(name: str) -> float | None:
+        values = [each[name] for each in found]
+        return None if None in values else fmean(values)
+
+    errors = [each["standard_error"] for each in found]
+    own = ("mean_return", "standard_error", "min_return", "max_return", "human_normalized")
+    named = zip(found, trained.config.env.tasks, strict=True)
+    return found[0] | {
+        "mean_return": mean("mean_return"),
+        "standard_error": None if None in errors else math.hypot(*errors) / len(found),
+        "min_return": min(each["min_return"] for each in found),
+        "max_return": max(each["max_return"] for each in found),
+        "human_normalized": mean("human_normalized"),
+        "mean_length": mean("mean_length"),
+        "returns": [ret for each in found for ret in each["returns"]],
+        "seconds": round(sum(each["seconds"] for each in found), 3),
+        "tasks": [
+            {"task": task} | {name: each[name] for name in (*own, "mean_length", "returns")}
+            for each, task in named
+        ],
+    }
+
+
 def _result(
-    trained: TrainedRun, snapshot: Snapshot, mode: str, games: Games, seconds: float
+    env_id: str, snapshot: Snapshot, mode: str, games: Games, seconds: float
 ) -> dict[str, Any]:
     """One entry of ``results``."""
     summary = summarize(games.returns)
@@ -179,7 +218,7 @@ def _result(
         "standard_error": summary.standard_error,
         "min_return": summary.smallest,
         "max_return": summary.largest,
-        "human_normalized": human_normalized(trained.config.env.id, summary.mean),
+        "human_normalized": human_normalized(env_id, summary.mean),
         "mean_length": float(games.lengths.mean()),
         "update": snapshot.update,
         "step": snapshot.step,
@@ -225,25 +264,36 @@ def _table(report: dict[str, Any]) -> Table:
     table = Table(title=f"{report['env_id']}, {report['episodes']} episodes, seed {report['seed']}")
     table.add_column("agent", no_wrap=True)
     table.add_column("policy", no_wrap=True)
+    if by_task := "tasks" in results[0]:
+        table.add_column("task", no_wrap=True)
     numbers = ["return", "s.e.", "min", "max", *(["human"] if human else []), "length", "update"]
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
+    tasks = [each["task"] for each in results[0].get("tasks", ())]
+    notes = [f"task {number}: {text_of(task)}" for number, task in enumerate(tasks)]
     if human:
-        table.caption = "human: 0 is random play, 1 the human's score"
+        notes.append("human: 0 is random play, 1 the human's score")
+    table.caption = "\n".join(notes) or None
     for each in results:
-        error = each["standard_error"]
-        row = [
-            _name(each["agent"]),
-            each["policy"],
-            f"{each['mean_return']:.2f}",
-            "-" if error is None else f"{error:.2f}",
-            f"{each['min_return']:g}",
-            f"{each['max_return']:g}",
-        ]
-        if human:
-            row.append(f"{each['human_normalized']:.2f}")
-        table.add_row(*row, f"{each['mean_length']:.0f}", f"{each['update']:,}")
+        who, update = [_name(each["agent"]), each["policy"]], f"{each['update']:,}"
+        for number, task in enumerate(each.get("tasks", ())):
+            table.add_row(*who, str(number), *_numbers(task, human=human), update)
+        over = ["mean"] if by_task else []
+        table.add_row(*who, *over, *_numbers(each, human=human), update, end_section=by_task)
     return table
+
+
+def _numbers(result: dict[str, Any], *, human: bool) -> list[str]:
+    """Its cells from the return to the length."""
+    error = result["standard_error"]
+    return [
+        f"{result['mean_return']:.2f}",
+        "-" if error is None else f"{error:.2f}",
+        f"{result['min_return']:g}",
+        f"{result['max_return']:g}",
+        *([f"{result['human_normalized']:.2f}"] if human else []),
+        f"{result['mean_length']:.0f}",
+    ]
 
 
 def _name(agent: AgentName) -> str:

@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads, as
 
 from pathlib import Path
 
+from gala.config.tasks import tasks_of
 from gala.errors import printable
 from gala.evaluation import video as video_file
 from gala.evaluation.player import Player
@@ -24,7 +25,7 @@ def watch(
     video: str | Path | None = None,
     seed: int = 0,
 ) -> float:
-    """Show one game, and print its return.
+    """Show one game, of the first task where there are several, and print its return.
 
     Args:
         run: a run folder, or an exported policy.
@@ -45,7 +46,7 @@ def watch(
     if video is None:
         require_display()
     else:
-        video_file.check(trained.config.env, Path(video))
+        video_file.check(tasks_of(trained.config.env)[0], Path(video))
     player = Player(trained, snapshot, seed)
     if video is not None:
         total = player.record(policy, Path(video))

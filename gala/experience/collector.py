@@ -92,6 +92,7 @@ class Collector(Tally):
         stream: where ``act`` computes.
         memory: shape of what the network remembers of an environment; None: it is feed-forward.
         epsilon: see :class:`~gala.experience.exploration.Exploration`.
+        tasks: number of the task of each of ``envs``; none: there are no tasks.
     """
 
     def __init__(
@@ -108,8 +109,10 @@ class Collector(Tally):
         stream: Stream | None = None,
         memory: tuple[int, ...] | None = None,
         epsilon: Sequence[float] | None = None,
+        tasks: Sequence[int] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(tasks)
+        self._tasks: list[int | None] = [*tasks] or [None] * len(envs)
         self._stream = stream = stream or Direct()
         self._exploration = Exploration(head, epsilon, stream.device)
         self._act, self._head, self._generator = act, head, generator
@@ -309,7 +312,7 @@ class Collector(Tally):
             self._value_final[part]()
             cell.final_value[:] = self._stream.download(self._final_value[where]).numpy()
         for episode in step.episodes:
-            self.finished(episode.ret, episode.length)
+            self.finished(episode.ret, episode.length, self._tasks[part])
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data and tensors; if :attr:`restorable` a run resumes exactly from it."""
@@ -319,6 +322,7 @@ class Collector(Tally):
             if self._scale is not None:
                 state["running_return"] = self._scale.running.clone()
             state |= {"envs": [env.state_dict() for env, _ in self._envs], "obs": obs}
+            state["tasks"] = self._tasks
             if self._masks is not None:
                 state["mask"] = self._masks[-1].to("cpu", copy=True)
             if self._state is not None and self._batch.begin is not None:
@@ -332,7 +336,8 @@ class Collector(Tally):
         if generator is not None and generator.shape == self._generator.get_state().shape:
             self._generator.set_state(generator)  # else of another kind of device: go on with ours
         self.count_from(state)
-        if self.restorable and "envs" in state:
+        same = state.get("tasks", [None] * len(self._envs)) == self._tasks
+        if self.restorable and "envs" in state and same:  # else it is of other tasks
             for (env, _), each in zip(self._envs, state["envs"], strict=True):
                 env.load_state_dict(each)
             self._batch.obs[-1].copy_(state["obs"])

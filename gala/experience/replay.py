@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -149,6 +149,11 @@ class Replay:
     def return_sum(self) -> float:
         """See :class:`~gala.experience.source.Source`."""
         return self._source.return_sum
+
+    @property
+    def task_returns(self) -> Mapping[int, deque[float]]:
+        """See :class:`~gala.experience.source.Source`."""
+        return self._source.task_returns
 
     @property
     def elsewhere(self) -> bool:

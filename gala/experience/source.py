@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -20,6 +20,7 @@ class Source(Protocol):
         lengths: their lengths in steps.
         episodes: finished games so far.
         return_sum: of their raw returns.
+        task_returns: likewise ``returns``, by number of the task; empty without tasks.
         elsewhere: whether others act, and are looked after by this source.
         faults: what the environments gave for the newest batch that is not finite, in words. It
             stands there as zeros, and the reward of the rows that cannot be learned from is NaN.
@@ -49,6 +50,11 @@ class Source(Protocol):
 
     @property
     def return_sum(self) -> float:
+        """See the class."""
+        ...
+
+    @property
+    def task_returns(self) -> Mapping[int, deque[float]]:
         """See the class."""
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,6 +65,7 @@ class UnrollQueue(Tally):
         each: environments of one unroll; divides B.
         max_lag: pass over unrolls that are older, in changes of the parameters; None: take all.
         stream: where the batch is going to lie.
+        tasks: numbers of the agent's tasks, which its actors have by turns; none: there are none.
 
     Attributes:
         layout: as given.
@@ -82,8 +83,10 @@ class UnrollQueue(Tally):
         each: int,
         max_lag: int | None = None,
         stream: Stream | None = None,
+        tasks: Sequence[int] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(tasks)
+        self._tasks = tasks
         assert envs % each == 0, (envs, each)
         self._feeder, self._each, self._max_lag = feeder, each, max_lag
         self.layout = layout
@@ -120,8 +123,9 @@ class UnrollQueue(Tally):
         """The next unroll that is not too old. While the parameters stay, new ones are not."""
         while True:
             unroll = self._feeder.take(self.meanwhile)
+            task = self._tasks[unroll.actor % len(self._tasks)] if self._tasks else None
             for ret, length in unroll.games:
-                self.finished(ret, length)
+                self.finished(ret, length, task)
             if self._max_lag is None or self._revision - unroll.oldest <= self._max_lag:
                 return unroll
             self._dropped += 1

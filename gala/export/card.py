@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import gala
+from gala.config.tasks import name_of, text_of
 from gala.errors import UserError
 from gala.evaluation.kept import kept_results
 from gala.export.programs import names_of
@@ -31,7 +32,7 @@ def card(trained: TrainedRun, snapshot: Snapshot, policy: Policy, files: list[st
         policy: the same, ready to act.
         files: names of those beside the card, but for the configuration.
     """
-    env_id, algorithm = trained.config.env.id, trained.config.algorithm
+    env_id, algorithm = name_of(trained.config.env), trained.config.algorithm
     who = "the mean of its agents" if snapshot.agent == "mean" else f"agent {snapshot.agent}"
     front = {"library_name": "gala-rl", "tags": ["reinforcement-learning", env_id, algorithm]}
     lines = ["---", *(f"{name}: {json.dumps(value)}" for name, value in front.items()), "---"]
@@ -56,7 +57,8 @@ def _facts(trained: TrainedRun, snapshot: Snapshot) -> list[tuple[str, str]]:
     if snapshot.agent == "mean":
         steps = f"{snapshot.step:,} of {config.total_steps:,} of all agents"
     found = [
-        ("environment", config.env.id),
+        ("environment", name_of(config.env)),
+        ("tasks", "; ".join(map(text_of, config.env.tasks))),
         ("algorithm", config.algorithm),
         ("agents", agents),
         ("left out", "; ".join(left) if snapshot.agent == "mean" else ""),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gala.config.arguments import OF_POLICIES
+from gala.config.tasks import name_of
 from gala.config.tree import Config
 from gala.errors import UserError, printable
 from gala.files import commands
@@ -206,7 +207,7 @@ class TrainedRun:
         updates = [self.snapshots[rank].update for rank in self.averaged]
         facts = {
             "format": f"gala {'mean ' * mean}policy, version 1",
-            "env_id": self.config.env.id,
+            "env_id": name_of(self.config.env),
             "network": json.dumps(self.config.to_dict()["network"]),
             "agents": json.dumps(of),
             "updates": json.dumps(updates if mean else [snapshot.update]),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import gala
+from gala.config.tasks import name_of
 from gala.config.tree import Config
 from gala.errors import UserError
 from gala.files.atomic import write_atomic
@@ -209,7 +210,7 @@ def prepare(
             "started": time.time(),
             "command": command_line(agents),
             "agents": agents,
-            "env_id": config.env.id,
+            "env_id": name_of(config.env),
             "seed": config.seed,
             "coupling": config.coupling,
             "total_steps": config.total_steps,

@@ -10,6 +10,7 @@ from typing import Any
 from gala.config.arguments import OF_POLICIES
 from gala.config.faults import require_possible
 from gala.config.options import parse_options
+from gala.config.tasks import own_tasks
 from gala.config.tree import Config, section_of
 from gala.errors import UserError
 from gala.files import commands, shipped
@@ -223,6 +224,7 @@ def _require_consistent(config: Config, topology: Topology) -> None:
     if config.coupling == "shared":
         _require_shareable(config)
     _require_staffed(config)
+    _require_playable(config, topology.agents)
     _require_comparable(config, topology)
 
 
@@ -336,6 +338,24 @@ def _require_staffed(config: Config) -> None:
         raise UserError(rule, field="--env.normalize-reward", hint="--actors.count 0")
 
 
+def _require_playable(config: Config, agents: int) -> None:
+    """Refuse tasks that nobody would play.
+
+    Raises:
+        UserError: naming the option to change.
+    """
+    most = len(own_tasks(len(config.env.tasks), 0, agents))  # nobody has more than the first
+    each = f"each of the {most} tasks that an agent has"
+    if config.env.num_envs < most:
+        rule = f"{each} needs an environment of its own, got {config.env.num_envs}"
+        raise UserError(rule, field="--env.num-envs", hint=str(most))
+    if 0 < config.actors.count < most:
+        envs = config.env.num_envs
+        near = next(n for n in range(most, envs + 1) if envs % n == 0)
+        rule = f"{each} needs an actor of its own, got {config.actors.count}"
+        raise UserError(rule, field="--actors.count", hint=str(near))
+
+
 def _require_shareable(config: Config) -> None:
     """Refuse what agents that step one vector would not share.
 
@@ -437,7 +457,7 @@ def _resumed(
         raise run.told_with_version(error) from None
     if experiment is not None:
         config = from_document(load_yaml(experiment), options)
-    for name in ("env.id", "env.kwargs", "env.wrappers", "network", "algorithm"):
+    for name in ("env.id", "env.kwargs", "env.tasks", "env.wrappers", "network", "algorithm"):
         old, new = _field(before, name), _field(config, name)
         if old != new:
             raise UserError(

@@ -23,7 +23,7 @@ Options = Mapping[str, str]
 NAMES = ("seed", "log.wandb")
 """Options that change nothing but which seed of an arm a run is, and where records are shown."""
 
-TASK = ("env.id", "env.kwargs", "env.options", "env.wrappers")
+TASK = ("env.id", "env.kwargs", "env.tasks", "env.options", "env.wrappers")
 """Options that say what is learned; a method is all others."""
 
 GRAPH = "topology.json"
