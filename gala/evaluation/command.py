@@ -47,11 +47,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate a run and print a table or one JSON object.
 
-    Of a run with tasks (``env.tasks``) each result is the mean over its tasks, and has an entry for
-    each of them under ``tasks``.
-
     The result is also appended to ``eval.jsonl`` of the run folder, unless it is of another run's
-    environments, and the averaged policy is exported there as ``mean.safetensors``.
+    environments, and the averaged policy is exported there as ``mean.safetensors``. With tasks it
+    is the mean over them, which stand below it.
 
     Args:
         run: the run folder.
@@ -62,8 +60,7 @@ def evaluate(
         policy: greedy (most likely actions), stochastic (drawn actions), or both.
         json: print JSON instead of a table.
         video: also write an mp4 of one more game of the first result's policy (and a moving picture
-            of it for TensorBoard), of the first task; "": into the folder ``videos`` of the run,
-            for the dashboard.
+            of it for TensorBoard); "": into the folder ``videos`` of the run, for the dashboard.
         seed: of environments and actions; the same seed gives the same games.
         env_of: a run in whose environments to play; None: those of ``run``.
 
