@@ -56,11 +56,12 @@ METRICS = (
     "system/gpu_memory_mb",
 )
 """Metrics that displays need, in the order in which rows of them are sent; ``divergence/kl`` is the
-largest ``divergence/kl/<j>`` of an agent. Losses, which each algorithm names, come beside them."""
+largest ``divergence/kl/<j>`` of an agent. Those :data:`OF_A_RUN` come beside them."""
 
-LOSSES = "losses/"
-MOST_LOSSES = 24
-""":data:`LOSSES` of one agent that are shown."""
+OF_A_RUN = ("losses/", "charts/task/")
+"""Beginnings of names that a run gives: its algorithm's losses, and the returns of its tasks."""
+MOST_OF_A_RUN = 24
+"""Of one agent, that are shown."""
 
 NEWEST_BYTES = 16 * 1024
 """Read from the end of each file to know how an agent stands."""
@@ -202,7 +203,7 @@ class RunView:
         new = self._reader.poll()
         if sum(tail.jumps for tail in self._reader.tails.values()) > jumps:
             self.__dict__.pop("_scan", None)  # nobody has looked for long: what was passed over
-        rows = [[r["rank"], *_row(r), _losses(r)] for r in new if "event" not in r and time_of(r)]
+        rows = [[r["rank"], *_row(r), _of_a_run(r)] for r in new if "event" not in r and time_of(r)]
         return rows, self._note(new)
 
     def _note(self, records: Iterable[Record]) -> list[Record]:
@@ -229,7 +230,7 @@ class RunView:
                 "update": _whole(latest.get(rank, {}).get("update")),
                 "incarnation": _whole(latest.get(rank, {}).get("incarnation")),
                 "values": dict(zip(METRICS, _values(latest.get(rank, {})), strict=True))
-                | _losses(latest.get(rank, {})),
+                | _of_a_run(latest.get(rank, {})),
                 "hears": _in_neighbours(latest.get(rank, {})),
             }
             for rank, state in standing.states.items()
@@ -303,14 +304,19 @@ def _columns(records: list[Record]) -> dict[str, list[Any]]:
     rows = [_row(record) for record in records]
     columns = zip(*rows, strict=True) if rows else [()] * (3 + len(METRICS))
     found = dict(zip(("t", "step", "update", *METRICS), map(list, columns), strict=True))
-    losses = [_losses(record) for record in records]
-    names = sorted({name for each in losses for name in each})[:MOST_LOSSES]
-    return found | {name: [each.get(name) for each in losses] for name in names}
+    named = [_of_a_run(record) for record in records]
+    names = _first({name for each in named for name in each})
+    return found | {name: [each.get(name) for each in named] for name in names}
 
 
-def _losses(record: Record) -> dict[str, float | int | None]:
-    names = sorted(name for name in record if name.startswith(LOSSES))[:MOST_LOSSES]
+def _of_a_run(record: Record) -> dict[str, float | int | None]:
+    names = _first(name for name in record if name.startswith(OF_A_RUN))
     return {name: _short(record[name]) for name in names}
+
+
+def _first(names: Iterable[str]) -> list[str]:
+    """As many as are shown, losses before tasks, of which there may be hundreds."""
+    return sorted(names, key=lambda name: (name.startswith(OF_A_RUN[1]), name))[:MOST_OF_A_RUN]
 
 
 def _row(record: Record) -> list[Any]:

@@ -52,6 +52,26 @@ def test_each_loss_has_an_axis_of_its_own(tmp_path: Path, serve: Serve, visit: V
     assert known == [None] * 11 + [3.0]
 
 
+def test_each_task_has_a_card_beside_the_returns(
+    tmp_path: Path, serve: Serve, visit: Visit
+) -> None:
+    made = MadeRun(tmp_path / "run", agents=2, records=3)
+    for task, rank in ((10, 1), (2, 0)):
+        values = {f"charts/task/{task}/episodic_return": 7.0 + task}
+        made.append(rank, *(made.line(rank, k, **values) for k in range(3, 6)))
+    page = visit.open(serve(tmp_path))
+    visit.settle()
+    cards = page.evaluate("Gala.page.charts.map((c) => c.spec.id).filter((id) => /task/.test(id))")
+    assert cards == ["task-2", "task-10"]
+    titles = page.locator("section h2, .card h2").all_inner_texts()
+    at = [k for k, title in enumerate(titles) if title.startswith("1 Return of task")]
+    assert len(at) == 2 and not any(title[0] == "2" for title in titles[: at[1]])
+    series = CHART.format("task-10") + ".built.series.filter((s) => !s.silent)"
+    assert page.evaluate(f"{series}.map((s) => [s.label, s.values.at(-1)])") == [
+        ["agent 1", 17.0], ["mean", 17.0]
+    ]  # fmt: skip
+
+
 def test_smoothing_is_of_lines_not_of_numbers_or_bounds(
     tmp_path: Path, serve: Serve, visit: Visit
 ) -> None:

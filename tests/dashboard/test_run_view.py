@@ -10,7 +10,7 @@ import pytest
 from made_run import SKETCH, MadeRun
 
 from gala.dashboard import run_view
-from gala.dashboard.run_view import METRICS, NEWEST_BYTES, RunView
+from gala.dashboard.run_view import METRICS, MOST_OF_A_RUN, NEWEST_BYTES, RunView
 from gala.telemetry import reader
 from gala.telemetry.sketches import SketchWriter
 from gala.telemetry.standing import SILENT_S
@@ -49,6 +49,16 @@ def test_history_is_columns_of_each_agent(run: MadeRun) -> None:
     assert columns["charts/SPS"] == [1002.0] * 30
     assert columns["step"] == [250 * k for k in range(30)]
     assert columns["divergence/kl"] == [pytest.approx(0.004)] * 30  # the larger of two
+
+
+def test_losses_come_before_tasks_of_which_there_may_be_many(tmp_path: Path) -> None:
+    run = MadeRun(tmp_path / "run", agents=1, records=1)
+    tasks = {f"charts/task/{task}/episodic_return": float(task) for task in range(40)}
+    run.append(0, run.line(0, 1, **tasks))
+    columns = view_of(run).history(1000)["agents"][0]
+    assert columns["losses/entropy"] == [0.6, 0.6]
+    assert columns["charts/task/0/episodic_return"] == [None, 0.0]
+    assert sum(name.startswith("charts/task/") for name in columns) == MOST_OF_A_RUN - 3
 
 
 def test_a_short_excursion_is_in_every_history(tmp_path: Path) -> None:

@@ -45,11 +45,11 @@ Gala.Page = class {
     return chart;
   }
 
-  // A card for each loss, once there is one; none for what nobody recorded.
+  // A card for each loss and task, once there is one; none for what nobody recorded.
   shape() {
-    const { known } = this.series, losses = new Set(this.charts.flatMap((chart) => chart.spec.needs));
-    for (const name of [...known].filter((each) => each.startsWith(Gala.LOSSES) && !losses.has(each)).sort())
-      Gala.Address.axis(this.add(this.plan.loss(name)));
+    const { known } = this.series, drawn = new Set(this.charts.flatMap((chart) => chart.spec.needs));
+    for (const name of [...known].filter((each) => Gala.OF_A_RUN.test(each) && !drawn.has(each)).sort((a, b) => a.localeCompare(b, "en", { numeric: true })))
+      Gala.Address.axis(this.add(this.plan.ofARun(name)));
     for (const chart of this.charts) chart.card.hidden = !chart.spec.needs.some((name) => known.has(name));
     const nothing = !known.size;
     this.$("blank").hidden = !nothing;

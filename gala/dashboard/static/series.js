@@ -3,7 +3,7 @@
 "use strict";
 
 Gala.BINS = 300;
-Gala.LOSSES = "losses/"; // each algorithm names its own
+Gala.OF_A_RUN = /^(losses|charts\/task)\//; // each algorithm names its own losses, each run has its own tasks
 Gala.QUIET = /^(losses|policy)\//; // of which 0 all along is nothing to look at
 Gala.KEEP = 1500; // records per agent before old ones are thinned
 // Where many records are one point the largest is shown: a moment outside of the ball is not averaged away.
@@ -28,7 +28,7 @@ Gala.Series = class {
     this.version++;
   }
 
-  // Rows [rank, t, step, update, ...metrics, {loss: value}] of the stream; those already there are passed over.
+  // Rows [rank, t, step, update, ...metrics, {loss or task: value}] of the stream; those already there are passed over.
   append(rows) {
     const names = ["t", "step", "update", ...this.metrics];
     for (const [rank, ...values] of rows) {
@@ -38,7 +38,7 @@ Gala.Series = class {
       const last = columns.t.length ? columns.t[columns.t.length - 1] : -Infinity;
       if (values[0] <= last) continue;
       names.forEach((name, k) => columns[name].push(values[k]));
-      for (const name of new Set([...Object.keys(losses), ...Object.keys(columns).filter((n) => n.startsWith(Gala.LOSSES))]))
+      for (const name of new Set([...Object.keys(losses), ...Object.keys(columns).filter((n) => Gala.OF_A_RUN.test(n))]))
         (columns[name] ??= new Array(columns.t.length - 1).fill(null)).push(losses[name] ?? null);
       if (columns.t.length > Gala.KEEP) this.thin(columns);
     }

@@ -18,17 +18,21 @@ Gala.views = (page) => {
   // The same number is known to all agents: the largest that any of them had on file.
   const shared = (metric) => columns(page.series.ranks, metric, "binned").high;
   // Each agent and, where they are parts of one thing, their mean with the band from lowest to highest.
-  const spread = (metric) => {
-    const single = lines(metric), k = single.length, { mean, low, high } = columns(page.chosen(), metric, "binned", page.counted);
+  const spread = (metric, whose = () => true) => {
+    const single = lines(metric).filter(whose), k = single.length, { mean, low, high } = columns(page.chosen(), metric, "binned", page.counted);
     if (page.independent) return chart(single);
     const edge = (label, values) => ({ label, values, colour: "transparent", width: 0, silent: true });
     return chart([...single, edge("highest", high.values), edge("lowest", low.values), { label: "mean", ...mean, colour: Gala.ink("ink"), width: 2.2 }],
       k > 1 ? [{ series: [k + 1, k + 2], fill: `${Gala.ink("soft")}33` }] : []);
   };
-  const loss = (metric) => ({
-    id: `loss-${metric.slice(Gala.LOSSES.length).replace(/[^\w-]+/g, "-")}`, needs: [metric], smooth: true,
-    title: `6 ${metric.slice(Gala.LOSSES.length).replaceAll("_", " ")}`, log: false, build: () => spread(metric),
-  });
+  const ofARun = (metric) => {
+    const [, task] = /^charts\/task\/(\d+)\//.exec(metric) ?? [], loss = metric.slice(metric.indexOf("/") + 1);
+    return {
+      id: task ? `task-${task}` : `loss-${loss.replace(/[^\w-]+/g, "-")}`, needs: [metric], smooth: true,
+      title: task ? `1 Return of task ${task}` : `6 ${loss.replaceAll("_", " ")}`, log: false,
+      build: () => spread(metric, (line) => !task || line.values.some((v) => v !== null && v !== undefined)), // whoever has it
+    };
+  };
   const views = [
     {
       id: "return", needs: ["charts/episodic_return"], smooth: true, title: "1 Return of the last 100 episodes", log: false,
@@ -121,5 +125,5 @@ Gala.views = (page) => {
       build: () => chart([...lines("policy/lag"), { label: "largest", ...all("policy/lag_max").high, colour: Gala.ink("ink"), width: 1.6, dash: [5, 3] }]),
     },
   ];
-  return { views, loss };
+  return { views, ofARun };
 };
