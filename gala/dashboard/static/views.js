@@ -18,9 +18,10 @@ Gala.views = (page) => {
   // The same number is known to all agents: the largest that any of them had on file.
   const shared = (metric) => columns(page.series.ranks, metric, "binned").high;
   // Each agent and, where they are parts of one thing, their mean with the band from lowest to highest.
-  const spread = (metric, whose = () => true) => {
-    const single = lines(metric).filter(whose), k = single.length, { mean, low, high } = columns(page.chosen(), metric, "binned", page.counted);
-    if (page.independent) return chart(single);
+  // A task is of some agents only, and often of one.
+  const spread = (metric, task = false) => {
+    const single = lines(metric).filter((s) => !task || s.values.some((v) => v !== null && v !== undefined)), k = single.length, { mean, low, high } = columns(page.chosen(), metric, "binned", page.counted);
+    if (page.independent || (task && k === 1)) return chart(single);
     const edge = (label, values) => ({ label, values, colour: "transparent", width: 0, silent: true });
     return chart([...single, edge("highest", high.values), edge("lowest", low.values), { label: "mean", ...mean, colour: Gala.ink("ink"), width: 2.2 }],
       k > 1 ? [{ series: [k + 1, k + 2], fill: `${Gala.ink("soft")}33` }] : []);
@@ -30,7 +31,7 @@ Gala.views = (page) => {
     return {
       id: task ? `task-${task}` : `loss-${loss.replace(/[^\w-]+/g, "-")}`, needs: [metric], smooth: true,
       title: task ? `1 Return of task ${task}` : `6 ${loss.replaceAll("_", " ")}`, log: false,
-      build: () => spread(metric, (line) => !task || line.values.some((v) => v !== null && v !== undefined)), // whoever has it
+      build: () => spread(metric, task !== undefined),
     };
   };
   const views = [
