@@ -57,7 +57,7 @@ COUPLINGS = ["gossip", "allreduce", "shared", "distil", "repel", "none"]
     [
         (["rep"], ["report"]),
         (["report", "--comp"], ["--compare"]),
-        (["train", "cartp"], ["cartpole"]),
+        (["train", "cartp"], ["cartpole", "cartpole-tasks"]),
         (["train", "--a2c.gae"], ["--a2c.gae-lambda"]),
         (["train", "--standb"], ["--standby"]),
         (["train", "--coupling", ""], COUPLINGS),
