@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Sequence
 
 from gala.config.sections import EnvConfig
 from gala.config.tasks import tasks_of
@@ -12,7 +13,7 @@ from gala.envs.step import Episode, Step, VectorEnv, env_seeds
 from gala.envs.translation import Translation, translate
 
 __all__ = ["Episode", "Step", "Translation", "VectorEnv"]
-__all__ += ["make_vector_envs", "make_vector_env", "translation_of"]
+__all__ += ["make_each", "make_vector_envs", "make_vector_env", "translation_of"]
 
 
 def make_vector_env(config: EnvConfig, *, seed: int, threads: int = 1) -> VectorEnv:
@@ -43,11 +44,19 @@ def make_vector_envs(config: EnvConfig, *, seed: int, threads: int = 1) -> list[
     if not processes or config.num_envs < 2:
         return [make_vector_env(config, seed=seed, threads=threads)]
     second = config.num_envs // 2
-    parts = zip((config.num_envs - second, second), env_seeds(seed, 2), strict=True)
+    halves = (config.num_envs - second, second)
+    parts = [dataclasses.replace(config, num_envs=count) for count in halves]
+    return make_each(parts, seed=seed, threads=threads)
+
+
+def make_each(parts: Sequence[EnvConfig], *, seed: int, threads: int = 1) -> list[VectorEnv]:
+    """Vectors of one agent that play by turns: all of them, or none.
+
+    Args and raises: see :func:`make_vector_env`.
+    """
     envs: list[VectorEnv] = []
     try:
-        for count, each in parts:
-            part = dataclasses.replace(config, num_envs=count)
+        for part, each in zip(parts, env_seeds(seed, len(parts)), strict=True):
             envs.append(make_vector_env(part, seed=each, threads=threads))
     except BaseException:
         for env in envs:

@@ -6,39 +6,32 @@ Gymnasium's own, with its defaults; ``length`` is half the pole's, as there.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 from gymnasium.envs.classic_control import cartpole
 
-from gala.errors import UserError
+from gala.errors import UserError, did_you_mean
 
 NAME = "gala/CartPole-v1"
+
+
+CONSTANTS = ("length", "gravity", "masscart", "masspole", "force_mag")
+"""What can be chosen, by the names that Gymnasium's environment has for it."""
 
 
 class CartPoleEnv(cartpole.CartPoleEnv):
     """One of them.
 
     Args:
-        length: half the length of the pole.
-        gravity: acceleration downwards.
-        masscart: mass of the cart.
-        masspole: mass of the pole.
-        force_mag: force of a push.
         render_mode: see :class:`gymnasium.Env`.
+        constants: some of :data:`CONSTANTS`, positive numbers.
     """
 
-    def __init__(
-        self,
-        length: float = 0.5,
-        gravity: float = 9.8,
-        masscart: float = 1.0,
-        masspole: float = 0.1,
-        force_mag: float = 10.0,
-        render_mode: str | None = None,
-    ) -> None:
+    def __init__(self, render_mode: str | None = None, **constants: float) -> None:
         super().__init__(render_mode=render_mode)
-        _set(self, length, gravity, masscart, masspole, force_mag)
+        _set(self, constants)
 
 
 class CartPoleVectorEnv(cartpole.CartPoleVectorEnv):
@@ -47,45 +40,31 @@ class CartPoleVectorEnv(cartpole.CartPoleVectorEnv):
     Args:
         num_envs: how many.
         max_episode_steps: after which an episode is truncated.
-        length: see :class:`CartPoleEnv`; so the following.
-        gravity: likewise.
-        masscart: likewise.
-        masspole: likewise.
-        force_mag: likewise.
-        render_mode: likewise.
+        render_mode: see :class:`CartPoleEnv`.
+        constants: see :class:`CartPoleEnv`.
     """
 
     def __init__(
         self,
         num_envs: int = 1,
         max_episode_steps: int = 500,
-        length: float = 0.5,
-        gravity: float = 9.8,
-        masscart: float = 1.0,
-        masspole: float = 0.1,
-        force_mag: float = 10.0,
         render_mode: str | None = None,
+        **constants: float,
     ) -> None:
         super().__init__(num_envs, max_episode_steps, render_mode)
-        _set(self, length, gravity, masscart, masspole, force_mag)
+        _set(self, constants)
 
 
-def _set(
-    env: Any, length: float, gravity: float, masscart: float, masspole: float, force_mag: float
-) -> None:
-    """Put the constants, and what follows from them, in place.
+def _set(env: Any, constants: Mapping[str, Any]) -> None:
+    """Put constants, and what follows from them, in place.
 
     Raises:
-        UserError: one is no positive number.
+        UserError: there is none of a name, or one is no positive number.
     """
-    given = {
-        "length": length,
-        "gravity": gravity,
-        "masscart": masscart,
-        "masspole": masspole,
-        "force_mag": force_mag,
-    }
-    for name, value in given.items():
+    for name, value in constants.items():
+        if name not in CONSTANTS:
+            hint = did_you_mean(name, CONSTANTS)
+            raise UserError(f"CartPole has no {name}", field="env.kwargs", hint=hint)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not (number and math.isfinite(value) and value > 0):
             rule = f"{name} must be a number greater than 0, got {value!r}"

@@ -8,12 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
 from gala.config.sections import EnvConfig, LogConfig, NetworkConfig
 from gala.config.tasks import own_tasks, tasks_of, whose
-from gala.envs.cartpole import CartPoleEnv
+from gala.envs.cartpole import CartPoleEnv, register
 from gala.envs.tasks import make_task_envs, require_alike
 from gala.errors import UserError
 from gala.evaluation.command import evaluate
@@ -62,7 +63,7 @@ def test_what_is_refused(arguments: list[str], rule: str) -> None:
     [
         ({"id": "Acrobot-v1"}, "task 1 observes 6 .* and task 0 observes 4"),
         ({"length": -1}, "task 1: length must be a number greater than 0"),
-        ({"lenght": 1}, "task 1: .*unexpected keyword argument 'lenght'"),
+        ({"lenght": 1}, "task 1: CartPole has no lenght"),
     ],
 )
 def test_tasks_that_one_network_does_not_fit(task: dict[str, Any], rule: str) -> None:
@@ -70,6 +71,42 @@ def test_tasks_that_one_network_does_not_fit(task: dict[str, Any], rule: str) ->
     with pytest.raises(UserError, match=rule) as error:
         require_alike(base)
     assert error.value.field == "env.tasks"
+
+
+class Masked(CartPoleEnv):
+    """Says in ``info``, which nobody sees before a reset, that all is allowed."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        obs, info = super().reset(seed=seed, options=options)
+        return obs, info | {"action_mask": np.ones(2, np.int8)}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        obs, reward, ended, cut, info = super().step(action)
+        return obs, float(reward), ended, cut, info | {"action_mask": np.ones(2, np.int8)}
+
+
+@pytest.mark.parametrize(
+    ("ids", "rule"),
+    [
+        (("gala/CartPole-v1", "Masked-v0"), "task 1 says which actions are allowed, and task 0 al"),
+        (("Masked-v0", "gala/CartPole-v1"), "task 1 allows all actions, and task 0 says"),
+        (("Masked-v0", "Masked-v0"), None),
+    ],
+)
+def test_either_all_tasks_mask_actions_or_none(
+    monkeypatch: pytest.MonkeyPatch, ids: tuple[str, str], rule: str | None
+) -> None:
+    register()
+    spec = gymnasium.envs.registration.EnvSpec("Masked-v0", entry_point=Masked)
+    monkeypatch.setitem(gymnasium.registry, "Masked-v0", spec)
+    tasks = tuple({"id": each} for each in ids)
+    if rule is None:
+        require_alike(EnvConfig(id=ids[0], tasks=tasks))
+        return
+    with pytest.raises(UserError, match=rule):
+        require_alike(EnvConfig(id=ids[0], tasks=tasks))
 
 
 def test_environments_are_shared_out_and_differ() -> None:
