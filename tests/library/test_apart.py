@@ -67,41 +67,18 @@ def test_accelerate_leaves_gradients_to_each_agent(tmp_path: Path) -> None:
 
 
 SYNCHRONOUS = """
-torch.distributed.init_process_group("gloo")
-inner = nn.Linear(2, 1)
-model = nn.parallel.DistributedDataParallel(inner)
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-said = []
-for each in (model, [inner, model], nn.Sequential(model)):
-    try:
-        gala.gossip(each, optimizer, topology="ring")
-    except ValueError as error:
-        said.append(str(error))
-tell(said=said)
-torch.distributed.destroy_process_group()
-"""
-
-
-@pytest.mark.slow
-def test_what_is_synchronised_is_refused_however_it_is_given(tmp_path: Path) -> None:
-    told = launch(tmp_path, SYNCHRONOUS)
-    for each in told:
-        where = [said.partition(": ")[0] for said in each["said"]]
-        assert where == ["model", "model[1]", "model"]
-        for said in each["said"]:
-            assert "DistributedDataParallel keeps its 2 processes alike" in said
-            assert said.endswith("within gala.alone()")
-
-
-OTHERS = """
 from torch.distributed.optim import ZeroRedundancyOptimizer
+
 torch.distributed.init_process_group("gloo")
-plain, norms = nn.Linear(2, 1), nn.Sequential(nn.Linear(2, 2), nn.SyncBatchNorm(2))
-shared = ZeroRedundancyOptimizer(plain.parameters(), torch.optim.SGD, lr=0.1)
+inner, norms = nn.Linear(2, 1), nn.Sequential(nn.Linear(2, 2), nn.SyncBatchNorm(2))
+model = nn.parallel.DistributedDataParallel(inner)
+sgd = torch.optim.SGD([*inner.parameters(), *norms.parameters()], lr=0.1)
+shared = ZeroRedundancyOptimizer(inner.parameters(), torch.optim.SGD, lr=0.1)
 said = []
-for model, optimizer in ((norms, torch.optim.SGD(norms.parameters(), lr=0.1)), (plain, shared)):
+for given in ((model, sgd), ([inner, model], sgd), (nn.Sequential(model), sgd), (norms, sgd),
+              (inner, shared)):
     try:
-        gala.gossip(model, optimizer, topology="ring")
+        gala.gossip(*given, topology="ring")
     except ValueError as error:
         said.append(str(error))
 tell(said=said)
@@ -110,11 +87,15 @@ torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_norms_and_optimizers_of_all_processes_are_refused(tmp_path: Path) -> None:
-    for each in launch(tmp_path, OTHERS):
-        norms, optimizer = each["said"]
-        assert norms.startswith("model: SyncBatchNorm keeps its 2 processes alike")
-        assert optimizer.startswith("optimizer: ZeroRedundancyOptimizer keeps its 2 processes")
+def test_what_keeps_processes_alike_is_refused_however_it_is_given(tmp_path: Path) -> None:
+    for each in launch(tmp_path, SYNCHRONOUS):
+        begins = [said.partition(" keeps its 2 processes alike")[0] for said in each["said"]]
+        assert begins == [
+            "model: DistributedDataParallel", "model[1]: DistributedDataParallel",
+            "model: DistributedDataParallel", "model: SyncBatchNorm",
+            "optimizer: ZeroRedundancyOptimizer",
+        ]  # fmt: skip
+        assert all(said.endswith("within gala.alone()") for said in each["said"])
 
 
 SHARDED = """
